@@ -1,0 +1,90 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How much of the host a link of ours lets into a tenant's VLAN, and the sysctls that say so.
+
+Three presences, from the least to the most:
+
+``none``    nothing of the host: no address of any kind, no ARP answer, no router advertisement taken,
+            nothing accepted and nothing forwarded. IPv6 has no reverse-path filter, so only
+            ``disable_ipv6`` keeps a tenant from reaching the host's own IPv6 addresses over the link.
+``routed``  the same for a parent of ipvlan L3 networks with IPv6, which asks for its neighbours over
+            it: IPv6 stays on, and everything else is as above.
+``host``    the host was given addresses here (``addresses``, ``host_access``): they are answered for,
+            others are not, and nothing is learnt from the wire.
+
+The numbers are the kernel's indices: IPV4_DEVCONF_* (include/uapi/linux/ip.h) and DEVCONF_*
+(include/uapi/linux/ipv6.h).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple
+
+if TYPE_CHECKING:
+    from .world import Link
+
+#: name in /proc/sys/net/ipv4/conf/LINK/ -> IPV4_DEVCONF_* (from 1, as in IFLA_INET_CONF of a request)
+IPV4 = {
+    "forwarding": 1, "proxy_arp": 3, "accept_redirects": 4, "secure_redirects": 5, "send_redirects": 6,
+    "shared_media": 7, "rp_filter": 8, "accept_source_route": 9, "log_martians": 11, "arp_filter": 13,
+    "arp_announce": 18, "arp_ignore": 19, "promote_secondaries": 20, "arp_accept": 21, "arp_notify": 22,
+    "accept_local": 23, "src_valid_mark": 24, "proxy_arp_pvlan": 25, "route_localnet": 26,
+}  # fmt: skip
+
+#: name in /proc/sys/net/ipv6/conf/LINK/ -> DEVCONF_* (from 0, as the kernel lists them)
+IPV6 = {
+    "forwarding": 0, "hop_limit": 1, "mtu": 2, "accept_ra": 3, "accept_redirects": 4, "autoconf": 5,
+    "dad_transmits": 6, "router_solicitations": 7, "use_tempaddr": 10, "max_addresses": 15,
+    "accept_ra_defrtr": 17, "accept_ra_pinfo": 18, "proxy_ndp": 22, "accept_source_route": 24,
+    "disable_ipv6": 26, "accept_dad": 27, "force_tllao": 28, "ndisc_notify": 29,
+}  # fmt: skip
+
+
+class Presence(NamedTuple):
+    """The settings of one presence; ``genmode`` is IN6_ADDR_GEN_MODE_* (0 EUI-64, 1 none)."""
+
+    ipv4: Dict[str, int]
+    ipv6: Dict[str, int]
+    genmode: Optional[int]
+
+
+_QUIET = {"forwarding": 0, "rp_filter": 1, "arp_ignore": 8}
+PRESENCES = {
+    "none": Presence(_QUIET, {"disable_ipv6": 1, "accept_ra": 0, "autoconf": 0}, 1),
+    "routed": Presence(_QUIET, {"disable_ipv6": 0, "accept_ra": 0, "autoconf": 0}, 1),
+    "host": Presence({"arp_ignore": 1}, {"disable_ipv6": 0, "accept_ra": 0, "autoconf": 0}, 0),
+}
+
+
+def presence(link: Link) -> Optional[str]:
+    """The presence whose every setting a link has, or None."""
+    for name, wanted in PRESENCES.items():
+        if _has(link.conf4, wanted.ipv4, IPV4, 1) and (
+            link.conf6 is None or (_has(link.conf6, wanted.ipv6, IPV6, 0) and link.genmode == wanted.genmode)
+        ):
+            return name
+    return None
+
+
+def _has(conf: Optional[Tuple[int, ...]], wanted: Dict[str, int], table: Dict[str, int], first: int) -> bool:
+    return conf is not None and all(conf[table[name] - first] == value for name, value in wanted.items())
+
+
+class Sysctls:
+    """A view on a link's sysctls, by ``ipv4.NAME`` and ``ipv6.NAME``; equal to a dict that it agrees with."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    def get(self, name: str) -> Optional[int]:
+        family, _, key = name.partition(".")
+        if family == "ipv4" and self.link.conf4 and key in IPV4:
+            return self.link.conf4[IPV4[key] - 1]
+        if family == "ipv6" and self.link.conf6 and key in IPV6:
+            return self.link.conf6[IPV6[key]]
+        return None
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, dict) and all(self.get(name) == value for name, value in other.items())
+
+    __hash__ = None  # type: ignore[assignment]

@@ -1,0 +1,227 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words that planning and the kernel share: what is there, and what is to change.
+
+Everything here is plain data. ``kernel.observe`` fills a :class:`World`, ``plan`` compares it with
+what is wanted and lists :class:`Change` objects, ``kernel.apply`` carries them out, and the same
+:meth:`World.find` then tells whether the kernel really did.
+
+A *spec* is a flat dict of JSON values, the canonical form of one object. Kernel objects are:
+
+``netns``    ``netns`` (a workload, such as ``netns:blue``)
+``link``     ``netns``, ``name``, ``kind``, ``parent``, ``mtu``, ``mac``, ``up``, ``group``,
+             ``altnames``, ``presence``, ``sysctls``, and the options of its kind
+``address``  ``netns``, ``link``, ``address`` (with prefix length)
+``route``    ``netns``, ``prefix``, ``type``, ``via``, ``dev``, ``src``, ``metric``, ``table``, ``protocol``
+
+Every other kind (``network``, ``endpoint``, ``lease``, ...) is a record that only the registry keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from . import isolation
+
+#: Marks every link that we made (IFLA_GROUP); named ``netops-underlay`` in iproute2's ``group`` table.
+LINK_GROUP = 8021
+#: Transactions address the links that they make by a group of their own, from this range.
+PRIVATE_GROUPS = range(0x80210000, 0x80220000)
+#: Marks every route and address that we made (rtm_protocol, IFA_PROTO); named in ``rt_protos``.
+PROTOCOL = 201
+
+#: The namespace that the engine runs in.
+HOST = ""
+
+Spec = Dict[str, Any]
+
+KERNEL_KINDS = ("netns", "link", "address", "route")
+
+
+class Change(NamedTuple):
+    """One step of a plan. ``before`` is None for a creation, ``after`` for a removal.
+
+    A creation or removal carries the whole spec, an update the identity and what differs.
+    """
+
+    kind: str
+    key: str
+    before: Optional[Spec]
+    after: Optional[Spec]
+    reason: str
+
+    def inverse(self) -> Change:
+        return Change(self.kind, self.key, self.after, self.before, "undo: " + self.reason)
+
+    @property
+    def verb(self) -> str:
+        if self.before is None:
+            return "create"
+        return "remove" if self.after is None else "change"
+
+
+class Link:
+    """A link as the kernel describes it (RTM_NEWLINK), decoded as far as planning needs it."""
+
+    __slots__ = (
+        "alias", "altnames", "conf4", "conf6", "data", "genmode", "group", "index", "kind", "mac",
+        "master", "mtu", "name", "parent", "parent_ns", "up",
+    )  # fmt: skip
+
+    index: int
+    name: str
+    kind: str  # IFLA_INFO_KIND, "" for a physical link
+    parent: int  # IFLA_LINK, 0 for none: an ifindex in the namespace ``parent_ns``
+    parent_ns: Optional[str]  # None: the link's own namespace; HOST; "?": some other one
+    master: int  # IFLA_MASTER, 0 for none
+    mtu: int
+    up: bool  # IFF_UP, the administrative state
+    group: int
+    mac: str
+    alias: str
+    altnames: Tuple[str, ...]
+    data: Spec  # the options of its kind, under the names of the link spec
+    conf4: Optional[Tuple[int, ...]]  # IFLA_INET_CONF: ipv4 devconf, index 0 is IPV4_DEVCONF_FORWARDING
+    conf6: Optional[Tuple[int, ...]]  # IFLA_INET6_CONF: ipv6 devconf; None on a kernel without IPv6
+    genmode: Optional[int]  # IFLA_INET6_ADDR_GEN_MODE
+
+
+class Address(NamedTuple):
+    index: int
+    address: str  # with prefix length
+    protocol: int  # IFA_PROTO, 0 on kernels before 5.18
+    scope: int
+    flags: int  # IFA_F_*
+
+
+class Route(NamedTuple):
+    prefix: str
+    type: str  # unicast, unreachable, blackhole, prohibit, local, ...
+    via: Optional[str]
+    oif: int  # 0 for none
+    src: Optional[str]
+    metric: int
+    table: int
+    protocol: int
+    scope: int
+
+
+@dataclass
+class Namespace:
+    """A network namespace and what is in it."""
+
+    workload: str  # HOST, "netns:NAME", "pid:N", "docker:NAME", "podman:NAME", or a path for any other
+    path: str
+    identity: Tuple[int, int]  # st_dev and st_ino of the nsfs inode
+    links: Dict[int, Link] = field(default_factory=dict)
+    names: Dict[str, Link] = field(default_factory=dict)  # by name and by alternative name
+    addresses: Dict[int, List[Address]] = field(default_factory=dict)  # by ifindex
+    routes: List[Route] = field(default_factory=list)
+
+    def add(self, link: Link) -> None:
+        self.links[link.index] = link
+        self.names[link.name] = link
+        for name in link.altnames:
+            self.names[name] = link
+
+
+@dataclass
+class Need:
+    """What an observation has to cover, beside the links and addresses of the host itself."""
+
+    workloads: Tuple[str, ...] = ()  # namespaces to describe in full, where they exist
+    everywhere: bool = False  # the links of every other namespace too (who sits on our parents?)
+    routes: bool = False  # the routes of the host, all tables
+
+
+@dataclass
+class World:
+    """The kernel's side of a host at one instant."""
+
+    host: Namespace
+    namespaces: Dict[str, Namespace] = field(default_factory=dict)  # by workload, those asked for that exist
+    others: List[Namespace] = field(default_factory=list)  # links only; with Need.everywhere
+    refusals: Dict[str, str] = field(default_factory=dict)  # workload -> why it cannot be entered
+    ipv6: bool = True
+
+    def namespace(self, workload: str) -> Optional[Namespace]:
+        return self.host if workload == HOST else self.namespaces.get(workload)
+
+    def find(self, kind: str, spec: Spec) -> Optional[Spec]:
+        """The object that a spec identifies as it is now, in full, or None where there is none."""
+        space = self.namespace(spec["netns"])
+        if space is None:
+            return None
+        if kind == "netns":
+            return {"netns": spec["netns"]}
+        if kind == "link":
+            link = space.names.get(spec["name"])
+            return None if link is None else self.link_spec(space, link)
+        if kind == "address":
+            link = space.names.get(spec["link"])
+            for address in space.addresses.get(link.index, ()) if link else ():
+                if address.address == spec["address"]:
+                    return {"netns": spec["netns"], "link": spec["link"], "address": address.address}
+            return None
+        for route in space.routes:
+            found = self.route_spec(space, route)
+            if all(found[key] == spec[key] for key in ("prefix", "metric", "table", "protocol")):
+                return found
+        return None
+
+    def link_spec(self, space: Namespace, link: Link) -> Spec:
+        """A link in the canonical form, every attribute that a plan may speak of."""
+        where = space if link.parent_ns is None else self.host if link.parent_ns == HOST else None
+        parent = where.links.get(link.parent) if where else None
+        return {
+            "netns": space.workload,
+            "name": link.name,
+            "kind": link.kind,
+            "parent": parent.name if parent else None,
+            "mtu": link.mtu,
+            "mac": link.mac,
+            "up": link.up,
+            "group": link.group,
+            "altnames": list(link.altnames),
+            "presence": isolation.presence(link),
+            "sysctls": isolation.Sysctls(link),
+            **link.data,
+        }
+
+    @staticmethod
+    def route_spec(space: Namespace, route: Route) -> Spec:
+        device = space.links.get(route.oif)
+        return {
+            "netns": space.workload,
+            "prefix": route.prefix,
+            "type": route.type,
+            "via": route.via,
+            "dev": device.name if device else None,
+            "src": route.src,
+            "metric": route.metric,
+            "table": route.table,
+            "protocol": route.protocol,
+        }
+
+    def children(self, index: int) -> List[Tuple[Namespace, Link]]:
+        """The links that sit on a link of the host, in every namespace that was looked into."""
+        found = [(self.host, link) for link in self.host.links.values() if link.parent == index and link.parent_ns is None]
+        for space in (*self.namespaces.values(), *self.others):
+            found += [(space, link) for link in space.links.values() if link.parent == index and link.parent_ns == HOST]
+        return found
+
+
+def differences(now: Spec, wanted: Spec) -> Optional[Tuple[Spec, Spec]]:
+    """What of ``wanted`` is otherwise ``now``, as the two sides of a change; None where nothing is."""
+    before: Spec = {}
+    after: Spec = {}
+    for key, value in wanted.items():
+        if now.get(key) != value:
+            if key == "sysctls":
+                value = {name: number for name, number in value.items() if now[key].get(name) != number}
+                before[key] = {name: now[key].get(name) for name in value}
+            else:
+                before[key] = now.get(key)
+            after[key] = value
+    return (before, after) if after else None
