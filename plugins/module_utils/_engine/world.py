@@ -50,9 +50,10 @@ class Change(NamedTuple):
     before: Optional[Spec]
     after: Optional[Spec]
     reason: str
+    of: str = ""  # the item that it belongs to, such as ``network:web``
 
     def inverse(self) -> Change:
-        return Change(self.kind, self.key, self.after, self.before, "undo: " + self.reason)
+        return Change(self.kind, self.key, self.after, self.before, "undo: " + self.reason, self.of)
 
     @property
     def verb(self) -> str:
