@@ -20,6 +20,7 @@ Every other kind (``network``, ``endpoint``, ``lease``, ...) is a record that on
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import isolation
@@ -37,6 +38,29 @@ HOST = ""
 Spec = Dict[str, Any]
 
 KERNEL_KINDS = ("netns", "link", "address", "route")
+
+
+def link_key(netns: str, name: str) -> str:
+    return f"{netns}/{name}" if netns else name
+
+
+def address_key(spec: Spec) -> str:
+    return link_key(spec["netns"], spec["link"]) + " " + str(spec["address"])
+
+
+def route_key(spec: Spec) -> str:
+    return link_key(spec["netns"], f"{spec['prefix']} table {spec['table']} metric {spec['metric']}")
+
+
+class Record(NamedTuple):
+    """An object as the registry keeps it."""
+
+    spec: Spec
+    of: str  # the item that it belongs to, such as ``network:web``; see Change
+
+
+#: kind -> key -> what the registry keeps of it
+Records = Dict[str, Dict[str, Record]]
 
 
 class Change(NamedTuple):
@@ -66,8 +90,8 @@ class Link:
     """A link as the kernel describes it (RTM_NEWLINK), decoded as far as planning needs it."""
 
     __slots__ = (
-        "alias", "altnames", "conf4", "conf6", "data", "genmode", "group", "index", "kind", "mac",
-        "master", "mtu", "name", "parent", "parent_ns", "up",
+        "alias", "altnames", "conf4", "conf6", "data", "device", "genmode", "group", "index", "kind", "mac",
+        "master", "mtu", "name", "parent", "parent_ns", "perm_mac", "up",
     )  # fmt: skip
 
     index: int
@@ -80,6 +104,8 @@ class Link:
     up: bool  # IFF_UP, the administrative state
     group: int
     mac: str
+    perm_mac: str  # IFLA_PERM_ADDRESS, "" where the driver has none
+    device: str  # IFLA_PARENT_DEV_NAME, such as a PCI address; "" for none
     alias: str
     altnames: Tuple[str, ...]
     data: Spec  # the options of its kind, under the names of the link spec
@@ -119,6 +145,7 @@ class Namespace:
     names: Dict[str, Link] = field(default_factory=dict)  # by name and by alternative name
     addresses: Dict[int, List[Address]] = field(default_factory=dict)  # by ifindex
     routes: List[Route] = field(default_factory=list)
+    processes: bool = False  # somebody lives in it; with Need.everywhere
 
     def add(self, link: Link) -> None:
         self.links[link.index] = link
@@ -205,11 +232,19 @@ class World:
             "protocol": route.protocol,
         }
 
-    def children(self, index: int) -> List[Tuple[Namespace, Link]]:
-        """The links that sit on a link of the host, in every namespace that was looked into."""
-        found = [(self.host, link) for link in self.host.links.values() if link.parent == index and link.parent_ns is None]
-        for space in (*self.namespaces.values(), *self.others):
-            found += [(space, link) for link in space.links.values() if link.parent == index and link.parent_ns == HOST]
+    def foreign_routes(self, index: int) -> List[Route]:
+        """Routes of the host over a link that neither we nor the kernel made (rtm_protocol 2 is RTPROT_KERNEL)."""
+        return [route for route in self.host.routes if route.oif == index and route.protocol not in (2, PROTOCOL)]
+
+    @cached_property
+    def children(self) -> Dict[int, List[Tuple[Namespace, Link]]]:
+        """What sits on each link of the host, by its ifindex, in every namespace that was looked into."""
+        found: Dict[int, List[Tuple[Namespace, Link]]] = {}
+        for space in (self.host, *self.namespaces.values(), *self.others):
+            whose = None if space is self.host else HOST
+            for link in space.links.values():
+                if link.parent and link.parent_ns == whose:
+                    found.setdefault(link.parent, []).append((space, link))
         return found
 
 

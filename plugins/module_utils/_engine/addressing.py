@@ -1,0 +1,213 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who gets which address: the pools of the networks in scope, and the leases of their endpoints.
+
+A lease stands in the record of its endpoint, so it lives exactly as long: across restarts of the workload
+and re-creations of the network, until the endpoint is absent.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Dict, Iterable, List, Optional, Tuple
+
+from . import ipam, model
+from .target import Parent, Target
+from .world import Spec
+
+
+class Addressing:
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._pools: Dict[str, List[ipam.Pool]] = {}
+        self._used: Optional[List[str]] = None
+
+    # -- networks ---------------------------------------------------------------------------------
+
+    def complete(self, network: Spec, parent: Parent) -> None:
+        """Give a network the subnets that it asks for without naming them, and keep those it was given before."""
+        before = self.target.before("network", network["name"]) or {"subnets": []}
+        for version in (4, 6):
+            if not network[f"enable_ipv{version}"] or any(_version(row) == version for row in network["subnets"]):
+                continue
+            kept = [row for row in before["subnets"] if row.get("auto") and _version(row) == version]
+            network["subnets"] = network["subnets"] + (kept or [self._picked(version, network)])
+        if before["subnets"] and before["subnets"] != network["subnets"]:
+            self._nothing_lost(network)
+
+    def _picked(self, version: int, network: Spec) -> Spec:
+        if self._used is None:
+            self._used = [row["subnet"] for other in self.target.items["network"].values() for row in other["subnets"]]
+            self._used += [address.address for found in self.target.world.host.addresses.values() for address in found]
+            self._used += [route.prefix for route in self.target.world.host.routes if not route.prefix.endswith("/0")]
+        subnet = ipam.pick_subnet(version, self._used, self.target.seed)
+        self._used.append(subnet)
+        gateway = None if network["internal"] or model.is_l3(network) else ipam.first_usable(subnet)
+        return {"subnet": subnet, "gateway": gateway, "ip_range": None, "aux_addresses": {}, "auto": True}
+
+    def _nothing_lost(self, network: Spec) -> None:
+        """Subnets and reservations may come and go, but not those that an endpoint's address is in."""
+        lost: Dict[str, List[str]] = {}
+        for endpoint in self.target.endpoints_of({network["name"]}).values():
+            for address in endpoint.get("addresses", ()):
+                row = subnet_of(network, address)
+                ip = address.partition("/")[0]
+                if row is None:
+                    lost.setdefault(f"{ipaddress.ip_interface(address).network} is in use by", []).append(endpoint["name"])
+                elif ip in self.reserved(network, row):
+                    lost.setdefault(f"{ip} cannot be reserved, it belongs to", []).append(endpoint["name"])
+        for what, names in lost.items():
+            self.target.refuse(self.target.path("network", network["name"], "subnets"), f"{what} {', '.join(sorted(names))}",
+                               "remove those endpoints first, or keep it")  # fmt: skip
+
+    def reserved(self, network: Spec, row: Spec) -> Dict[str, str]:
+        """The addresses of a subnet that are never handed out, each with its reason."""
+        found = {address: f"reserved as {name}" for name, address in row["aux_addresses"].items()}
+        first = ipam.first_usable(row["subnet"]) if model.is_l3(network) else None
+        for address in (row["gateway"], first):
+            if address:
+                found[address] = "the gateway"
+        parent = self.target.parent(network)
+        if parent and parent.link:
+            subnet = ipaddress.ip_network(row["subnet"])
+            for own in self.target.world.host.addresses.get(parent.link.index, ()):
+                address = ipaddress.ip_interface(own.address).ip
+                if address in subnet:
+                    found[str(address)] = f"an address of {parent.name}"
+        return found
+
+    def pools(self, network: Spec) -> List[ipam.Pool]:
+        """One pool for each subnet, in the order of the subnets, with every lease of the network in it."""
+        pools = self._pools.get(network["name"])
+        if pools is None:
+            leases = {
+                address.partition("/")[0]: spec["name"]
+                for spec in self.target.endpoints_of({network["name"]}).values()
+                for address in spec.get("addresses", ())
+            }
+            pools = self._pools[network["name"]] = []
+            for row in network["subnets"]:
+                subnet = ipaddress.ip_network(row["subnet"])
+                taken = {ip: holder for ip, holder in leases.items() if ipaddress.ip_address(ip) in subnet}
+                pools.append(ipam.Pool(row["subnet"], row["ip_range"], self.reserved(network, row), taken))
+        return pools
+
+    # -- endpoints --------------------------------------------------------------------------------
+
+    def assign(self, keys: Iterable[str]) -> None:
+        """Addresses and MACs for endpoints: kept where they may stay, then static ones, then the lowest free."""
+        keys = list(keys)
+        endpoints = self.target.items["endpoint"]
+        networks = self.target.items["network"]
+        for key in keys:
+            before = self.target.before("endpoint", key) or {}
+            endpoints[key]["addresses"] = list(before.get("addresses", ()))
+            endpoints[key]["mac"] = self._mac(key, networks[endpoints[key]["network"]])
+        for key in keys:
+            self._drop_changed(endpoints[key], networks[endpoints[key]["network"]])
+        for key in keys:
+            self._claim(key, endpoints[key], networks[endpoints[key]["network"]])
+        for key in keys:
+            self._take(key, endpoints[key], networks[endpoints[key]["network"]])
+
+    def _mac(self, key: str, network: Spec) -> Optional[str]:
+        endpoint = self.target.items["endpoint"][key]
+        if network["driver"] == "macvlan":
+            passthru = network["mode"] == "passthru"  # the endpoint is the parent, its MAC too
+            return endpoint["mac_address"] or (None if passthru else ipam.mac_for(endpoint["network"], endpoint["name"]))
+        if endpoint["mac_address"]:
+            self.target.refuse(self.target.path("endpoint", key, "mac_address"), "ipvlan endpoints have the MAC of their parent",
+                               "leave it out, or use a macvlan network")  # fmt: skip
+        return None
+
+    def _drop_changed(self, endpoint: Spec, network: Spec) -> None:
+        """Release what an endpoint held and is not to keep, before anybody claims anything."""
+        kept = []
+        for address in endpoint["addresses"]:
+            ip, version = address.partition("/")[0], 6 if ":" in address else 4
+            row = subnet_of(network, address)
+            static = endpoint[f"ipv{version}_address"]
+            elsewhere = endpoint["subnet"] and _version({"subnet": endpoint["subnet"]}) == version
+            if row and (static or ip) == ip and not (elsewhere and endpoint["subnet"] != row["subnet"]):
+                kept.append(address)
+                continue
+            for pool, subnet in zip(self.pools(network), network["subnets"]):
+                if subnet is row:
+                    pool.release(ip)
+        endpoint["addresses"] = kept
+
+    def _claim(self, key: str, endpoint: Spec, network: Spec) -> None:
+        for version in (4, 6):
+            option = f"ipv{version}_address"
+            static = endpoint[option]
+            if static is None or any(address.partition("/")[0] == static for address in endpoint["addresses"]):
+                continue
+            path = self.target.path("endpoint", key, option)
+            for pool, row in zip(self.pools(network), network["subnets"]):
+                subnet = ipaddress.ip_network(row["subnet"])
+                if ipaddress.ip_address(static) in subnet:
+                    try:
+                        pool.claim(static, endpoint["name"])
+                    except ipam.AddressError as error:
+                        self.target.refuse(path, str(error), "give another address, or leave it to us")
+                    endpoint["addresses"].append(f"{static}/{subnet.prefixlen}")
+                    break
+            else:
+                there = ", ".join(row["subnet"] for row in network["subnets"]) or "none"
+                self.target.refuse(path, f"{static} is in no subnet of {network['name']}", f"its subnets are {there}")
+
+    def _take(self, key: str, endpoint: Spec, network: Spec) -> None:
+        for version in (4, 6):
+            if any((":" in address) == (version == 6) for address in endpoint["addresses"]):
+                continue
+            rows = [
+                (pool, row)
+                for pool, row in zip(self.pools(network), network["subnets"])
+                if _version(row) == version and self._is_chosen(endpoint, row, version)
+            ]
+            for pool, row in rows:
+                ip = pool.free()
+                if ip is not None:
+                    pool.claim(ip, endpoint["name"])
+                    endpoint["addresses"].append(f"{ip}/{row['subnet'].partition('/')[2]}")
+                    break
+            else:
+                if rows:
+                    self.target.refuse(self.target.path("endpoint", key, f"ipv{version}_address"),
+                                       f"no address is free in {', '.join(row['subnet'] for _, row in rows)} of {network['name']}",
+                                       "remove an endpoint, widen ip_range or add a subnet")  # fmt: skip
+        if endpoint["subnet"] and endpoint["subnet"] not in [row["subnet"] for row in network["subnets"]]:
+            self.target.refuse(self.target.path("endpoint", key, "subnet"), f"{endpoint['subnet']} is no subnet of {network['name']}",
+                               "give one of its subnets, or leave it out")  # fmt: skip
+
+    @staticmethod
+    def _is_chosen(endpoint: Spec, row: Spec, version: int) -> bool:
+        chosen = endpoint["subnet"]
+        return not chosen or _version({"subnet": chosen}) != version or chosen == row["subnet"]
+
+    def way_out(self, endpoint: Spec, version: int) -> Optional[Tuple[Optional[str]]]:
+        """The next hop that an endpoint's default route would have, (None,) for its device alone; None for no way."""
+        network = self.target.items["network"][endpoint["network"]]
+        for address in endpoint["addresses"]:
+            row = subnet_of(network, address)
+            if row is None or _version(row) != version or network["internal"]:
+                continue
+            if model.is_l3(network):
+                return (None,)
+            if row["gateway"]:
+                return (row["gateway"],)
+        return None
+
+
+def subnet_of(network: Spec, address: str) -> Optional[Spec]:
+    """The row of the subnet that an address belongs to."""
+    ip = ipaddress.ip_interface(address).ip
+    for row in network["subnets"]:
+        if ip in ipaddress.ip_network(row["subnet"]):
+            found: Spec = row
+            return found
+    return None
+
+
+def _version(row: Spec) -> int:
+    return 6 if ":" in row["subnet"] else 4

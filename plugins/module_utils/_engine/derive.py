@@ -1,0 +1,317 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From items to kernel objects: which links, addresses, routes and namespaces a declaration stands for.
+
+The items in scope are completed on the way (an endpoint gets its addresses, its MAC, its interface name; a
+network without subnets gets some), so that what is recorded says all that was decided.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+
+from . import model
+from .addressing import Addressing
+from .target import Parent, Target
+from .world import HOST, LINK_GROUP, PROTOCOL, Link, Spec, address_key, link_key, route_key
+
+Key = Tuple[str, str]
+
+MAIN_TABLE = 254  # RT_TABLE_MAIN
+#: Metric of an IPv6 route that was given none (IP6_RT_PRIO_USER); IPv4 takes 0.
+IPV6_METRIC = 1024
+
+DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+class Wanted(NamedTuple):
+    """A kernel object as it shall be, the item that it belongs to, and why it is there."""
+
+    spec: Spec
+    of: str  # "" for what is not ours and is only changed
+    reason: str
+
+
+class Derivation:
+    """The kernel objects of the items in scope, and of what they share with others."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.world = target.world
+        self.wanted: Dict[Key, Wanted] = {}
+        self.addressing = Addressing(target)
+        self._named: Dict[str, Set[str]] = {}
+        self.sharers = target.on_parents(target.items["network"].values())
+        self.networks = [item.key for item in target.scope["network"].values() if item.spec is not None]
+        self.endpoints = self._endpoints_in_scope()
+        for key, item in target.scope["vlan"].items():
+            if item.spec is not None:
+                self._vlan(key, target.items["vlan"][key])
+        for key in self.networks:
+            self._network(target.items["network"][key])
+        self._complete_endpoints()
+        self.workloads = self._workloads_in_scope()
+        for key in self.endpoints:
+            self._endpoint(key, target.items["endpoint"][key])
+        for workload in self.workloads:
+            self._workload(workload)
+        for key, item in target.scope["routes"].items():
+            if item.spec is not None:
+                self._route_set(key, target.items["routes"][key])
+
+    # -- scope ------------------------------------------------------------------------------------
+
+    def _endpoints_in_scope(self) -> List[str]:
+        """The declared endpoints, and those of networks that change."""
+        target = self.target
+        declared = [item.key for item in target.scope["endpoint"].values() if item.spec is not None]
+        changed = {key for key in self.networks if target.before("network", key) not in (None, target.items["network"][key])}
+        others = target.endpoints_of(changed) if changed else {}
+        return declared + [key for key in others if key not in set(declared)]
+
+    def _workloads_in_scope(self) -> List[str]:
+        """The workloads whose endpoints come, change or go: the choice of their default routes is made anew."""
+        found: Dict[str, None] = {}
+        for key in self.endpoints:
+            found[self.target.items["endpoint"][key]["workload"]] = None
+        for key in self.target.scope["endpoint"]:
+            before = self.target.before("endpoint", key)
+            if before:
+                found[before["workload"]] = None
+        return list(found)
+
+    # -- links of the host ------------------------------------------------------------------------
+
+    def want(self, kind: str, key: str, spec: Spec, of: str, reason: str) -> None:
+        self.wanted[kind, key] = Wanted(spec, of, reason)
+
+    def _vlan(self, key: str, vlan: Spec) -> None:
+        parent = self.target.resolve(key)
+        assert parent is not None  # a declared sub-interface always resolves
+        if not self._sub_interface(parent, self.target.path("vlan", key, "parent"), f"vlan:{key}", vlan):
+            return
+        for address in vlan.get("addresses", ()):
+            spec = {"netns": HOST, "link": parent.name, "address": address}
+            self.want("address", address_key(spec), spec, f"vlan:{key}", "address of the host on the VLAN")
+
+    def _network(self, network: Spec) -> None:
+        target = self.target
+        name = network["name"]
+        parent = target.parent(network)
+        path = target.path("network", name, "parent")
+        if parent is None:
+            target.refuse(path, f"{network['parent']} does not exist", f"this host has {target.links_there()}")
+            return
+        if network["parent"] is None:
+            spec = {"netns": HOST, "name": parent.name, "kind": "dummy", "up": True, "group": LINK_GROUP,
+                    "presence": self._presence(parent)}  # fmt: skip
+            if network["mtu"]:
+                spec["mtu"] = network["mtu"]
+            self.want("link", parent.name, spec, f"network:{name}", f"parent of {name}, which has none of its own")
+        elif parent.base is not None and network["parent"] not in target.items["vlan"]:
+            self._sub_interface(parent, path, "parent", {"mtu": network["mtu"], "bring_up_parent": network["bring_up_parent"]})
+        else:
+            self._raise(parent.name, parent.link, network["bring_up_parent"], path)
+        self.addressing.complete(network, parent)
+
+    def _sub_interface(self, parent: Parent, path: str, of: str, options: Spec) -> bool:
+        """A sub-interface of ours; False where it cannot be made."""
+        target = self.target
+        if ("link", parent.name) in self.wanted:
+            return True
+        base = self.world.host.names.get(parent.base or "")
+        made = target.resolve(parent.base) if parent.base and base is None else None
+        if base is None and (made is None or ("link", made.name) not in self.wanted):
+            target.refuse(path, f"{parent.base} does not exist", f"this host has {target.links_there()}")
+            return False
+        protocol = options.get("protocol", "802.1q")
+        if base is not None and not self._usable_base(parent, base, protocol, path):
+            return False
+        up = self._raise(parent.base or "", base, options.get("bring_up_parent", True), path) if base else True
+        spec = {
+            "netns": HOST, "name": parent.name, "kind": "vlan", "parent": base.name if base else made and made.name,
+            "vlan_id": parent.vlan_id, "protocol": protocol, "up": up, "group": LINK_GROUP,
+            "presence": "host" if options.get("addresses") else self._presence(parent),
+        }  # fmt: skip
+        if parent.altnames:
+            spec["altnames"] = parent.altnames
+        for option in ("mtu", "gvrp", "mvrp", "loose_binding", "reorder_headers", "ingress_qos_map", "egress_qos_map"):
+            if options.get(option) is not None:
+                spec[option] = options[option]
+        if base is not None and spec.get("mtu", 0) > base.mtu:
+            target.refuse(path.rpartition("parent")[0] + "mtu", f"{spec['mtu']} is more than the {base.mtu} of {base.name}",
+                          f"give {base.mtu} at most, or raise {base.name}")  # fmt: skip
+        self.want("link", parent.name, spec, of, f"VLAN {parent.vlan_id} of {spec['parent']}")
+        return True
+
+    def _usable_base(self, parent: Parent, base: Link, protocol: str, path: str) -> bool:
+        """Whether a VLAN can be made on a base, or stands there as wanted already."""
+        target = self.target
+        there = target.same_vlan(base, parent.vlan_id, protocol)
+        if there is not None and there is not parent.link:
+            target.refuse(path, f"VLAN {parent.vlan_id} of {base.name} is there already, as {there.name}", f"give parent: {there.name}")
+            return False
+        if parent.link is None:
+            return True
+        ours = target.is_ours(parent.link, parent.name)
+        same = parent.link is there
+        if not same:
+            target.refuse(path, f"{parent.name} exists and is not VLAN {parent.vlan_id} ({protocol}) of {base.name}",
+                          "no kernel changes that in place: remove it first (state: absent if it is ours), or give another name")  # fmt: skip
+        elif not ours and not target.declared.adopt:
+            target.refuse(path, f"{parent.name} exists and was not made by us", "leave it as it is, or set adopt: true to take it over")
+            return False
+        return same
+
+    def _raise(self, name: str, link: Optional[Link], allowed: bool, path: str) -> bool:
+        """A base that is down is set up, unless that is not allowed."""
+        if link is None or link.up:
+            return True
+        if allowed:
+            self.wanted.setdefault(
+                ("link", link.name), Wanted({"netns": HOST, "name": link.name, "up": True}, "", f"{name} is down")
+            )
+        else:
+            self.target.warnings.append(f"{path}: {name} is down and stays so (bring_up_parent: false)")
+        return allowed
+
+    def _presence(self, parent: Parent) -> str:
+        """Of a parent without addresses: IPv6 stays on where L3 networks ask for neighbours over it."""
+        networks = self.target.items["network"]
+        users = [networks[name] for name in self.sharers.get(parent.identity, ())]
+        return "routed" if any(model.is_l3(user) and user["enable_ipv6"] for user in users) else "none"
+
+    # -- endpoints --------------------------------------------------------------------------------
+
+    def _complete_endpoints(self) -> None:
+        """Give every endpoint in scope what it was not given: addresses (static ones first), MAC, interface."""
+        endpoints = self.target.items["endpoint"]
+        usable = []
+        for key in self.endpoints:
+            network = self.target.items["network"].get(endpoints[key]["network"])
+            if network is None:
+                self.target.refuse(self.target.path("endpoint", key, "network"), f"there is no network {endpoints[key]['network']}",
+                                   "make it first with vlan_network or vlan_map")  # fmt: skip
+            elif self.target.parent(network) is not None:
+                usable.append(key)
+        self.endpoints = usable
+        self.addressing.assign(usable)
+        for key in usable:
+            self._name_interface(key, endpoints[key])
+
+    def _name_interface(self, key: str, endpoint: Spec) -> None:
+        """As given, else as it was, else the lowest free ``ethN`` of the workload."""
+        before = self.target.before("endpoint", key)
+        if endpoint["interface"] is None and before and before["workload"] == endpoint["workload"]:
+            endpoint["interface"] = before["interface"]
+        if endpoint["interface"] is not None:
+            return
+        space = self.world.namespace(endpoint["workload"])
+        taken: Set[str] = set(space.names) if space else set()
+        taken |= self._named.setdefault(endpoint["workload"], self._recorded_names(endpoint["workload"]))
+        number = 0
+        while f"eth{number}" in taken:
+            number += 1
+        endpoint["interface"] = f"eth{number}"
+        self._named[endpoint["workload"]].add(endpoint["interface"])
+
+    def _recorded_names(self, workload: str) -> Set[str]:
+        endpoints = self.target.items["endpoint"].values()
+        return {spec["interface"] for spec in endpoints if spec["workload"] == workload and spec.get("interface")}
+
+    def _endpoint(self, key: str, endpoint: Spec) -> None:
+        network = self.target.items["network"][endpoint["network"]]
+        parent = self.target.parent(network)
+        assert parent is not None
+        workload, name, of = endpoint["workload"], endpoint["interface"], f"endpoint:{key}"
+        if not self._enterable(key, workload):
+            return
+        spec: Spec = {
+            "netns": workload, "name": name, "kind": network["driver"], "parent": parent.name,
+            "mode": network["mode"], "up": True, "group": LINK_GROUP, "sysctls": self._sysctls(endpoint),
+        }  # fmt: skip
+        if network["driver"] == "ipvlan":
+            spec["flag"] = network["flag"]
+        else:
+            spec["mac"] = endpoint["mac"]
+        for option in ("bcqueuelen", "bclim"):
+            if network[option] is not None:
+                spec[option] = network[option]
+        mtu = endpoint["mtu"] or network["mtu"]
+        if mtu:
+            spec["mtu"] = mtu
+        self.want("link", link_key(workload, name), spec, of, f"{network['name']} in {workload}")
+        for address in endpoint["addresses"]:
+            row = {"netns": workload, "link": name, "address": address}
+            self.want("address", address_key(row), row, of, f"lease of {endpoint['name']}")
+        for route in endpoint["routes"]:
+            self._route(workload, route["prefix"], route.get("via"), name, of, "route of the endpoint", metric=route.get("metric"))
+
+    def _enterable(self, key: str, workload: str) -> bool:
+        refusal = self.world.refusals.get(workload)
+        if refusal:
+            self.target.refuse(self.target.path("endpoint", key, workload.partition(":")[0]), refusal, "start it first, or correct the name")
+            return False
+        if self.world.namespace(workload) is None or workload in self.target.records.get("netns", {}):
+            self.want("netns", workload, {"netns": workload}, "netns", "a namespace that is not there yet")
+        return True
+
+    def _sysctls(self, endpoint: Spec) -> Dict[str, int]:
+        """Announce when coming up, learn nothing from the wire, and no IPv6 where there is no IPv6 address."""
+        settings = {"ipv4.arp_notify": 1}
+        if self.world.ipv6:
+            six = endpoint["accept_ra"] or any(":" in address for address in endpoint["addresses"])
+            ra = int(endpoint["accept_ra"])
+            settings.update({"ipv6.disable_ipv6": int(not six), "ipv6.accept_ra": ra, "ipv6.autoconf": ra, "ipv6.ndisc_notify": 1})
+        return {**settings, **endpoint["sysctls"]}
+
+    # -- routes -----------------------------------------------------------------------------------
+
+    def _route(
+        self, netns: str, prefix: str, via: Optional[str], dev: Optional[str], of: str, reason: str,
+        kind: str = "unicast", metric: Optional[int] = None, table: int = MAIN_TABLE,
+    ) -> None:  # fmt: skip
+        if metric is None:
+            metric = IPV6_METRIC if ":" in prefix else 0
+        spec = {"netns": netns, "prefix": prefix, "type": kind, "via": via, "dev": dev, "metric": metric, "table": table,
+                "protocol": PROTOCOL}  # fmt: skip
+        self.want("route", route_key(spec), spec, of, reason)
+
+    def _workload(self, workload: str) -> None:
+        """The default routes of a workload: one endpoint gives each, by priority, then by name."""
+        endpoints = self.target.items["endpoint"]
+        here = sorted(key for key in endpoints if endpoints[key]["workload"] == workload and "addresses" in endpoints[key])
+        for version, default in DEFAULTS.items():
+            offers = []
+            for key in here:
+                endpoint = endpoints[key]
+                when = endpoint["default_route"][f"ipv{version}"]
+                offer = self.addressing.way_out(endpoint, version) if when != "never" else None
+                if offer is not None:
+                    offers.append((when != "always", -endpoint["gw_priority"], key, offer[0]))
+            foreign = self._foreign_default(workload, default)
+            if not offers:
+                continue
+            auto, _, key, via = min(offers, key=lambda offer: offer[:3])
+            if foreign and auto:
+                continue
+            if foreign:
+                self.target.refuse(self.target.path("endpoint", key, f"default_route.ipv{version}"),
+                                   f"{workload} has a default route that is not ours", "remove it there, or give auto or never")  # fmt: skip
+                continue
+            self._route(workload, default, via, endpoints[key]["interface"], f"workload:{workload}", f"way out by {key}")
+
+    def _foreign_default(self, workload: str, default: str) -> bool:
+        space = self.world.namespace(workload)
+        return space is not None and any(
+            route.prefix == default and route.protocol != PROTOCOL and route.table == MAIN_TABLE for route in space.routes
+        )
+
+    def _route_set(self, key: str, routes: Spec) -> None:
+        """The routes of a set; those of an L3 network of this host keep its unused addresses from looping."""
+        for route in routes["routes"]:
+            self._route(HOST, route["prefix"], route["via"], route["dev"], f"routes:{key}", f"route of the set {key}",
+                        route["type"], route["metric"], route["table"] or MAIN_TABLE)  # fmt: skip
+        network = self.target.items["network"].get(routes["network"] or "")
+        for subnet in network["subnets"] if network else ():
+            self._route(HOST, subnet["subnet"], None, None, f"routes:{key}", f"unused addresses of {key}", "unreachable", 2**32 - 2)

@@ -1,0 +1,194 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may not stand beside what: the rules between items, and between items and the host.
+
+The kernel enforces some of these late and without a text, and breaks others silently (another mode on an
+ipvlan parent switches every ipvlan there, in every namespace); so all are judged before anything is touched.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import List, Tuple
+
+from . import ipam, model
+from .target import Target
+from .world import Link, Namespace, Spec, link_key
+
+
+def check(target: Target) -> None:
+    """Note every broken rule of the items in scope as a problem of the target, and every risk as a warning."""
+    sharers = target.on_parents(target.items["network"].values())
+    for key, item in target.scope["network"].items():
+        if item.spec is None:
+            _network_unused(target, key)
+            continue
+        network = target.items["network"][key]
+        _changeable(target, network)
+        parent = target.parent(network)
+        if parent is None:
+            continue
+        others = [name for name in sharers[parent.identity] if name != key]
+        if others:
+            _neighbours(target, network, [target.items["network"][name] for name in others])
+        if parent.link is not None:
+            _foreigners(target, network, parent.link)
+            _addresses(target, network, parent.link)
+            _size(target, network, parent.link)
+        elif model.is_l3(network) and network["parent"] and not _declared_addresses(target, network):
+            _no_underlay(target, network)
+    for key, item in target.scope["vlan"].items():
+        if item.spec is None:
+            _vlan_unused(target, key)
+        else:
+            _vlan_changeable(target, key)
+
+
+def _names(specs: List[Spec]) -> str:
+    names = sorted(spec["name"] for spec in specs)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _network_unused(target: Target, key: str) -> None:
+    endpoints = target.endpoints_of({key})
+    if endpoints:
+        target.refuse(target.path("network", key, "state"), f"network {key} has the endpoints {_names(list(endpoints.values()))}",
+                      "make those absent first")  # fmt: skip
+
+
+def _vlan_unused(target: Target, key: str) -> None:
+    before = target.before("vlan", key)
+    if before is None and (link := target.world.host.names.get(key)) is not None and not target.declared.adopt:
+        target.refuse(target.path("vlan", key, "name"), f"{link.name} exists and was not made by us",
+                      "remove it by hand, or set adopt: true to have it removed")  # fmt: skip
+    users = [network for network in target.items["network"].values() if network["parent"] == key]
+    if before and users:
+        target.refuse(target.path("vlan", key, "state"), f"{key} is the parent of {_names(users)}", "make those networks absent first")
+
+
+def _vlan_changeable(target: Target, key: str) -> None:
+    before, vlan = target.before("vlan", key), target.items["vlan"][key]
+    for option in ("vlan_id", "protocol", "parent"):
+        if before and before[option] != vlan[option]:
+            target.refuse(target.path("vlan", key, option), f"{key} has {option} {before[option]}, and no kernel changes that in place",
+                          "make it absent first, or give another name")  # fmt: skip
+
+
+def _changeable(target: Target, network: Spec) -> None:
+    """What the kernel cannot change under living endpoints needs ``recreate``."""
+    before = target.before("network", network["name"])
+    if before is None:
+        return
+    fixed = [option for option in ("driver", "parent") if before[option] != network[option]]
+    if before["mode"] != network["mode"] and "passthru" in (before["mode"], network["mode"]):
+        fixed.append("mode")
+    endpoints = target.endpoints_of({network["name"]})
+    if fixed and endpoints and not network.get("recreate"):
+        option = fixed[0]
+        target.refuse(target.path("network", network["name"], option),
+                      f"is {before[option]} and cannot become {network[option]} under the endpoints {_names(list(endpoints.values()))}",
+                      "set recreate: true (they keep names, addresses and MACs), or make them absent first")  # fmt: skip
+
+
+def _neighbours(target: Target, network: Spec, others: List[Spec]) -> None:
+    """The networks that have the same parent."""
+    name, parent = network["name"], network["parent"]
+    for other in others:
+        if other["driver"] != network["driver"]:
+            target.refuse(target.path("network", name, "driver"), f"{parent} carries {other['name']}, a {other['driver']} network",
+                          "macvlan and ipvlan cannot share a parent: use another parent or the same driver")  # fmt: skip
+        elif "passthru" in (network["mode"], other["mode"]):
+            target.refuse(target.path("network", name, "mode"), f"{parent} carries {other['name']}, and passthru shares with nobody",
+                          "use another parent, or mode: bridge for both")  # fmt: skip
+        elif not (network["share_parent"] and other["share_parent"]):
+            target.refuse(target.path("network", name, "parent"), f"{parent} is the parent of {other['name']} already",
+                          "use another parent (a VLAN each), or set share_parent: true on both")  # fmt: skip
+        elif network["driver"] == "ipvlan" and (network["mode"], network["flag"]) != (other["mode"], other["flag"]):
+            target.refuse(target.path("network", name, "mode"),
+                          f"{other['name']} on {parent} is {other['mode']} {other['flag']}, and a parent has one mode and flag for all",
+                          "give the same mode and flag, or another parent")  # fmt: skip
+    rows: List[Tuple[Tuple[str, str], str]] = [
+        ((spec["name"], row["subnet"]), row["subnet"]) for spec in (network, *others) for row in spec["subnets"]
+    ]
+    for first, second in ipam.overlaps(rows):
+        mine, theirs = (first, second) if first[0] == name else (second, first)
+        if mine[0] == name and theirs[0] != name:
+            target.refuse(target.path("network", name, "subnets"), f"{mine[1]} overlaps {theirs[1]} of {theirs[0]} on the same {parent}",
+                          "a broadcast domain has each subnet once: use another VLAN, or other subnets")  # fmt: skip
+
+
+def _foreigners(target: Target, network: Spec, link: Link) -> None:
+    """Links of others on the parent, in whatever namespace, and masters that keep it for themselves."""
+    name, driver = network["name"], network["driver"]
+    path = target.path("network", name, "parent")
+    master = target.world.host.links.get(link.master)
+    if master is not None and master.kind in ("bridge", "bond", "team"):
+        target.refuse(path, f"{link.name} belongs to {master.kind} {master.name}, which takes all its frames",
+                      f"give parent: {master.name}, or a VLAN of it")  # fmt: skip
+    for space, child in target.world.children.get(link.index, ()):
+        if child.kind not in ("macvlan", "macvtap", "ipvlan", "ipvtap") or _is_recorded(target, space, child):
+            continue
+        where = f"{child.name} in {space.workload or 'the host'}"
+        if not child.kind.startswith(driver[:6]):
+            target.refuse(path, f"{link.name} carries {where}, a {child.kind} of somebody else",
+                          "macvlan and ipvlan cannot share a parent: use another one")  # fmt: skip
+        elif driver == "ipvlan" and (child.data["mode"], child.data["flag"]) != (network["mode"], network["flag"]):
+            target.refuse(target.path("network", name, "mode"),
+                          f"{where} is {child.data['mode']} {child.data['flag']}, and the kernel would switch it to "
+                          f"{network['mode']} {network['flag']}",
+                          "give its mode and flag, or another parent")  # fmt: skip
+        elif "passthru" in (network["mode"], child.data.get("mode")):
+            target.refuse(target.path("network", name, "mode"), f"{link.name} carries {where}, and passthru shares with nobody",
+                          "use another parent")  # fmt: skip
+
+
+def _is_recorded(target: Target, space: Namespace, child: Link) -> bool:
+    return target.is_ours(child, link_key(space.workload, child.name))
+
+
+def _addresses(target: Target, network: Spec, link: Link) -> None:
+    """L2 networks belong to the parent's subnet, L3 networks to any other."""
+    own = [ipaddress.ip_interface(a.address) for a in target.world.host.addresses.get(link.index, ())]
+    own = [address for address in own if not address.ip.is_link_local]
+    if not own:
+        if model.is_l3(network) and network["parent"] and not _declared_addresses(target, network):
+            _no_underlay(target, network)
+        return
+    subnets = [ipaddress.ip_network(row["subnet"]) for row in network["subnets"] if row["subnet"]]
+    name = network["name"]
+    if model.is_l3(network):
+        for position, subnet in enumerate(subnets):
+            for address in own:
+                if subnet.version == address.version and subnet.overlaps(address.network):
+                    target.refuse(target.path("network", name, f"subnets[{position}].subnet"),
+                                  f"{subnet} overlaps {address} of {link.name}",
+                                  "an L3 network needs a subnet of its own, which others reach by a route")  # fmt: skip
+    elif subnets and not any(address.ip in subnet for address in own for subnet in subnets if subnet.version == address.version):
+        target.warnings.append(
+            f"{target.path('network', name, 'subnets')}: no subnet holds {own[0]} of {link.name}; "
+            "in L2 modes the endpoints are on the parent's own wire"
+        )
+
+
+def _declared_addresses(target: Target, network: Spec) -> bool:
+    vlan = target.items["vlan"].get(network["parent"])
+    return bool(vlan and vlan.get("addresses"))
+
+
+def _no_underlay(target: Target, network: Spec) -> None:
+    target.warnings.append(
+        f"{target.path('network', network['name'], 'parent')}: {network['parent']} has no address of its own, so the host would ask "
+        "for its neighbours there with another VLAN's; give it one with vlan_link.addresses"
+    )
+
+
+def _size(target: Target, network: Spec, link: Link) -> None:
+    """Endpoints of a network cannot be larger than the parent (the sub-interface that we make follows the network)."""
+    limit = link
+    if link.kind == "vlan" and target.is_recorded(link.name):
+        limit = target.world.host.links.get(link.parent, link)
+    if network["mtu"] and network["mtu"] > limit.mtu:
+        target.refuse(target.path("network", network["name"], "mtu"), f"{network['mtu']} is more than the {limit.mtu} of {limit.name}",
+                      f"give {limit.mtu} at most, or raise {limit.name}")  # fmt: skip
+
+
