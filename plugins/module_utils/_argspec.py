@@ -1,0 +1,152 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This file is private to netops.underlay: it may change at any time.
+"""The argument specs of the modules, one function for each documentation fragment and one for each module.
+
+They document and convert; what is right and wrong is judged by the engine's model, for all rows at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+from ._engine.converge import DEFAULT_STATE_DIR
+from ._engine.model import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
+
+Options = Dict[str, Dict[str, Any]]
+
+
+def common() -> Options:
+    """``doc_fragments/common.py``"""
+    return {
+        "state_dir": {"type": "path", "default": DEFAULT_STATE_DIR},
+        "lock_timeout": {"type": "int", "default": 30},
+    }
+
+
+def change() -> Options:
+    """``doc_fragments/change.py``"""
+    return {"adopt": {"type": "bool", "default": False}}
+
+
+def vlan_link() -> Options:
+    return {
+        "parent": {"type": "str"},
+        "vlan_id": {"type": "int"},
+        "name": {"type": "str"},
+        "protocol": {"type": "str", "choices": ["802.1q", "802.1ad"], "default": "802.1q"},
+        "mtu": {"type": "int"},
+        "addresses": {"type": "list", "elements": "str"},
+        "gvrp": {"type": "bool", "default": False},
+        "mvrp": {"type": "bool", "default": False},
+        "loose_binding": {"type": "bool", "default": False},
+        "reorder_headers": {"type": "bool", "default": True},
+        "ingress_qos_map": {"type": "dict"},
+        "egress_qos_map": {"type": "dict"},
+        "bring_up_parent": {"type": "bool", "default": True},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    }
+
+
+def vlan_network() -> Options:
+    return {
+        "name": {"type": "str", "required": True},
+        "driver": {"type": "str", "choices": ["macvlan", "ipvlan"]},
+        "mode": {"type": "str", "choices": [*MACVLAN_MODES, *IPVLAN_MODES]},
+        "flag": {"type": "str", "choices": [*IPVLAN_FLAGS]},
+        "parent": {"type": "str"},
+        "internal": {"type": "bool", "default": False},
+        "subnets": {
+            "type": "list",
+            "elements": "dict",
+            "aliases": ["ipam_config"],
+            "options": {
+                "subnet": {"type": "str", "required": True},
+                "gateway": {"type": "str"},
+                "ip_range": {"type": "str", "aliases": ["iprange"]},
+                "aux_addresses": {"type": "dict"},
+            },
+        },
+        "enable_ipv4": {"type": "bool"},
+        "enable_ipv6": {"type": "bool"},
+        "mtu": {"type": "int"},
+        "share_parent": {"type": "bool", "default": False},
+        "bring_up_parent": {"type": "bool", "default": True},
+        "host_access": {"type": "raw", "default": False},
+        "recreate": {"type": "bool", "default": False},
+        "bcqueuelen": {"type": "int"},
+        "bclim": {"type": "int"},
+        "labels": {"type": "dict"},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    }
+
+
+def vlan_endpoint() -> Options:
+    return {
+        "network": {"type": "str", "required": True},
+        "name": {"type": "str", "required": True},
+        "netns": {"type": "str"},
+        "pid": {"type": "int"},
+        "container": {
+            "type": "dict",
+            "options": {
+                "engine": {"type": "str", "choices": ["docker", "podman"], "required": True},
+                "name": {"type": "str", "required": True},
+            },
+        },
+        "interface": {"type": "str"},
+        "ipv4_address": {"type": "str"},
+        "ipv6_address": {"type": "str"},
+        "subnet": {"type": "str"},
+        "mac_address": {"type": "str"},
+        "mtu": {"type": "int"},
+        "aliases": {"type": "list", "elements": "str"},
+        "hosts": {"type": "dict"},
+        "gw_priority": {"type": "int", "default": 0},
+        "default_route": {
+            "type": "dict",
+            "options": {
+                "ipv4": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
+                "ipv6": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
+            },
+        },
+        "routes": {
+            "type": "list",
+            "elements": "dict",
+            "options": {
+                "prefix": {"type": "str", "required": True},
+                "via": {"type": "str"},
+                "metric": {"type": "int"},
+            },
+        },
+        "sysctls": {"type": "dict"},
+        "accept_ra": {"type": "bool", "default": False},
+        "probe": {"type": "bool", "default": False},
+        "state": {"type": "str", "choices": ["present", "absent", "released"], "default": "present"},
+    }
+
+
+def vlan_map() -> Options:
+    """The rows are judged by the engine alone: Ansible would check thousands of them slowly, and name only the first."""
+    rows = {"type": "list", "elements": "dict"}
+    return {
+        "name": {"type": "str", "required": True},
+        "trunks": {"type": "dict"},
+        "links": rows,
+        "networks": rows,
+        "endpoints": rows,
+        "routes": rows,
+        "purge": {"type": "bool", "default": False},
+    }
+
+
+def vlan_info() -> Options:
+    return {
+        "gather_subset": {
+            "type": "list",
+            "elements": "str",
+            "choices": ["all", "links", "networks", "endpoints", "routes", "drift", "adoptable", "transactions"],
+            "default": ["all"],
+        },
+        "name": {"type": "list", "elements": "str"},
+    }

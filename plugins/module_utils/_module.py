@@ -1,0 +1,110 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This file is private to netops.underlay: it may change at any time.
+"""What the modules have in common: from Ansible's parameters to the engine, and from its outcome to a result."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Callable, Dict, Mapping, NoReturn, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+
+from . import _argspec
+from ._engine import report
+from ._engine.apply import Refused
+from ._engine.converge import Outcome, Run, Stuck, Undone, converge, is_persistent
+from ._engine.fields import Refusal
+from ._engine.model import Declaration
+from ._engine.namespaces import NamespaceError
+from ._engine.observe import KernelError
+from ._engine.registry import RegistryError
+
+#: A result stays below this many bytes of JSON (AWX drops what is larger than 700,000).
+RESULT_BYTES = 300_000
+
+#: What a person can do something about; anything else is a defect and may show its traceback.
+EXPECTED = (Undone, Stuck, Refused, NamespaceError, KernelError, RegistryError)
+
+Declare = Callable[[Mapping[str, Any]], Declaration]
+
+
+class Module(AnsibleModule):
+    """A module whose bad input is reported whole: by the model, every row, every option, at once."""
+
+    _declare: Declare
+    _started = False
+
+    def __init__(self, options: _argspec.Options, declare: Declare, **kwargs: Any) -> None:
+        self._declare = declare
+        super().__init__(argument_spec=options, supports_check_mode=True, **kwargs)
+        self._started = True
+
+    def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
+        if not self._started:
+            # Ansible stops at the first bad option and does not say in which row.
+            problems = self._declare(self.params).problems
+            if problems:
+                msg = "\n".join(map(str, problems))
+                kwargs["problems"] = [problem._asdict() for problem in problems]
+        super().fail_json(msg, **kwargs)
+
+    def converge(self, describe: Callable[[Outcome], Dict[str, Any]]) -> NoReturn:
+        run = Run(self.params["state_dir"], self.check_mode, self.params["lock_timeout"], _who())
+        try:
+            outcome = converge(self._declare(self.params), run)
+        except Refusal as error:
+            self.fail_json(str(error), problems=[problem._asdict() for problem in error.problems])
+        except EXPECTED as error:
+            self.fail_json(str(error))
+        self.exit_json(**self._result(outcome, run, describe(outcome)))
+
+    def _result(self, outcome: Outcome, run: Run, more: Dict[str, Any]) -> Dict[str, Any]:
+        for text in outcome.warnings:
+            self.warn(text)
+        persistent = is_persistent()
+        if outcome.changed and not persistent and not self.check_mode:
+            self.warn("a reboot forgets this: the role netops.underlay.prepare installs the service that restores it")
+        result = {
+            "changed": outcome.changed,
+            "plan": report.summary(outcome.changes, outcome.plan_file),
+            "persistent": persistent,
+            "transaction": outcome.number,
+            **more,
+        }
+        if self._diff:
+            result["diff"] = report.diff(outcome.changes)
+        if len(json.dumps(self.params, default=str)) > RESULT_BYTES // 3:
+            result["invocation"] = {"module_args": "left out, see the task"}
+        return _fitting(result, more)
+
+
+def _fitting(result: Dict[str, Any], more: Mapping[str, Any]) -> Dict[str, Any]:
+    """Leave out the largest parts of a result until the rest fits; vlan_info reads them back."""
+    sizes = sorted(((len(json.dumps(result[key], default=str)), key) for key in (*more, "diff") if key in result), reverse=True)
+    total = len(json.dumps(result, default=str))
+    for size, key in sizes:
+        if total <= RESULT_BYTES:
+            break
+        del result[key]
+        result.setdefault("left_out", []).append(key)
+        total -= size
+    return result
+
+
+def _who() -> str:
+    user = os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())
+    return f"{user}, Ansible"
+
+
+def given(params: Mapping[str, Any], without: "tuple[str, ...]" = ("state", "adopt", "state_dir", "lock_timeout")) -> Dict[str, Any]:
+    """The options of the item alone, those that were given."""
+    return {key: value for key, value in params.items() if key not in without and not key.startswith("_") and value is not None}
+
+
+def only(outcome: Outcome, kind: str) -> Optional[Dict[str, Any]]:
+    """The one item that a task was about, complete; None where it is absent."""
+    for spec in outcome.items.get(kind, {}).values():
+        return spec
+    return None
