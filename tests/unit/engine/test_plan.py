@@ -1,0 +1,117 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Planning on a paper kernel: thousands of hosts without one real link."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Dict, List
+
+import pytest
+from ansible_collections.netops.underlay.plugins.module_utils._engine import model, plan
+from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
+
+from paper_kernel import PaperKernel
+
+NETOPS = [
+    {"name": "vlan10", "driver": "macvlan", "parent": "eth0.10", "subnets": [{"subnet": "172.16.80.0/24", "gateway": "172.16.80.1"}]},
+    {"name": "vlan20", "driver": "macvlan", "parent": "eth0.20", "subnets": [{"subnet": "172.16.50.0/22", "gateway": "172.16.50.1"}]},
+    {"name": "vlan30", "driver": "ipvlan", "parent": "eth0.30", "subnets": [{"subnet": "10.1.100.0/16", "gateway": "10.1.100.1"}]},
+]
+
+
+def declare(kernel: PaperKernel, declared: model.Declaration) -> plan.Plan:
+    found = plan.plan(declared, copy.deepcopy(kernel.records), kernel.world, "seed")
+    kernel.apply(found.changes)
+    kernel.record(found.changes)
+    return found
+
+
+def mapped(**sections: Any) -> model.Declaration:
+    return model.declare_map({"name": "fabric", **sections})
+
+
+def task(kind: str, state: str = "present", adopt: bool = False, **options: Any) -> model.Declaration:
+    return model.declare(kind, options, state, adopt)
+
+
+def refusal(kernel: PaperKernel, declared: model.Declaration) -> List[str]:
+    before = copy.deepcopy((kernel.world, kernel.records))
+    with pytest.raises(Refusal) as caught:
+        declare(kernel, declared)
+    assert str(before[1]) == str(kernel.records)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_netops_table_becomes_sub_interfaces_and_stays() -> None:
+    kernel = PaperKernel("eth0")
+    first = declare(kernel, mapped(networks=NETOPS))
+    host = kernel.world.host
+    assert {name: host.names[name].data["vlan_id"] for name in ("eth0.10", "eth0.20", "eth0.30")} == {
+        "eth0.10": 10, "eth0.20": 20, "eth0.30": 30,
+    }  # fmt: skip
+    assert all(host.names[name].up and host.names[name].group == 8021 for name in ("eth0.10", "eth0.20", "eth0.30"))
+    assert any("172.16.50.0/22 has host bits set and is taken as 172.16.48.0/22" in text for text in first.warnings)
+    assert declare(kernel, mapped(networks=NETOPS)).changes == []
+
+
+def test_endpoints_get_the_lowest_free_address_and_keep_it() -> None:
+    kernel = PaperKernel("eth0")
+    rows: List[Dict[str, Any]] = [
+        {"network": "vlan10", "name": name, "netns": name} for name in ("a", "b")
+    ] + [{"network": "vlan10", "name": "c", "netns": "c", "ipv4_address": "172.16.80.2"}]  # fmt: skip
+    found = declare(kernel, mapped(networks=NETOPS, endpoints=rows))
+    addresses = {key: spec["addresses"] for key, spec in found.items["endpoint"].items()}
+    assert addresses == {"vlan10/a": ["172.16.80.3/24"], "vlan10/b": ["172.16.80.4/24"], "vlan10/c": ["172.16.80.2/24"]}
+    assert [route.via for route in kernel.world.namespaces["netns:a"].routes] == ["172.16.80.1"]
+    assert declare(kernel, mapped(networks=NETOPS, endpoints=rows)).changes == []
+
+
+def test_the_last_network_takes_its_sub_interface_along() -> None:
+    kernel = PaperKernel("eth0")
+    declare(kernel, mapped(networks=NETOPS, endpoints=[{"network": "vlan10", "name": "a", "netns": "a"}]))
+    declare(kernel, mapped(purge=True))
+    assert set(kernel.world.host.names) == {"lo", "eth0"}
+    assert kernel.world.namespaces == {}
+    assert not any(kernel.records.values())
+
+
+def test_a_foreign_sub_interface_is_used_and_left_alone() -> None:
+    kernel = PaperKernel("eth0")
+    kernel.add("", "foo", kind="vlan", parent=kernel.world.host.names["eth0"].index, data={"vlan_id": 40, "protocol": "802.1q"})
+    network = {"name": "n40", "driver": "ipvlan", "parent": "foo", "subnets": [{"subnet": "192.168.40.0/24"}]}
+    declare(kernel, task("network", **network))
+    declare(kernel, task("network", state="absent", name="n40"))
+    assert "foo" in kernel.world.host.names
+    assert refusal(kernel, task("network", **{**network, "parent": "eth0.40"})) == [
+        "parent: VLAN 40 of eth0 is there already, as foo; give parent: foo"
+    ]
+
+
+def test_all_conflicts_of_one_input_are_told_at_once() -> None:
+    kernel = PaperKernel("eth0")
+    rows = [
+        {"name": "a", "driver": "macvlan", "parent": "eth9"},
+        {"name": "b", "driver": "macvlan", "parent": "eth0.10", "gatway": "x"},
+        {"name": "c", "driver": "macvlan", "parent": "eth0.11", "subnets": [{"subnet": "10.0.0.0/24", "gateway": "10.0.1.1"}]},
+        {"name": "d", "driver": "ipvlan", "parent": "eth0.12", "subnets": [{"subnet": "10.1.0.0/24"}]},
+        {"name": "e", "driver": "macvlan", "parent": "eth0.12", "subnets": [{"subnet": "10.2.0.0/24"}]},
+    ]
+    told = refusal(kernel, mapped(networks=rows, links=[{"parent": "eth0", "vlan_id": "abc"}]))
+    assert [line.partition(":")[0] for line in told] == [
+        "links[0].vlan_id", "networks[1].gatway", "networks[2].subnets[0].gateway", "networks[3].driver", "networks[4].driver",
+        "networks[0].parent",
+    ]  # fmt: skip
+
+
+def test_undo_restores() -> None:
+    kernel = PaperKernel("eth0")
+    kernel.world.host.names["eth0"].up = False
+    before = sorted(kernel.world.host.names)
+    found = plan.plan(mapped(networks=NETOPS, endpoints=[{"network": "vlan30", "name": "a", "netns": "a"}]), {}, kernel.world, "seed")
+    kernel.apply(found.changes)
+    assert list(plan.unmet(found.changes, kernel.world)) == []
+    kernel.apply(plan.undo(found.changes, kernel.world, (8021,)))
+    assert sorted(kernel.world.host.names) == before
+    assert kernel.world.host.names["eth0"].up is False
+    assert kernel.world.namespaces == {}
