@@ -85,12 +85,41 @@ class Addressing:
                 for spec in self.target.endpoints_of({network["name"]}).values()
                 for address in spec.get("addresses", ())
             }
+            leases.update((address.partition("/")[0], "the host") for address in network.get("host_addresses", ()))
             pools = self._pools[network["name"]] = []
             for row in network["subnets"]:
                 subnet = ipaddress.ip_network(row["subnet"])
                 taken = {ip: holder for ip, holder in leases.items() if ipaddress.ip_address(ip) in subnet}
                 pools.append(ipam.Pool(row["subnet"], row["ip_range"], self.reserved(network, row), taken))
         return pools
+
+    def host(self, network: Spec) -> List[str]:
+        """The host's own addresses in a network with ``host_access``: as given, else as before, else the lowest free.
+
+        In L3 modes it needs none. They have full prefix length, so that no route but ours leads into the network.
+        """
+        given = network["host_access"] if isinstance(network["host_access"], list) else []
+        before = self.target.before("network", network["name"]) or {}
+        kept = [] if given else [ip for ip in before.get("host_addresses", ()) if subnet_of(network, ip)]
+        network["host_addresses"] = kept
+        pools = self.pools(network)
+        for version in (4, 6) if not model.is_l3(network) or given else ():
+            if any((":" in address) == (version == 6) for address in kept):
+                continue
+            for pool, row in zip(pools, network["subnets"]):
+                ip = next((ip for ip in given if ipaddress.ip_address(ip) in ipaddress.ip_network(row["subnet"])), None)
+                ip = ip or (pool.free() if not given else None)
+                if _version(row) == version and ip is not None:
+                    self._claim_for_host(network, pool, ip)
+                    break
+        return list(network["host_addresses"])
+
+    def _claim_for_host(self, network: Spec, pool: ipam.Pool, ip: str) -> None:
+        try:
+            pool.claim(ip, "the host")
+        except ipam.AddressError as error:
+            self.target.refuse(self.target.path("network", network["name"], "host_access"), str(error), "give another address, or true")
+        network["host_addresses"].append(f"{ip}/{128 if ':' in ip else 32}")
 
     # -- endpoints --------------------------------------------------------------------------------
 

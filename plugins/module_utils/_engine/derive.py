@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
-from . import model
+from . import ipam, model
 from .addressing import Addressing
 from .target import Parent, Target
 from .world import HOST, LINK_GROUP, PROTOCOL, Link, Spec, address_key, link_key, route_key
@@ -22,6 +22,17 @@ MAIN_TABLE = 254  # RT_TABLE_MAIN
 IPV6_METRIC = 1024
 
 DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+def access_name(network: Spec) -> str:
+    """The host's own link in a network with ``host_access``."""
+    return model.digest_name("ha-", network["name"])
+
+
+def host_prefix(address: str) -> str:
+    """The one address of an address with prefix length, as a route's prefix."""
+    ip = address.partition("/")[0]
+    return f"{ip}/128" if ":" in ip else f"{ip}/32"
 
 
 class Wanted(NamedTuple):
@@ -113,6 +124,30 @@ class Derivation:
         else:
             self._raise(parent.name, parent.link, network["bring_up_parent"], path)
         self.addressing.complete(network, parent)
+        if network["host_access"]:
+            self._host_access(network, parent)
+
+    def _host_access(self, network: Spec, parent: Parent) -> None:
+        """The host's own small link on the parent; routes to the endpoints come with each of them (kernel facts, 5)."""
+        name, of = network["name"], f"network:{network['name']}"
+        if network["mode"] in ("private", "vepa", "passthru") or network["flag"] in ("private", "vepa"):
+            self.target.refuse(self.target.path("network", name, "host_access"), "private, vepa and passthru keep the host out too",
+                               "use mode: bridge (macvlan) or flag: bridge (ipvlan), or leave host_access out")  # fmt: skip
+            return
+        spec = {
+            "netns": HOST, "name": access_name(network), "kind": network["driver"], "parent": parent.name, "mode": network["mode"],
+            "up": True, "group": LINK_GROUP, "presence": "access",
+        }  # fmt: skip
+        if network["driver"] == "ipvlan":
+            spec["flag"] = network["flag"]
+        else:
+            spec["mac"] = ipam.mac_for(name, "the host")
+        if network["mtu"]:
+            spec["mtu"] = network["mtu"]
+        self.want("link", spec["name"], spec, of, f"the host's way to the endpoints of {name}")
+        for address in self.addressing.host(network):
+            row = {"netns": HOST, "link": spec["name"], "address": address}
+            self.want("address", address_key(row), row, of, f"the host's address in {name}")
 
     def _sub_interface(self, parent: Parent, path: str, of: str, options: Spec) -> bool:
         """A sub-interface of ours; False where it cannot be made."""
@@ -244,6 +279,8 @@ class Derivation:
         for address in endpoint["addresses"]:
             row = {"netns": workload, "link": name, "address": address}
             self.want("address", address_key(row), row, of, f"lease of {endpoint['name']}")
+            if network["host_access"]:
+                self._route(HOST, host_prefix(address), None, access_name(network), of, f"the host's way to {endpoint['name']}")
         for route in endpoint["routes"]:
             self._route(workload, route["prefix"], route.get("via"), name, of, "route of the endpoint", metric=route.get("metric"))
 

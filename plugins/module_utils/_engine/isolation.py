@@ -2,15 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How much of the host a link of ours lets into a tenant's VLAN, and the sysctls that say so.
 
-Three presences, from the least to the most:
+Four presences, from the least to the most:
 
 ``none``    nothing of the host: no address of any kind, no ARP answer, no router advertisement taken,
             nothing accepted and nothing forwarded. IPv6 has no reverse-path filter, so only
             ``disable_ipv6`` keeps a tenant from reaching the host's own IPv6 addresses over the link.
 ``routed``  the same for a parent of ipvlan L3 networks with IPv6, which asks for its neighbours over
             it: IPv6 stays on, and everything else is as above.
-``host``    the host was given addresses here (``addresses``, ``host_access``): they are answered for,
-            others are not, and nothing is learnt from the wire.
+``access``  the host's own way to its endpoints (``host_access``): the addresses that it was given here are
+            answered for and no others, nothing is learnt from the wire, and no link-local address appears.
+``host``    a sub-interface with addresses of the host (``addresses``): as before, and an IPv6 link-local.
 
 The numbers are the kernel's indices: IPV4_DEVCONF_* (include/uapi/linux/ip.h) and DEVCONF_*
 (include/uapi/linux/ipv6.h).
@@ -52,6 +53,7 @@ _QUIET = {"forwarding": 0, "rp_filter": 1, "arp_ignore": 8}
 PRESENCES = {
     "none": Presence(_QUIET, {"disable_ipv6": 1, "accept_ra": 0, "autoconf": 0}, 1),
     "routed": Presence(_QUIET, {"disable_ipv6": 0, "accept_ra": 0, "autoconf": 0}, 1),
+    "access": Presence({"forwarding": 0, "arp_ignore": 1}, {"disable_ipv6": 0, "accept_ra": 0, "autoconf": 0}, 1),
     "host": Presence({"arp_ignore": 1}, {"disable_ipv6": 0, "accept_ra": 0, "autoconf": 0}, 0),
 }
 

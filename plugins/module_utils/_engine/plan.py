@@ -239,9 +239,10 @@ _OUT = {"route": 0, "address": 1, "link": 2, "netns": 3}
 _IN = {"netns": 0, "link": 1, "address": 2, "route": 4}
 
 
-def _way_out(step: Step) -> Tuple[int, bool, int]:
+def _way_out(step: Step) -> Tuple[int, bool, bool, int]:
+    """Routes, addresses, links (of the namespaces before the host's, sub-interfaces last, QinQ before its base)."""
     spec = step.before or {}
-    return (_OUT[step.kind], spec["netns"] == HOST, -str(spec.get("name")).count("."))
+    return (_OUT[step.kind], spec["netns"] == HOST, spec.get("kind") == "vlan", -str(spec.get("name")).count("."))
 
 
 def _way_in(step: Step, parents: Mapping[str, str]) -> Tuple[int, str, int, int]:
