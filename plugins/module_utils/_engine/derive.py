@@ -166,7 +166,7 @@ class Derivation:
         spec = {
             "netns": HOST, "name": parent.name, "kind": "vlan", "parent": base.name if base else made and made.name,
             "vlan_id": parent.vlan_id, "protocol": protocol, "up": up, "group": LINK_GROUP,
-            "presence": "host" if options.get("addresses") else self._presence(parent),
+            "presence": "host" if options.get("addresses") else self._presence(parent), **model.VLAN_FLAGS,
         }  # fmt: skip
         if parent.altnames:
             spec["altnames"] = parent.altnames

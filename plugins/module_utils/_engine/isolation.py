@@ -38,6 +38,7 @@ IPV6 = {
     "dad_transmits": 6, "router_solicitations": 7, "use_tempaddr": 10, "max_addresses": 15,
     "accept_ra_defrtr": 17, "accept_ra_pinfo": 18, "proxy_ndp": 22, "accept_source_route": 24,
     "disable_ipv6": 26, "accept_dad": 27, "force_tllao": 28, "ndisc_notify": 29,
+    "addr_gen_mode": 47,
 }  # fmt: skip
 
 
@@ -68,6 +69,14 @@ def presence(link: Link) -> Optional[str]:
     return None
 
 
+def settings(name: str) -> Dict[str, int]:
+    """The settings of a presence, under the names that a link spec's ``sysctls`` have."""
+    wanted = PRESENCES[name]
+    found = {f"ipv4.{key}": value for key, value in wanted.ipv4.items()}
+    found.update({f"ipv6.{key}": value for key, value in wanted.ipv6.items()})
+    return found if wanted.genmode is None else {**found, "ipv6.addr_gen_mode": wanted.genmode}
+
+
 def _has(conf: Optional[Tuple[int, ...]], wanted: Dict[str, int], table: Dict[str, int], first: int) -> bool:
     return conf is not None and all(conf[table[name] - first] == value for name, value in wanted.items())
 
@@ -82,6 +91,8 @@ class Sysctls:
         family, _, key = name.partition(".")
         if family == "ipv4" and self.link.conf4 and key in IPV4:
             return self.link.conf4[IPV4[key] - 1]
+        if name == "ipv6.addr_gen_mode":
+            return self.link.genmode
         if family == "ipv6" and self.link.conf6 and key in IPV6:
             return self.link.conf6[IPV6[key]]
         return None

@@ -93,10 +93,9 @@ _VLAN = {
     "egress_qos_map": _QOS_OUT,
     "bring_up_parent": fields.boolean,
 }
-_VLAN_DEFAULTS = {
-    "protocol": "802.1q", "gvrp": False, "mvrp": False, "loose_binding": False, "reorder_headers": True,
-    "bring_up_parent": True,
-}  # fmt: skip
+#: What a sub-interface is unless a task says otherwise.
+VLAN_FLAGS = {"gvrp": False, "mvrp": False, "loose_binding": False, "reorder_headers": True}
+_VLAN_DEFAULTS = {**VLAN_FLAGS, "protocol": "802.1q", "bring_up_parent": True}
 
 
 def _vlan(row: Any, path: str, into: Declaration) -> Spec:

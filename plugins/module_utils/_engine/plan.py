@@ -70,49 +70,86 @@ def plan(declared: Declaration, records: Records, world: World, seed: str) -> Pl
 # --- comparing -----------------------------------------------------------------------------------
 
 
-def _steps(target: Target, wanted: Mapping[Key, Wanted]) -> Iterator[Step]:
-    """What is missing or otherwise among the wanted objects."""
-    world, remade = target.world, set()
-    for (kind, key), want in wanted.items():
-        now = world.find(kind, want.spec)
-        if kind == "link" and now is not None and want.of:
-            now = _own(target, key, want, now)
-            if now is None:
-                continue
-            if any(now[option] != want.spec[option] for option in FIXED if option in want.spec):
-                remade.add(key)
-                yield Step(kind, key, target.records["link"][key].spec, None, want.of, "cannot be changed in place")
-                now = None
-        elif kind in ("address", "route") and now is not None and link_key(want.spec["netns"], _device(want.spec)) in remade:
-            yield Step(kind, key, now, None, want.of, "goes with its link")
+class State(NamedTuple):
+    """The state that an object shall have: a spec, or None for absent (``old`` then is what it was)."""
+
+    kind: str
+    key: str
+    spec: Optional[Spec]
+    of: str
+    reason: str
+    old: Optional[Spec] = None  # as recorded, or as the transaction to be undone made it
+
+
+def towards(states: Iterable[State], world: World) -> Iterator[Step]:
+    """The steps from the world as it is to the states, in no order yet."""
+    remade: Set[str] = set()
+    for state in sorted(states, key=lambda state: _IN[state.kind]):
+        kind, key, spec, of, reason, old = state
+        if spec is None:
+            if old is not None:
+                yield Step(kind, key, old, None, of, reason)
+            continue
+        now = world.find(kind, spec)
+        if now is not None and kind == "link" and any(now[option] != spec[option] for option in FIXED if option in spec):
+            remade.add(key)
+            yield Step(kind, key, old or now, None, of, "cannot be changed in place")
+            now = None
+        elif now is not None and kind in ("address", "route") and link_key(spec["netns"], _device(spec)) in remade:
+            yield Step(kind, key, spec, None, of, "goes with its link")
             now = None
         if now is None:
-            yield Step(kind, key, None, want.spec, want.of, want.reason)
+            yield Step(kind, key, None, spec, of, reason)
             continue
-        record = target.record(kind, key)
-        changed = differences(now, want.spec)
-        if changed is None and record is not None and (record.spec != want.spec or record.of != want.of):
-            changed = differences(record.spec, want.spec) or ({}, {})
+        changed = differences(now, spec)
         if changed is not None:
-            identity = {option: want.spec[option] for option in _IDENTITY[kind]}
-            yield Step(kind, key, {**identity, **changed[0]}, {**identity, **changed[1]}, want.of, want.reason)
+            # A route is replaced whole: nothing of it can be changed by itself.
+            whole = ({**now}, {**spec}) if kind == "route" else changed
+            yield _update(kind, key, spec, whole, of, reason)
+
+
+def _update(kind: str, key: str, spec: Spec, changed: Tuple[Spec, Spec], of: str, reason: str) -> Step:
+    identity = {option: spec[option] for option in _IDENTITY[kind]}
+    return Step(kind, key, {**identity, **changed[0]}, {**identity, **changed[1]}, of, reason)
+
+
+def _steps(target: Target, wanted: Mapping[Key, Wanted]) -> Iterator[Step]:
+    """What is missing or otherwise among the wanted objects."""
+    states = []
+    for (kind, key), want in wanted.items():
+        record = target.record(kind, key)
+        if kind == "link" and want.of:
+            now = target.world.find(kind, want.spec)
+            if now is not None and not _is_own(target, key, want, now):
+                continue
+        states.append(State(kind, key, want.spec, want.of, want.reason, record.spec if record else None))
+    told = set()
+    for step in towards(states, target.world):
+        told.add((step.kind, step.key))
+        yield step
+    for (kind, key), want in wanted.items():
+        record = target.record(kind, key)
+        if record is not None and (record.of != want.of or (kind, key) not in told) and record != (want.spec, want.of):
+            # The kernel has it so already; the record follows.
+            _, after = differences(record.spec, want.spec) or ({}, {})
+            yield _update(kind, key, want.spec, ({}, after), want.of, want.reason)
 
 
 def _device(spec: Spec) -> str:
     return spec.get("link") or spec.get("dev") or ""
 
 
-def _own(target: Target, key: str, want: Wanted, now: Spec) -> Optional[Spec]:
-    """A link that stands where ours shall be: ours, or to be adopted; else a refusal."""
-    if now["group"] == LINK_GROUP and (target.record("link", key) or target.declared.adopt):
-        return now
+def _is_own(target: Target, key: str, want: Wanted, now: Spec) -> bool:
+    """Whether a link that stands where ours shall be is ours, or may be taken over; else it is refused."""
+    if now["group"] == LINK_GROUP and target.record("link", key):
+        return True
     if target.declared.adopt and now["kind"] == want.spec["kind"]:
-        return now
+        return True
     kind, _, item = want.of.partition(":")
     path = target.path(kind, item, "name") if kind in ITEM_KINDS else want.spec["name"]
     what = "does not bear our mark any more" if target.record("link", key) else "exists and was not made by us"
     target.refuse(path, f"{key} ({now['kind'] or 'a NIC'}) {what}", "set adopt: true to take it over, or give another name")
-    return None
+    return False
 
 
 def _removals(target: Target, derivation: Derivation) -> Iterator[Step]:
@@ -217,7 +254,8 @@ def arrange(steps: Iterable[Step]) -> List[Change]:
     change: List[Step] = []
     make: List[Step] = []
     for step in steps:
-        (out if step.after is None else make if step.before is None else change).append(step)
+        late = step.before is None or step.kind == "route"  # a route may lead over a link that is made first
+        (out if step.after is None else make if late else change).append(step)
     parents = {step.key: str(step.after["parent"]) for step in make if step.kind == "link" and step.after and step.after.get("parent")}
     addressed = {link_key(step.after["netns"], step.after["link"]) for step in make if step.kind == "address" and step.after}
     ordered = sorted(out, key=_way_out)
@@ -273,49 +311,33 @@ def undo(changes: Iterable[Change], world: World, groups: Iterable[int]) -> List
     Only links in one of ``groups`` are removed: those that the transaction made.
     """
     first: Dict[Key, Change] = {}
+    last: Dict[Key, Optional[Spec]] = {}
     for change in changes:
         if change.kind in KERNEL_KINDS:
             first.setdefault((change.kind, change.key), change)
+            last[change.kind, change.key] = change.after
     marks = set(groups)
-    steps = (_back(change, world, marks) for change in first.values())
-    return arrange(step for step in steps if step is not None)
-
-
-def _back(change: Change, world: World, marks: Set[int]) -> Optional[Step]:
-    before, reason = change.before, "undo: " + change.reason
-    spec = before if before is not None else change.after
-    assert spec is not None
-    now = world.find(change.kind, spec)
-    if before is None:
-        if now is None or (change.kind == "link" and now["group"] not in marks):
-            return None
-        return Step(change.kind, change.key, spec, None, change.of, reason)
-    if now is None:
-        # What was only changed and is gone meanwhile is not ours to make.
-        return Step(change.kind, change.key, None, before, change.of, reason) if change.after is None else None
-    changed = differences(now, before)
-    if changed is None:
-        return None
-    identity = {option: before[option] for option in _IDENTITY[change.kind]}
-    return Step(change.kind, change.key, {**identity, **changed[0]}, {**identity, **changed[1]}, change.of, reason)
+    states = []
+    for (kind, key), change in first.items():
+        made = change.before is None
+        now = world.find(kind, (change.after if made else change.before) or {})
+        if made and (now is None or (kind == "link" and now["group"] not in marks)):
+            continue
+        if now is None and change.after is not None:
+            continue  # it was only changed and is gone meanwhile: not ours to make
+        old = change.after if made else last[kind, key]
+        states.append(State(kind, key, change.before, change.of, "undo: " + change.reason, old))
+    return arrange(towards(states, world))
 
 
 def drift(records: Records, world: World) -> List[Change]:
     """What the kernel has otherwise than the registry says, as the changes that would mend it."""
-    steps = []
-    for kind in KERNEL_KINDS:
-        for key, record in records.get(kind, {}).items():
-            now = world.find(kind, record.spec)
-            if now is None:
-                steps.append(Step(kind, key, None, record.spec, record.of, "is gone"))
-                continue
-            changed = differences(now, record.spec)
-            if changed:
-                identity = {option: record.spec[option] for option in _IDENTITY[kind]}
-                steps.append(
-                    Step(kind, key, {**identity, **changed[0]}, {**identity, **changed[1]}, record.of, "is otherwise")
-                )
-    return arrange(steps)
+    states = [
+        State(kind, key, record.spec, record.of, "is gone or otherwise", record.spec)
+        for kind in KERNEL_KINDS
+        for key, record in records.get(kind, {}).items()
+    ]
+    return arrange(towards(states, world))
 
 
 def unmet(changes: Iterable[Change], world: World) -> Iterator[Tuple[Change, Spec]]:

@@ -211,7 +211,8 @@ class Socket:
                 if sequence == base:
                     interrupted |= flags & _NLM_F_DUMP_INTR
                     if kind == _NLMSG_DONE or kind == _NLMSG_ERROR:
-                        number, text = _refusal(data, start + _HEADER_LENGTH, start + length, flags & ~_NLM_F_ACK_TLVS)
+                        tlvs = flags if kind == _NLMSG_ERROR else 0
+                        number, text = _refusal(data, start + _HEADER_LENGTH, start + length, tlvs)
                         if number > 0:
                             raise NetlinkError(number, text)
                         return None if interrupted else found
@@ -229,11 +230,8 @@ class Socket:
         last = len(messages) - 1
         for index, message in enumerate(messages):
             body = message.body
-            parts.append(
-                pack(
-                    _HEADER_LENGTH + len(body), message.type, message.flags | (last_flags if index == last else flags), base + index, 0
-                )
-            )
+            bits = message.flags | (last_flags if index == last else flags)
+            parts.append(pack(_HEADER_LENGTH + len(body), message.type, bits, base + index, 0))
             parts.append(body)  # attributes are padded, so that the next header is aligned
         self._socket.send(b"".join(parts))
         return base

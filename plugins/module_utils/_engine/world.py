@@ -255,9 +255,13 @@ def differences(now: Spec, wanted: Spec) -> Optional[Tuple[Spec, Spec]]:
     for key, value in wanted.items():
         if now.get(key) != value:
             if key == "sysctls":
-                value = {name: number for name, number in value.items() if now[key].get(name) != number}
-                before[key] = {name: now[key].get(name) for name in value}
+                after[key] = {name: number for name, number in value.items() if now[key].get(name) != number}
+                before.setdefault(key, {}).update({name: now[key].get(name) for name in after[key]})
             else:
                 before[key] = now.get(key)
-            after[key] = value
+                after[key] = value
+            if key == "presence" and value and "sysctls" in now:
+                # A presence is a name for some settings: only the numbers lead back to others.
+                old = {name: now["sysctls"].get(name) for name in isolation.settings(value)}
+                before.setdefault("sysctls", {}).update({name: number for name, number in old.items() if number is not None})
     return (before, after) if after else None

@@ -134,9 +134,7 @@ class PaperKernel:
             elif key in link.data or key == "bclim":
                 link.data[key] = value
             elif key == "presence" and value:
-                wanted = isolation.PRESENCES[value]
-                self._conf(link, {**{f"ipv4.{k}": v for k, v in wanted.ipv4.items()}, **{f"ipv6.{k}": v for k, v in wanted.ipv6.items()}})
-                link.genmode = wanted.genmode
+                self._conf(link, isolation.settings(value))
             elif key == "sysctls":
                 self._conf(link, value)
 
@@ -145,7 +143,9 @@ class PaperKernel:
         four, six = list(link.conf4 or ()), list(link.conf6 or ())
         for name, value in settings.items():
             family, _, key = name.partition(".")
-            if family == "ipv4":
+            if key == "addr_gen_mode":
+                link.genmode = value
+            elif family == "ipv4":
                 four[isolation.IPV4[key] - 1] = value
             elif link.conf6 is not None:
                 six[isolation.IPV6[key]] = value

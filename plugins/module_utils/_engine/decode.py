@@ -1,0 +1,227 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What rtnetlink answers, as the data of ``world``. Links are read by the thousand, so this is made to be quick."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from functools import lru_cache
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from . import encode as nl
+from .rtnetlink import attributes
+from .world import HOST, Address, Link, Route, Spec
+
+#: IFLA_LINK of these kinds is the other end, not something below.
+_PAIRS = ("veth", "vxcan", "netkit")
+#: DEVCONF_ADDR_GEN_MODE: where IFLA_INET6_CONF repeats what RTEXT_FILTER_SKIP_STATS leaves out.
+_DEVCONF_ADDR_GEN_MODE = 47
+#: What the kernel does not mention: the default of IFLA_MACVLAN_BC_CUTOFF, and all there was before 6.4.
+_BC_CUTOFF = 1
+_RTM_F_CLONED = 0x200
+_U32 = struct.Struct("=I")
+_S32 = struct.Struct("=i")
+_U16 = struct.Struct("=H")
+_PAIR = struct.Struct("=II")
+
+_VLAN_PROTOCOLS = {number: name for name, number in nl.VLAN_PROTOCOLS.items()}
+_MACVLAN_MODES = {number: name for name, number in nl.MACVLAN_MODES.items()}
+_IPVLAN_MODES = {number: name for name, number in nl.IPVLAN_MODES.items()}
+_IPVLAN_FLAGS = {number: name for name, number in nl.IPVLAN_FLAGS.items()}
+_ROUTE_TYPES = {number: name for name, number in nl.ROUTE_TYPES.items()}
+
+
+def _number(payload: bytes) -> int:
+    return int(_U32.unpack_from(payload)[0])
+
+
+def _text(payload: bytes) -> str:
+    return payload.rstrip(b"\0").decode("utf-8", "surrogateescape")
+
+
+@lru_cache(maxsize=256)
+def _conf(payload: bytes) -> Tuple[int, ...]:
+    return struct.unpack(f"={len(payload) // 4}i", payload)
+
+
+# --- links ---------------------------------------------------------------------------------------
+
+
+def links(host_nsid: Optional[int] = None) -> Callable[[bytes, int, int], Link]:
+    """A decoder of RTM_NEWLINK; ``host_nsid`` is what the host's namespace is called where the links are."""
+
+    def decode(data: bytes, start: int, end: int) -> Link:
+        link = Link()
+        _family, _type, link.index, flags, _change = nl.IFINFOMSG.unpack_from(data, start)
+        link.up = bool(flags & nl.IFF_UP)
+        link.kind = link.mac = link.perm_mac = link.device = link.alias = ""
+        link.parent = link.master = link.mtu = link.group = 0
+        link.parent_ns = link.conf4 = link.conf6 = link.genmode = None
+        link.altnames = ()
+        link.data = {}
+        for kind, first, last in attributes(data, start + nl.IFINFOMSG.size, end):
+            field = _FIELDS.get(kind)
+            if field:
+                setattr(link, field[0], field[1](data[first:last]))
+            elif kind == nl.IFLA_LINK_NETNSID:
+                link.parent_ns = HOST if _S32.unpack_from(data, first)[0] == host_nsid else "?"
+            elif kind == nl.IFLA_LINKINFO:
+                link.kind, link.data = _link_info(data[first:last])
+            elif kind == nl.IFLA_AF_SPEC:
+                _families(link, data, first, last)
+        if link.kind in _PAIRS:
+            link.parent, link.parent_ns = 0, None
+        return link
+
+    return decode
+
+
+def _alternative_names(payload: bytes) -> Tuple[str, ...]:
+    listed = attributes(payload, 0, len(payload))
+    return tuple(_text(payload[first:last]) for kind, first, last in listed if kind == nl.IFLA_ALT_IFNAME)
+
+
+#: IFLA_* -> the field of world.Link that it fills, and how
+_FIELDS: Dict[int, Tuple[str, Callable[[bytes], Any]]] = {
+    nl.IFLA_IFNAME: ("name", _text),
+    nl.IFLA_ADDRESS: ("mac", lambda payload: payload.hex(":")),
+    nl.IFLA_PERM_ADDRESS: ("perm_mac", lambda payload: payload.hex(":")),
+    nl.IFLA_MTU: ("mtu", _number),
+    nl.IFLA_LINK: ("parent", _number),
+    nl.IFLA_MASTER: ("master", _number),
+    nl.IFLA_GROUP: ("group", _number),
+    nl.IFLA_IFALIAS: ("alias", _text),
+    nl.IFLA_PARENT_DEV_NAME: ("device", _text),
+    nl.IFLA_PROP_LIST: ("altnames", _alternative_names),
+}
+
+
+def _families(link: Link, data: bytes, start: int, end: int) -> None:
+    for family, first, last in attributes(data, start, end):
+        for kind, here, there in attributes(data, first, last):
+            if family == socket.AF_INET and kind == nl.IFLA_INET_CONF:
+                link.conf4 = _conf(data[here:there])
+            elif family == socket.AF_INET6 and kind == nl.IFLA_INET6_CONF:
+                link.conf6 = _conf(data[here:there])
+                link.genmode = link.conf6[_DEVCONF_ADDR_GEN_MODE]
+
+
+def _link_info(payload: bytes) -> Tuple[str, Spec]:
+    """The kind, and its options under the names of the link spec."""
+    kind, data = "", b""
+    for number, first, last in attributes(payload, 0, len(payload)):
+        if number == nl.IFLA_INFO_KIND:
+            kind = _text(payload[first:last])
+        elif number == nl.IFLA_INFO_DATA:
+            data = payload[first:last]
+    reader = _KINDS.get(kind)
+    return kind, reader({number: data[first:last] for number, first, last in attributes(data, 0, len(data))}) if reader else {}
+
+
+def _vlan(data: Dict[int, bytes]) -> Spec:
+    flags = _number(data[nl.IFLA_VLAN_FLAGS])
+    protocol = int.from_bytes(data[nl.IFLA_VLAN_PROTOCOL], "big")
+    options: Spec = {option: bool(flags & bit) for option, bit in nl.VLAN_FLAGS.items()}
+    options["vlan_id"] = _U16.unpack_from(data[nl.IFLA_VLAN_ID])[0]
+    options["protocol"] = _VLAN_PROTOCOLS.get(protocol, f"0x{protocol:04x}")
+    options["ingress_qos_map"] = _qos_map(data.get(nl.IFLA_VLAN_INGRESS_QOS, b""))
+    options["egress_qos_map"] = _qos_map(data.get(nl.IFLA_VLAN_EGRESS_QOS, b""))
+    return options
+
+
+def _qos_map(payload: bytes) -> Dict[str, int]:
+    pairs = (_PAIR.unpack_from(payload, first) for _kind, first, _last in attributes(payload, 0, len(payload)))
+    return {str(start): to for start, to in pairs}
+
+
+def _macvlan(data: Dict[int, bytes]) -> Spec:
+    mode = _number(data[nl.IFLA_MACVLAN_MODE])
+    options: Spec = {"mode": _MACVLAN_MODES.get(mode, str(mode)), "bclim": _BC_CUTOFF}
+    if nl.IFLA_MACVLAN_BC_QUEUE_LEN in data:  # since 5.11
+        options["bcqueuelen"] = _number(data[nl.IFLA_MACVLAN_BC_QUEUE_LEN])
+    if nl.IFLA_MACVLAN_BC_CUTOFF in data:
+        options["bclim"] = _S32.unpack_from(data[nl.IFLA_MACVLAN_BC_CUTOFF])[0]
+    return options
+
+
+def _ipvlan(data: Dict[int, bytes]) -> Spec:
+    mode = _U16.unpack_from(data[nl.IFLA_IPVLAN_MODE])[0]
+    flag = _U16.unpack_from(data.get(nl.IFLA_IPVLAN_FLAGS, b"\0\0"))[0]
+    return {"mode": _IPVLAN_MODES.get(mode, str(mode)), "flag": _IPVLAN_FLAGS.get(flag, str(flag))}
+
+
+_KINDS: Dict[str, Callable[[Dict[int, bytes]], Spec]] = {
+    "vlan": _vlan, "macvlan": _macvlan, "macvtap": _macvlan, "ipvlan": _ipvlan, "ipvtap": _ipvlan,
+}  # fmt: skip
+
+
+# --- addresses, routes, namespaces ---------------------------------------------------------------
+
+
+def address_text(packed: bytes) -> str:
+    """An address as ``ipaddress`` writes it."""
+    if len(packed) == 4:
+        return socket.inet_ntop(socket.AF_INET, packed)
+    if packed[:10] == b"\0" * 10:  # the C library writes IPv4 in these its own way
+        return str(ipaddress.IPv6Address(packed))
+    return socket.inet_ntop(socket.AF_INET6, packed)
+
+
+def address(data: bytes, start: int, end: int) -> Address:
+    _family, length, flags, scope, index = nl.IFADDRMSG.unpack_from(data, start)
+    found = {kind: data[first:last] for kind, first, last in attributes(data, start + nl.IFADDRMSG.size, end)}
+    packed = found.get(nl.IFA_LOCAL) or found[nl.IFA_ADDRESS]
+    if nl.IFA_FLAGS in found:
+        flags = _number(found[nl.IFA_FLAGS])
+    protocol = found.get(nl.IFA_PROTO, b"\0")[0]
+    return Address(index, f"{address_text(packed)}/{length}", protocol, scope, flags)
+
+
+def routes(data: bytes, start: int, end: int) -> Optional[List[Route]]:
+    """A route, once for each of its next hops; None for a cache entry."""
+    family, length, _src, _tos, table, protocol, scope, kind, flags = nl.RTMSG.unpack_from(data, start)
+    if flags & _RTM_F_CLONED or family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    found = {number: data[first:last] for number, first, last in attributes(data, start + nl.RTMSG.size, end)}
+    destination = found.get(nl.RTA_DST) or bytes(4 if family == socket.AF_INET else 16)
+    prefix = f"{address_text(destination)}/{length}"
+    source = address_text(found[nl.RTA_PREFSRC]) if nl.RTA_PREFSRC in found else None
+    metric = _number(found.get(nl.RTA_PRIORITY, b"\0\0\0\0"))
+    table = _number(found[nl.RTA_TABLE]) if nl.RTA_TABLE in found else table
+    name = _ROUTE_TYPES.get(kind, str(kind))
+    if name in ("blackhole", "unreachable", "prohibit", "throw"):
+        hops: List[Tuple[Optional[str], int]] = [(None, 0)]  # IPv6 names lo here, which nobody asked for
+    elif nl.RTA_MULTIPATH in found:
+        hops = _next_hops(found[nl.RTA_MULTIPATH])
+    else:
+        hops = [(_gateway(found), _number(found.get(nl.RTA_OIF, b"\0\0\0\0")))]
+    return [Route(prefix, name, via, oif, source, metric, table, protocol, scope) for via, oif in hops]
+
+
+def _gateway(found: Dict[int, bytes]) -> Optional[str]:
+    if nl.RTA_GATEWAY in found:
+        return address_text(found[nl.RTA_GATEWAY])
+    return address_text(found[nl.RTA_VIA][2:]) if nl.RTA_VIA in found else None
+
+
+def _next_hops(payload: bytes) -> List[Tuple[Optional[str], int]]:
+    """The members of RTA_MULTIPATH: struct rtnexthop (length, flags, hops, ifindex) and attributes."""
+    hops: List[Tuple[Optional[str], int]] = []
+    start = 0
+    while start + 8 <= len(payload):
+        length, _flags, _hops, oif = struct.unpack_from("=HBBi", payload, start)
+        found = {kind: payload[first:last] for kind, first, last in attributes(payload, start + 8, start + length)}
+        hops.append((_gateway(found), oif))
+        start += (max(length, 8) + 3) & ~3
+    return hops
+
+
+def nsid(data: bytes, start: int, end: int) -> Optional[int]:
+    """The id of RTM_NEWNSID; None where the namespace has none."""
+    for kind, first, _last in attributes(data, start + 4, end):  # struct rtgenmsg, padded
+        if kind == nl.NETNSA_NSID:
+            number = int(_S32.unpack_from(data, first)[0])
+            return number if number >= 0 else None
+    return None
