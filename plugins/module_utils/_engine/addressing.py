@@ -31,17 +31,24 @@ class Addressing:
             if not network[f"enable_ipv{version}"] or any(_version(row) == version for row in network["subnets"]):
                 continue
             kept = [row for row in before["subnets"] if row.get("auto") and _version(row) == version]
-            network["subnets"] = network["subnets"] + (kept or [self._picked(version, network)])
+            subnet = kept[0]["subnet"] if kept else self._pick(version)
+            network["subnets"] = [*network["subnets"], self._unasked(subnet, network)]
         if before["subnets"] and before["subnets"] != network["subnets"]:
             self._nothing_lost(network)
 
-    def _picked(self, version: int, network: Spec) -> Spec:
+    def _pick(self, version: int) -> str:
+        """A subnet that neither a network of ours nor the host's own addresses and routes reach."""
         if self._used is None:
             self._used = [row["subnet"] for other in self.target.items["network"].values() for row in other["subnets"]]
             self._used += [address.address for found in self.target.world.host.addresses.values() for address in found]
             self._used += [route.prefix for route in self.target.world.host.routes if not route.prefix.endswith("/0")]
         subnet = ipam.pick_subnet(version, self._used, self.target.seed)
         self._used.append(subnet)
+        return subnet
+
+    @staticmethod
+    def _unasked(subnet: str, network: Spec) -> Spec:
+        """The row of a subnet that was not asked for by name."""
         gateway = None if network["internal"] or model.is_l3(network) else ipam.first_usable(subnet)
         return {"subnet": subnet, "gateway": gateway, "ip_range": None, "aux_addresses": {}, "auto": True}
 

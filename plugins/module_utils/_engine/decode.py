@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import encode as nl
 from .rtnetlink import attributes
-from .world import HOST, Address, Link, Route, Spec
+from .world import Address, Link, Route, Spec
 
 #: IFLA_LINK of these kinds is the other end, not something below.
 _PAIRS = ("veth", "vxcan", "netkit")
@@ -49,33 +49,32 @@ def _conf(payload: bytes) -> Tuple[int, ...]:
 # --- links ---------------------------------------------------------------------------------------
 
 
-def links(host_nsid: Optional[int] = None) -> Callable[[bytes, int, int], Link]:
-    """A decoder of RTM_NEWLINK; ``host_nsid`` is what the host's namespace is called where the links are."""
+def link(data: bytes, start: int, end: int) -> Link:
+    """A link; ``parent_ns`` is None or, for ``observe`` to translate, the nsid that is written there."""
+    found = Link()
+    _family, _type, found.index, flags, _change = nl.IFINFOMSG.unpack_from(data, start)
+    found.up = bool(flags & nl.IFF_UP)
+    found.kind = found.mac = found.perm_mac = found.device = found.alias = ""
+    found.parent = found.master = found.mtu = found.group = 0
+    found.parent_ns = found.conf4 = found.conf6 = found.genmode = None
+    found.altnames = ()
+    found.data = {}
+    for kind, first, last in attributes(data, start + nl.IFINFOMSG.size, end):
+        field = _FIELDS.get(kind)
+        if field:
+            setattr(found, field[0], field[1](data[first:last]))
+        elif kind == nl.IFLA_LINKINFO:
+            found.kind, found.data = _link_info(data[first:last])
+        elif kind == nl.IFLA_AF_SPEC:
+            _families(found, data, first, last)
+    if found.kind in _PAIRS:
+        found.parent, found.parent_ns = 0, None
+    return found
 
-    def decode(data: bytes, start: int, end: int) -> Link:
-        link = Link()
-        _family, _type, link.index, flags, _change = nl.IFINFOMSG.unpack_from(data, start)
-        link.up = bool(flags & nl.IFF_UP)
-        link.kind = link.mac = link.perm_mac = link.device = link.alias = ""
-        link.parent = link.master = link.mtu = link.group = 0
-        link.parent_ns = link.conf4 = link.conf6 = link.genmode = None
-        link.altnames = ()
-        link.data = {}
-        for kind, first, last in attributes(data, start + nl.IFINFOMSG.size, end):
-            field = _FIELDS.get(kind)
-            if field:
-                setattr(link, field[0], field[1](data[first:last]))
-            elif kind == nl.IFLA_LINK_NETNSID:
-                link.parent_ns = HOST if _S32.unpack_from(data, first)[0] == host_nsid else "?"
-            elif kind == nl.IFLA_LINKINFO:
-                link.kind, link.data = _link_info(data[first:last])
-            elif kind == nl.IFLA_AF_SPEC:
-                _families(link, data, first, last)
-        if link.kind in _PAIRS:
-            link.parent, link.parent_ns = 0, None
-        return link
 
-    return decode
+def index(data: bytes, start: int, end: int) -> int:
+    """The ifindex of a link, and nothing else."""
+    return int(nl.IFINFOMSG.unpack_from(data, start)[2])
 
 
 def _alternative_names(payload: bytes) -> Tuple[str, ...]:
@@ -90,6 +89,7 @@ _FIELDS: Dict[int, Tuple[str, Callable[[bytes], Any]]] = {
     nl.IFLA_PERM_ADDRESS: ("perm_mac", lambda payload: payload.hex(":")),
     nl.IFLA_MTU: ("mtu", _number),
     nl.IFLA_LINK: ("parent", _number),
+    nl.IFLA_LINK_NETNSID: ("parent_ns", lambda payload: str(_S32.unpack(payload)[0])),
     nl.IFLA_MASTER: ("master", _number),
     nl.IFLA_GROUP: ("group", _number),
     nl.IFLA_IFALIAS: ("alias", _text),
@@ -170,13 +170,13 @@ def address_text(packed: bytes) -> str:
 
 
 def address(data: bytes, start: int, end: int) -> Address:
-    _family, length, flags, scope, index = nl.IFADDRMSG.unpack_from(data, start)
+    _family, length, flags, scope, ifindex = nl.IFADDRMSG.unpack_from(data, start)
     found = {kind: data[first:last] for kind, first, last in attributes(data, start + nl.IFADDRMSG.size, end)}
     packed = found.get(nl.IFA_LOCAL) or found[nl.IFA_ADDRESS]
     if nl.IFA_FLAGS in found:
         flags = _number(found[nl.IFA_FLAGS])
     protocol = found.get(nl.IFA_PROTO, b"\0")[0]
-    return Address(index, f"{address_text(packed)}/{length}", protocol, scope, flags)
+    return Address(ifindex, f"{address_text(packed)}/{length}", protocol, scope, flags)
 
 
 def routes(data: bytes, start: int, end: int) -> Optional[List[Route]]:

@@ -19,7 +19,7 @@ The numbers are the kernel's indices: IPV4_DEVCONF_* (include/uapi/linux/ip.h) a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 if TYPE_CHECKING:
     from .world import Link
@@ -43,19 +43,22 @@ IPV6 = {
 
 
 class Presence(NamedTuple):
-    """The settings of one presence; ``genmode`` is IN6_ADDR_GEN_MODE_* (0 EUI-64, 1 none)."""
+    """The settings of one presence; ``genmode`` is IN6_ADDR_GEN_MODE_* (0 EUI-64, 1 none).
 
-    ipv4: Dict[str, int]
+    None stands for the host's own default (``conf/default``): a new link has it, and it is never enforced.
+    """
+
+    ipv4: Dict[str, Optional[int]]
     ipv6: Dict[str, int]
     genmode: Optional[int]
 
 
-_QUIET = {"forwarding": 0, "rp_filter": 1, "arp_ignore": 8}
+_QUIET: Dict[str, Optional[int]] = {"forwarding": 0, "rp_filter": 1, "arp_ignore": 8}
 PRESENCES = {
     "none": Presence(_QUIET, {"disable_ipv6": 1, "accept_ra": 0, "autoconf": 0}, 1),
     "routed": Presence(_QUIET, {"disable_ipv6": 0, "accept_ra": 0, "autoconf": 0}, 1),
     "access": Presence({"forwarding": 0, "arp_ignore": 1}, {"disable_ipv6": 0, "accept_ra": 0, "autoconf": 0}, 1),
-    "host": Presence({"arp_ignore": 1}, {"disable_ipv6": 0, "accept_ra": 0, "autoconf": 0}, 0),
+    "host": Presence({"forwarding": None, "rp_filter": None, "arp_ignore": 1}, {"disable_ipv6": 0, "accept_ra": 0, "autoconf": 0}, 0),
 }
 
 
@@ -69,16 +72,16 @@ def presence(link: Link) -> Optional[str]:
     return None
 
 
-def settings(name: str) -> Dict[str, int]:
+def settings(name: str) -> Dict[str, Optional[int]]:
     """The settings of a presence, under the names that a link spec's ``sysctls`` have."""
     wanted = PRESENCES[name]
-    found = {f"ipv4.{key}": value for key, value in wanted.ipv4.items()}
+    found: Dict[str, Optional[int]] = {f"ipv4.{key}": value for key, value in wanted.ipv4.items()}
     found.update({f"ipv6.{key}": value for key, value in wanted.ipv6.items()})
     return found if wanted.genmode is None else {**found, "ipv6.addr_gen_mode": wanted.genmode}
 
 
-def _has(conf: Optional[Tuple[int, ...]], wanted: Dict[str, int], table: Dict[str, int], first: int) -> bool:
-    return conf is not None and all(conf[table[name] - first] == value for name, value in wanted.items())
+def _has(conf: Optional[Tuple[int, ...]], wanted: Mapping[str, Optional[int]], table: Dict[str, int], first: int) -> bool:
+    return conf is not None and all(value is None or conf[table[name] - first] == value for name, value in wanted.items())
 
 
 class Sysctls:

@@ -32,17 +32,15 @@ def observe(need: Need) -> World:
 
 def _observe(need: Need) -> World:
     host = Namespace(HOST, namespaces.OWN, namespaces.identity(namespaces.OWN))
-    with Socket() as kernel:
-        _links(kernel, host, None)
-        _addresses(kernel, host)
-        if need.routes:
-            _routes(kernel, host)
     world = World(host)
-    world.ipv6 = any(link.conf6 for link in host.links.values()) or os.path.isdir("/proc/sys/net/ipv6")
-    if not (need.workloads or need.everywhere):
-        return world
     own = os.open(namespaces.OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        with Socket() as kernel:
+            _links(kernel, host, own)
+            _addresses(kernel, host)
+            if need.routes:
+                _routes(kernel, host)
+        world.ipv6 = any(link.conf6 for link in host.links.values()) or os.path.isdir("/proc/sys/net/ipv6")
         _asked_for(need, world, own)
         if need.everywhere:
             _others(world, own)
@@ -73,7 +71,7 @@ def _asked_for(need: Need, world: World, own: int) -> None:
             world.refusals[workload] = f"{workload} went away"
             continue
         with kernel:
-            _links(kernel, space, _host_nsid(kernel, own))
+            _links(kernel, space, own)
             _addresses(kernel, space)
             _routes(kernel, space)
         space.processes = inhabited is not None and space.identity in inhabited
@@ -92,30 +90,28 @@ def _others(world: World, own: int) -> None:
         except NamespaceError:  # gone meanwhile
             continue
         with kernel:
-            host_nsid = _host_nsid(kernel, own)
-            if host_nsid is None:
-                continue  # nothing in there has anything to do with the host
             space = Namespace(label, path, identity)
-            for link in kernel.dump(encode.all_links(), decode.links(host_nsid)):
-                if link.parent and link.parent_ns == HOST:
-                    space.add(link)
-        if space.links:
+            _links(kernel, space, own)
+        if any(link.parent_ns == HOST for link in space.links.values()):
             world.others.append(space)
 
 
-def _host_nsid(kernel: Socket, own: int) -> Optional[int]:
-    """What the host's namespace is called in the socket's; None where it has no name because nobody needed one."""
-    return kernel.ask((encode.get_nsid(own),), decode.nsid)[0]
-
-
-def _links(kernel: Socket, space: Namespace, host_nsid: Optional[int]) -> None:
-    for link in kernel.dump(encode.all_links(), decode.links(host_nsid)):
+def _links(kernel: Socket, space: Namespace, own: int) -> None:
+    """``own`` is a descriptor of the host's namespace."""
+    abroad = []
+    for link in kernel.dump(encode.all_links(), decode.link):
         space.add(link)
+        if link.parent_ns is not None:
+            abroad.append(link)
+    if abroad:  # only now: a namespace is numbered when a dump first has to name it
+        number = kernel.ask((encode.get_nsid(own),), decode.nsid)[0]
+        for link in abroad:
+            link.parent_ns = HOST if link.parent_ns == str(number) and space.workload != HOST else "?"
 
 
 def _addresses(kernel: Socket, space: Namespace) -> None:
     for address in kernel.dump(encode.all_addresses(), decode.address):
-        space.addresses.setdefault(address.index, []).append(address)
+        space.addresses.setdefault(address.ifindex, []).append(address)
 
 
 def _routes(kernel: Socket, space: Namespace) -> None:

@@ -125,14 +125,29 @@ def _steps(target: Target, wanted: Mapping[Key, Wanted]) -> Iterator[Step]:
         states.append(State(kind, key, want.spec, want.of, want.reason, record.spec if record else None))
     told = set()
     for step in towards(states, target.world):
+        want = wanted[step.kind, step.key]
+        record = target.record(step.kind, step.key)
         told.add((step.kind, step.key))
-        yield step
+        yield _recorded_too(step, want.spec, record.spec) if record and step.before and step.after else step
     for (kind, key), want in wanted.items():
         record = target.record(kind, key)
-        if record is not None and (record.of != want.of or (kind, key) not in told) and record != (want.spec, want.of):
+        if record is None or ((kind, key) in told and record.of == want.of):
+            continue
+        if record.of != want.of or differences(record.spec, want.spec):
             # The kernel has it so already; the record follows.
-            _, after = differences(record.spec, want.spec) or ({}, {})
-            yield _update(kind, key, want.spec, ({}, after), want.of, want.reason)
+            yield _recorded_too(_update(kind, key, want.spec, ({}, {}), want.of, want.reason), want.spec, record.spec)
+
+
+def _recorded_too(step: Step, spec: Spec, recorded: Spec) -> Step:
+    """An update that also tells the registry what the kernel has as wanted already, the same on both sides."""
+    assert step.before is not None
+    assert step.after is not None
+    same = {option: value for option, value in spec.items() if option not in step.after and recorded.get(option) != value}
+    before, after = {**same, **step.before}, {**same, **step.after}
+    if "sysctls" in step.after:
+        before["sysctls"] = {**spec.get("sysctls", {}), **step.before["sysctls"]}
+        after["sysctls"] = {**spec.get("sysctls", {}), **step.after["sysctls"]}
+    return step._replace(before=before, after=after)
 
 
 def _device(spec: Spec) -> str:
@@ -158,17 +173,23 @@ def _removals(target: Target, derivation: Derivation) -> Iterator[Step]:
     gone = {f"{kind}:{key}" for kind in ITEM_KINDS for key in target.scope[kind]}
     gone |= {f"endpoint:{key}" for key in derivation.endpoints}
     gone |= {f"workload:{workload}" for workload in derivation.workloads}
-    removed: Set[str] = set()
     for kind in KERNEL_KINDS:
         for key, record in target.records.get(kind, {}).items():
-            if record.of in gone and (kind, key) not in wanted:
-                removed.add(f"{kind} {key}")
+            if record.of not in gone or (kind, key) in wanted:
+                continue
+            sitting = _sitting_on(target, record.spec) if kind == "link" else ""
+            if sitting and record.of.startswith("network:"):
+                target.warnings.append(f"{key} stays although nothing of ours needs it: {sitting}")
+            elif sitting:
+                item_kind, _, item = record.of.partition(":")
+                target.refuse(target.path(item_kind, item, "state"), f"{key} cannot go: {sitting}", "remove that first")
+            else:
                 yield Step(kind, key, record.spec, None, record.of, f"{record.of.partition(':')[2]} needs it no more")
     if any(item.spec is None or target.before(kind, item.key) for kind in ITEM_KINDS for item in target.scope[kind].values()):
-        yield from _unshared(target, wanted, removed)
+        yield from _unshared(target, wanted)
 
 
-def _unshared(target: Target, wanted: Mapping[Key, Wanted], removed: Set[str]) -> Iterator[Step]:
+def _unshared(target: Target, wanted: Mapping[Key, Wanted]) -> Iterator[Step]:
     """Sub-interfaces and namespaces made on the fly go with their last user, unless somebody else is there."""
     networks = target.items["network"].values()
     parents = {parent.name for parent in map(target.parent, networks) if parent}
@@ -177,30 +198,35 @@ def _unshared(target: Target, wanted: Mapping[Key, Wanted], removed: Set[str]) -
         for key, record in target.records.get(kind, {}).items():
             if record.of != label or key in needed or (kind, key) in wanted:
                 continue
-            sitting = _squatters(target, key, removed) if kind == "link" else _residents(target, key, removed)
+            sitting = _sitting_on(target, record.spec) if kind == "link" else _residents(target, key)
             if sitting:
                 target.warnings.append(f"{key} stays although nothing of ours needs it: {sitting}")
             else:
                 yield Step(kind, key, record.spec, None, record.of, "its last user is gone")
 
 
-def _squatters(target: Target, name: str, removed: Set[str]) -> str:
-    """Who else uses a link of ours, in words; empty for nobody."""
-    link = target.world.host.names.get(name)
-    if link is None:
+def _sitting_on(target: Target, spec: Spec) -> str:
+    """What of others would go with a link of ours, or lose its way, in words; empty for nothing."""
+    space = target.world.namespace(spec["netns"])
+    link = space.names.get(spec["name"]) if space else None
+    if space is None or link is None:
         return ""
+    if space is not target.world.host:
+        inside = [child.name for child in space.links.values() if child.parent == link.index and child.parent_ns is None]
+        return f"{', '.join(inside)} in {space.workload} sits on it" if inside else ""
     found = [
-        f"{child.name} in {space.workload or 'the host'} sits on it"
-        for space, child in target.world.children.get(link.index, ())
-        if not _ours(target, space, child)
+        f"{child.name} in {where.workload or 'the host'} sits on it"
+        for where, child in target.world.children.get(link.index, ())
+        if not _ours(target, where, child)
     ]
+    found += [f"{key} sits on it" for key, vlan in target.items["vlan"].items() if target.world.host.names.get(vlan["parent"]) is link]
     found += [
         f"it has the address {address.address}"
-        for address in target.world.host.addresses.get(link.index, ())
-        if f"{name} {address.address}" not in target.records.get("address", {}) and not address.address.startswith("fe80:")
+        for address in space.addresses.get(link.index, ())
+        if f"{link.name} {address.address}" not in target.records.get("address", {}) and not address.address.startswith("fe80:")
     ]
     found += [f"the route {route.prefix} leads over it" for route in target.world.foreign_routes(link.index)]
-    master = target.world.host.links.get(link.master)
+    master = space.links.get(link.master)
     if master:
         found.append(f"it belongs to {master.name}")
     return ", ".join(found[:3])
@@ -210,7 +236,7 @@ def _ours(target: Target, space: Namespace, child: Link) -> bool:
     return target.is_ours(child, link_key(space.workload, child.name))
 
 
-def _residents(target: Target, workload: str, removed: Set[str]) -> str:
+def _residents(target: Target, workload: str) -> str:
     """Who else lives in a namespace of ours, in words; empty for nobody."""
     space = target.world.namespace(workload)
     if space is None:

@@ -65,7 +65,7 @@ class Message(NamedTuple):
 class Failure(NamedTuple):
     """A message of a batch that the kernel refused."""
 
-    index: int
+    position: int
     errno: int
     text: str  # of the extended acknowledgement; "" for none
 
@@ -139,7 +139,7 @@ class Socket:
         self.close()
 
     def batch(self, messages: Sequence[Message]) -> List[Failure]:
-        """Carry out messages in order; each failure, by the message's index. One failing stops no other.
+        """Carry out messages in order; each failure, by the position of its message. One failing stops no other.
 
         Raises Lost when answers were dropped.
         """

@@ -115,7 +115,7 @@ class Link:
 
 
 class Address(NamedTuple):
-    index: int
+    ifindex: int
     address: str  # with prefix length
     protocol: int  # IFA_PROTO, 0 on kernels before 5.18
     scope: int

@@ -143,6 +143,7 @@ class PaperKernel:
         four, six = list(link.conf4 or ()), list(link.conf6 or ())
         for name, value in settings.items():
             family, _, key = name.partition(".")
+            value = value or 0  # on paper, the default of everything
             if key == "addr_gen_mode":
                 link.genmode = value
             elif family == "ipv4":

@@ -1,0 +1,264 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Making, changing and removing links, thousands at once.
+
+Many links of the host are made down in a link group that is private to the transaction, so that one message
+does for all of them what would else take one each, and never touches a link outside the plan.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import random
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+
+from . import decode, encode, isolation
+from .refused import Refused, refusal
+from .rtnetlink import Lost, NetlinkError
+from .space import NOTHING, Known, Space, Step
+from .world import HOST, PRIVATE_GROUPS, Change, Spec, World
+
+#: From here on a message for all is worth its extra ones.
+_MANY = 8
+#: The least MTU with which the kernel gives a link IPv6 (IPV6_MIN_MTU).
+_IPV6_MIN_MTU = 1280
+_GENMODE_NONE = 1  # IN6_ADDR_GEN_MODE_NONE
+#: What a change may speak of whatever the kind of the link.
+_ANY_KIND = frozenset(("mac", "mtu", "group", "up", "altnames", "presence", "sysctls"))
+_GONE = frozenset((errno.ENODEV,))
+_counter = itertools.count()
+
+
+class _Settings:
+    """What a spec says about sysctls: IPv4 and the address generation by message, IPv6 through /proc."""
+
+    def __init__(self, spec: Spec, ipv6: bool) -> None:
+        wanted = isolation.PRESENCES.get(spec.get("presence") or "")
+        self.ipv4: Dict[str, int] = dict(wanted.ipv4) if wanted else {}
+        self.ipv6: Dict[str, int] = dict(wanted.ipv6) if wanted else {}
+        self.genmode = wanted.genmode if wanted else None
+        for name, value in (spec.get("sysctls") or {}).items():
+            family, _, key = name.partition(".")
+            (self.ipv4 if family == "ipv4" else self.ipv6)[key] = value
+        if not ipv6 or (spec.get("mtu") or _IPV6_MIN_MTU) < _IPV6_MIN_MTU:
+            self.ipv6, self.genmode = {}, None
+
+    def message(self) -> bytes:
+        return encode.interface_settings(self.ipv4, self.genmode)
+
+
+def free_group(world: World, preferred: Optional[int], removing: Iterable[int] = ()) -> int:
+    """A link group that holds nothing of the host, or only links that are to be removed."""
+    allowed = set(removing)
+    used = {link.group for link in world.host.links.values() if link.index not in allowed}
+    if preferred is not None and preferred not in used:
+        return preferred
+    return random.choice([group for group in PRIVATE_GROUPS if group not in used])
+
+
+#: A link to be made: its change, its spec and its settings.
+Made = Tuple[Change, Spec, _Settings]
+
+
+# --- making --------------------------------------------------------------------------------------
+
+
+def create(host: Space, space: Space, changes: Sequence[Change], group: int) -> None:
+    """Make links in a namespace. Raises Refused."""
+    for wave in _waves(changes):
+        host.look_up(str(change.after["parent"]) for change in wave if change.after and change.after.get("parent"))
+        alike = [change for change in wave if _is_common(change.after or {})] if space is host else []
+        if len(alike) < _MANY:
+            alike = []
+        chosen = {id(change) for change in alike}
+        _make(host, space, alike, group, True)
+        _make(host, space, [change for change in wave if id(change) not in chosen], group, False)
+
+
+def _is_common(spec: Spec) -> bool:
+    """Whether a link takes the same messages as most."""
+    return (
+        spec.get("presence") == "none"
+        and bool(spec.get("up"))
+        and not spec.get("sysctls")
+        and (spec.get("mtu") or _IPV6_MIN_MTU) >= _IPV6_MIN_MTU
+    )
+
+
+def _waves(changes: Sequence[Change]) -> Iterator[List[Change]]:
+    """Parts in which no link is the parent of another: it has to be there, and up, before."""
+    wave: List[Change] = []
+    names: Set[str] = set()
+    for change in changes:
+        spec = change.after or {}
+        if spec.get("parent") in names:
+            yield wave
+            wave, names = [], set()
+        wave.append(change)
+        names.update((spec["name"], *spec.get("altnames", ())))
+    yield wave
+
+
+def _make(host: Space, space: Space, changes: Sequence[Change], group: int, together: bool) -> None:
+    """Make links that do not depend on each other; ``together``: with messages for all of them, in ``group``."""
+    if not changes:
+        return
+    specs: List[Made] = [(change, change.after or {}, _Settings(change.after or {}, space.world.ipv6)) for change in changes]
+    _bring_forth(host, space, specs, group, together)
+    if not (together and _for_all(space, changes[0], group, specs[0][2].message())):
+        space.send(
+            [
+                (encode.change_link(spec["name"], wanted.message()), change, NOTHING)
+                for change, spec, wanted in specs
+                if wanted.message()
+            ]
+        )
+    space.write_ipv6(((change, spec["name"], wanted.ipv6) for change, spec, wanted in specs if wanted.ipv6), new=True)
+    raised = together and _for_all(space, changes[0], group, up=True)
+    steps: List[Step] = []
+    for change, spec, _wanted in specs:
+        name = spec["name"]
+        if spec.get("altnames"):
+            steps.append((encode.alternative_names(name, spec["altnames"], add=True), change, NOTHING))
+        if spec.get("up") and not raised:
+            steps.append((encode.change_link(name, up=True), change, NOTHING))
+        if together:
+            steps.append((encode.change_link(name, _group(spec)), change, NOTHING))
+    space.send(steps)
+
+
+def _bring_forth(host: Space, space: Space, specs: Sequence[Made], group: int, together: bool) -> None:
+    """Create the links, down. Before 6.15 the kernel wants a name to be free on the host too: some come under another."""
+    steps: List[Step] = []
+    renamed: List[Tuple[Made, str]] = []
+    for made in specs:
+        change, spec, _wanted = made
+        parent = host.link(spec["parent"], change).ifindex if spec.get("parent") else 0
+        name, permanent = spec["name"], not together
+        if space is not host and name in host.links:
+            name, permanent = f"nu{os.getpid():x}x{next(_counter):x}", False
+            renamed.append((made, name))
+        number = spec.get("group", 0) if permanent else group
+        steps.append((encode.create_link(spec, name, parent, number, space.descriptor), change, NOTHING))
+        for known in (spec["name"], *spec.get("altnames", ())):
+            space.links[known] = Known(0, spec["kind"])
+    host.send(steps)
+    if renamed:
+        indexes = space.kernel.ask([encode.get_link(name) for _made, name in renamed], decode.index)
+        space.send(
+            [
+                (encode.change_link(index or 0, encode.link_attribute("name", spec["name"]), _group(spec)), change, NOTHING)
+                for ((change, spec, _wanted), _name), index in zip(renamed, indexes)
+            ]
+        )
+
+
+def _for_all(space: Space, change: Change, group: int, *attributes: bytes, up: Optional[bool] = None) -> bool:
+    """Change every link of a group; False where one of them refused, and nobody knows which."""
+    try:
+        space.kernel.request(encode.change_group(group, *attributes, up=up))
+    except Lost as error:
+        raise refusal(change, error.errno, error.text) from None
+    except NetlinkError:
+        return False
+    return True
+
+
+def _group(spec: Spec) -> bytes:
+    return encode.link_attribute("group", spec.get("group", 0))
+
+
+# --- changing ------------------------------------------------------------------------------------
+
+
+def change(space: Space, wanted: Change) -> None:
+    """Queue what changes a link in place. Raises Refused, also for what no kernel changes in place."""
+    before, after = wanted.before or {}, wanted.after or {}
+    name = before.get("name", after["name"])
+    known = space.link(name, wanted)
+    new = [option for option in after if option not in ("netns", "name") and after[option] != before.get(option)]
+    kind_options = [option for option in new if option not in _ANY_KIND]
+    fixed = [option for option in kind_options if option not in encode.CHANGEABLE.get(known.kind, ())]
+    if fixed:
+        now = space.world.find("link", {**after, "name": name}) or {}
+        kind_options = [option for option in kind_options if option not in fixed]
+        fixed = [option for option in fixed if now.get(option) != after[option]]
+    if fixed:
+        raise Refused(wanted, errno.EOPNOTSUPP, f"{' and '.join(fixed)} of {name} cannot be changed in place")
+    if "up" in new and not after["up"]:
+        space.queue(wanted, encode.change_link(known.ifindex, up=False))
+    attributes = [encode.link_attribute(option, after[option]) for option in ("mac", "mtu", "group") if option in new]
+    if after["name"] != name:
+        attributes.append(encode.link_attribute("name", after["name"]))
+    if kind_options:
+        attributes.append(encode.kind_change(known.kind, {option: after[option] for option in kind_options}, before))
+    settings = _Settings({option: after[option] for option in ("presence", "sysctls") if option in new}, space.world.ipv6)
+    if settings.genmode is not None:  # by message it would not make the link-local address of a link that is up
+        settings.ipv6["addr_gen_mode"] = settings.genmode
+    attributes.append(encode.interface_settings(settings.ipv4, None))
+    if any(attributes):
+        space.queue(wanted, encode.change_link(known.ifindex, *attributes))
+    if after["name"] != name:
+        space.links[after["name"]] = space.links.pop(name)
+    if settings.ipv6:
+        space.flush()
+        space.write_ipv6([(wanted, after["name"], settings.ipv6)], new=False)
+        if settings.genmode == _GENMODE_NONE and not settings.ipv6.get("disable_ipv6"):
+            _remove_link_local(space, wanted, known.ifindex)
+    _rename_alternatives(space, wanted, known, before.get("altnames") or (), after["altnames"] if "altnames" in new else None)
+    if "up" in new and after["up"]:
+        space.queue(wanted, encode.change_link(known.ifindex, up=True))
+
+
+def _remove_link_local(space: Space, change: Change, index: int) -> None:
+    """Those that the kernel made while it was to make them; it keeps them otherwise."""
+    for address in space.known.addresses.get(index, ()) if space.known else ():
+        if address.address.startswith("fe80:"):
+            space.queue(change, encode.remove_address(address.address, index), frozenset((errno.EADDRNOTAVAIL,)))
+
+
+def _rename_alternatives(
+    space: Space, change: Change, known: Known, before: Sequence[str], after: Optional[Sequence[str]]
+) -> None:
+    if after is None:
+        return
+    gone = [name for name in before if name not in after]
+    new = [name for name in after if name not in before]
+    for name in gone:  # one by one: a name that is gone already stops the rest of a message
+        space.queue(change, encode.alternative_names(known.ifindex, (name,), add=False), frozenset((errno.ENOENT,)))
+        space.links.pop(name, None)
+    if new:
+        space.queue(change, encode.alternative_names(known.ifindex, new, add=True))
+        space.links.update(dict.fromkeys(new, known))
+
+
+# --- removing ------------------------------------------------------------------------------------
+
+
+def remove(space: Space, changes: Sequence[Change], world: World, preferred: Optional[int]) -> None:
+    """Remove links; one that is gone already is fine. Raises Refused."""
+    victims: List[Tuple[Change, int]] = []
+    for change in changes:
+        spec = change.before or {}
+        known = space.links.get(spec["name"])
+        if known is None:
+            continue
+        if spec.get("kind") not in (None, known.kind):
+            raise Refused(change, 0, f"{spec['name']} is a {known.kind or 'NIC'} now: it is not the {spec['kind']} that was made")
+        victims.append((change, space.link(spec["name"], change).ifindex))
+        space.forget(spec["name"])
+    if len(victims) >= _MANY and space.workload == HOST:
+        group = free_group(world, preferred, {index for _change, index in victims})
+        mark = encode.link_attribute("group", group)
+        space.send([(encode.change_link(index, mark), change, _GONE) for change, index in victims])
+        try:
+            space.kernel.request(encode.remove_group(group))
+            return
+        except Lost as error:
+            raise refusal(victims[0][0], error.errno, error.text) from None
+        except NetlinkError as error:
+            if error.errno == errno.ENODEV:
+                return
+    space.send([(encode.remove_link(index), change, _GONE) for change, index in victims])

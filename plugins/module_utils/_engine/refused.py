@@ -1,0 +1,102 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A change that the kernel refused, and what its errno means to a network engineer."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from .world import Change, Spec
+
+#: kind of link -> its driver, where that has another name
+_DRIVERS = {"vlan": "8021q"}
+
+
+class Refused(Exception):
+    """The kernel refused a change; those before it are done and stay."""
+
+    def __init__(self, change: Change, number: int, text: str) -> None:
+        super().__init__(f"{change.kind} {change.key}: {text}")
+        self.change = change
+        self.errno = number  # 0 where it was not the kernel that said no
+        self.text = text
+
+
+def refusal(change: Change, number: int, text: str = "") -> Refused:
+    """The refusal of a change, from the errno and the text of the extended acknowledgement."""
+    said = f"{errno.errorcode.get(number, number)}, {text or os.strerror(number)}"
+    why = _why(change, number)
+    return Refused(change, number, f"{why} (the kernel says {said})" if why else f"the kernel says {said}")
+
+
+def _why(change: Change, number: int) -> str:
+    spec = change.after if change.after is not None else change.before or {}
+    if number == errno.EPERM:
+        return "this takes CAP_NET_ADMIN over the network namespace: run as root"
+    if number == errno.EROFS:
+        return "/proc/sys may not be written here, as in an unprivileged container"
+    if number in (errno.ENOBUFS, errno.ETIMEDOUT):
+        return "the kernel's answers got lost, so that it is not known what it did"
+    if number in (errno.ENOMEM, errno.ENOSPC, errno.ENFILE):
+        return "the kernel has no room for it"
+    if change.kind == "link":
+        return _why_link(change, spec, number)
+    if change.kind == "address":
+        return _why_address(spec, number)
+    return _why_route(spec, number) if change.kind == "route" else ""
+
+
+def _why_link(change: Change, spec: Spec, number: int) -> str:
+    name, kind, parent = spec.get("name"), spec.get("kind", ""), spec.get("parent")
+    if number == errno.ENETDOWN:
+        return f"{name} cannot be up while what it sits on is down"
+    if number == errno.EADDRINUSE:
+        return f"the MAC of {name} is that of another link on the same parent, or of the parent"
+    if number == errno.EADDRNOTAVAIL:
+        return f"{spec.get('mac')} is not the MAC of a single link"
+    if change.before is not None:
+        if number == errno.ENODEV:
+            return f"{name} is gone"
+        if number == errno.EINVAL and "mode" in spec:
+            return "macvlan does not change to or from passthru"
+        return f"{spec['mtu']} is more than the parent's MTU" if number == errno.ERANGE and "mtu" in spec else ""
+    if number == errno.EEXIST:
+        what = f"{name} is taken, as the name or alternative name of another link"
+        if kind == "vlan":
+            what += f", or VLAN {spec.get('vlan_id')} of {parent} is there already, maybe in another namespace"
+        return what
+    if number == errno.EBUSY:
+        return f"{parent} carries links of the other kind (macvlan and ipvlan never share a parent), or belongs to a bridge or bond"
+    if number == errno.EOPNOTSUPP:
+        driver = _DRIVERS.get(kind, kind)
+        return f"this kernel has no {driver} driver loaded (modprobe {driver}), or {parent} takes no {kind}"
+    if number == errno.ENODEV:
+        return f"{parent} is gone"
+    if number == errno.EINVAL:
+        reasons = f"the MTU may be more than that of {parent}"
+        if kind == "macvlan":
+            reasons += ", and passthru shares its parent with nobody"
+        return f"{parent} takes no such {kind}: {reasons}"
+    return ""
+
+
+def _why_address(spec: Spec, number: int) -> str:
+    address, link = spec.get("address"), spec.get("link")
+    if number == errno.EEXIST:
+        return f"{link} has {address} already"
+    if number == errno.EADDRINUSE:
+        return f"another ipvlan endpoint on the same parent has {address}, in whatever namespace"
+    if number == errno.EACCES:
+        return f"IPv6 is switched off on {link}"
+    return f"{link} is gone" if number == errno.ENODEV else ""
+
+
+def _why_route(spec: Spec, number: int) -> str:
+    if number == errno.EEXIST:
+        return f"another route to {spec['prefix']} with metric {spec['metric']} stands in table {spec['table']}"
+    if number in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+        return f"the gateway {spec.get('via')} is not in a subnet that {spec.get('dev') or 'a link'} has an address of"
+    if number == errno.ENETDOWN:
+        return f"{spec.get('dev')} is down"
+    return f"{spec.get('dev')} is gone" if number == errno.ENODEV else ""

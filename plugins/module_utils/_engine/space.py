@@ -1,0 +1,169 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A network namespace while changes are carried out in it: its socket, its ifindexes, its sysctls."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from . import decode, encode, namespaces
+from .namespaces import NamespaceError
+from .refused import Refused, refusal
+from .rtnetlink import Lost, Message, Socket
+from .world import HOST, Change, World
+
+#: A message, the change that it belongs to, and the errors that are as good as success.
+Step = Tuple[Message, Change, FrozenSet[int]]
+
+NOTHING: FrozenSet[int] = frozenset()
+
+
+class Known(NamedTuple):
+    """A link that a change may speak of."""
+
+    ifindex: int
+    kind: str
+
+
+class Space:
+    """What is known of a namespace and, while it is open, its socket. ``as_seen``: it is still the one of the world."""
+
+    def __init__(self, world: World, workload: str, as_seen: bool) -> None:
+        self.workload = workload
+        self.world = world
+        self.known = world.namespace(workload) if as_seen else None
+        self.links: Dict[str, Known] = {}
+        if self.known is not None:
+            self.links = {name: Known(link.index, link.kind) for name, link in self.known.names.items()}
+        self._pending: List[Step] = []
+        self._defaults: Dict[str, int] = {}
+        self.descriptor: Optional[int] = None  # None for the host, which need not be entered
+
+    def open(self, change: Change) -> None:
+        """Get a socket in it. Raises Refused for ``change``, the first that needs it."""
+        try:
+            if self.workload == HOST:
+                self.kernel = Socket()
+                return
+            path = self.known.path if self.known else namespaces.resolve(self.workload)
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            found = os.fstat(self.descriptor)
+            if self.known and self.known.identity != (found.st_dev, found.st_ino):
+                raise NamespaceError(f"{self.workload} has got another network namespace meanwhile")
+            with namespaces.entered(self.descriptor):
+                self.kernel = Socket()
+        except NamespaceError as error:
+            raise Refused(change, 0, str(error)) from None
+        except OSError as error:
+            raise Refused(change, error.errno or 0, f"{self.workload or 'the host'}: {error.strerror}") from None
+
+    def close(self) -> None:
+        self.kernel.close()
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+    # -- messages ---------------------------------------------------------------------------------
+
+    def queue(self, change: Change, message: Message, tolerated: FrozenSet[int] = NOTHING) -> None:
+        """A message for the next send."""
+        self._pending.append((message, change, tolerated))
+
+    def flush(self) -> None:
+        """Send what is queued. Raises Refused for the first change that the kernel refused."""
+        pending, self._pending = self._pending, []
+        self.send(pending)
+
+    def send(self, steps: Sequence[Step]) -> None:
+        """Carry out steps at once. Raises Refused for the first change that the kernel refused."""
+        if not steps:
+            return
+        try:
+            failures = self.kernel.batch([step[0] for step in steps])
+        except Lost as error:
+            raise refusal(steps[0][1], error.errno, error.text) from None
+        for failure in failures:
+            _message, change, tolerated = steps[failure.position]
+            if failure.errno not in tolerated:
+                raise refusal(change, failure.errno, failure.text)
+
+    # -- links ------------------------------------------------------------------------------------
+
+    def look_up(self, names: Iterable[str]) -> None:
+        """Learn the ifindexes of links that were made since the world was observed."""
+        new = [name for name in dict.fromkeys(names) if name in self.links and not self.links[name].ifindex]
+        for name, index in zip(new, self.kernel.ask([encode.get_link(name) for name in new], decode.index)):
+            if index:
+                self.links[name] = Known(index, self.links[name].kind)
+
+    def link(self, name: str, change: Change) -> Known:
+        """A link by its name. Raises Refused where there is none."""
+        found = self.links.get(name)
+        if found is not None and not found.ifindex:
+            self.look_up((name,))
+            found = self.links[name]
+        if found is None or not found.ifindex:
+            where = f" in {self.workload}" if self.workload else ""
+            raise Refused(change, errno.ENODEV, f"there is no link {name}{where}")
+        return found
+
+    def forget(self, name: str) -> None:
+        """A link is gone, with its other names."""
+        gone = self.links.pop(name)
+        if gone.ifindex:
+            for other in [other for other, known in self.links.items() if known.ifindex == gone.ifindex]:
+                del self.links[other]
+
+    # -- sysctls ----------------------------------------------------------------------------------
+
+    def write_ipv6(self, settings: Iterable[Tuple[Change, str, Dict[str, int]]], new: bool) -> None:
+        """Write IPv6 sysctls of links: (change, name of the link, settings). ``new`` links have the defaults.
+
+        There is no message for them. Raises Refused.
+        """
+        with self._inside():
+            for change, name, values in settings:
+                # With addresses generated as wanted before IPv6 comes on.
+                for key in sorted(values, key="disable_ipv6".__eq__):
+                    if not (new and self._default(key) == values[key]):
+                        try:
+                            _write(f"/proc/sys/net/ipv6/conf/{name}/{key}", values[key])
+                        except OSError as error:
+                            raise refusal(change, error.errno or 0, f"sysctl {key} of {name}: {error.strerror}") from None
+
+    def _default(self, key: str) -> Optional[int]:
+        if key not in self._defaults:
+            with open(f"/proc/sys/net/ipv6/conf/default/{key}", encoding="ascii") as file:
+                self._defaults[key] = int(file.read())
+        return self._defaults[key]
+
+    @contextlib.contextmanager
+    def _inside(self) -> Iterator[None]:
+        """/proc/sys/net shows the namespace of the thread that looks."""
+        if self.descriptor is None:
+            yield
+        else:
+            with namespaces.entered(self.descriptor):
+                yield
+
+
+def _write(path: str, value: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, b"%d" % value)
+    finally:
+        os.close(descriptor)
+
+
+def names_of(changes: Collection[Change]) -> List[str]:
+    """The links that changes of addresses, routes and links speak of."""
+    found: List[str] = []
+    for change in changes:
+        spec = change.after if change.after is not None else change.before or {}
+        name = {"address": "link", "route": "dev", "link": "name"}[change.kind]
+        if spec.get(name):
+            found.append(str(spec[name]))
+    return found
