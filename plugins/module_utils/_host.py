@@ -1,0 +1,278 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This file is private to netops.underlay: it may change at any time.
+"""What a host needs before it can carry networks: drivers, room for neighbours, names for our numbers.
+
+:func:`survey` reads the host and lists what is to be done, as data; nothing is touched by it, so check mode is
+the survey, not carried out. All paths are below a root that tests may choose.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from dataclasses import dataclass, field
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+
+from ._engine import encode, rtnetlink
+from ._engine.fields import Problem
+from ._engine.world import LINK_GROUP, PROTOCOL
+
+NAME = "netops-underlay"
+MARK = "netops.underlay"
+
+#: driver -> the kind of link that it makes, and the first kernel whose driver is fit for use.
+DRIVERS: Dict[str, Tuple[str, Tuple[int, int]]] = {
+    "8021q": ("vlan", (0, 0)),
+    "macvlan": ("macvlan", (3, 9)),
+    "ipvlan": ("ipvlan", (4, 2)),
+    "dummy": ("dummy", (0, 0)),
+}
+
+MODULES_LOAD = f"etc/modules-load.d/{NAME}.conf"
+MODPROBE = f"etc/modprobe.d/{NAME}.conf"
+#: Low, so that every other file with an opinion has the last word.
+SYSCTL = f"etc/sysctl.d/10-{NAME}.conf"
+GROUP = "etc/iproute2/group"
+#: Where iproute2 looks for a table that is not in /etc: since 6.7, and in 6.5 and 6.6.
+_GROUP_DEFAULTS = ("usr/share/iproute2/group", "usr/lib/iproute2/group")
+#: Routes, and addresses (since iproute2 6.3; older ones pass it over).
+PROTOCOLS = (f"etc/iproute2/rt_protos.d/{NAME}.conf", f"etc/iproute2/rt_addrprotos.d/{NAME}.conf")
+
+_HEAD = f"# Written by {MARK}, module vlan_host.\n"
+_KEPT = f"# Kept by {MARK}"
+_COPIED = _KEPT + ", module vlan_host: iproute2 reads this file instead of /{},\n# whose lines it repeats.\n"
+#: gc_thresh3 is the limit; below gc_thresh1 nothing is ever collected, above gc_thresh2 old entries are.
+_THRESHOLDS = {"gc_thresh3": 1, "gc_thresh2": 2, "gc_thresh1": 4}
+
+
+class Step(NamedTuple):
+    """One thing to do: a file to write or remove, a driver to load, a limit to raise."""
+
+    kind: str  # file, driver, limit
+    name: str  # a path below the root, a driver, a sysctl
+    before: Optional[str]
+    after: Optional[str]
+
+
+@dataclass
+class Wanted:
+    drivers: Sequence[str] = tuple(DRIVERS)
+    neighbours: int = 0  # entries in each neighbour table; 0 leaves them alone
+    names: bool = True
+    present: bool = True
+    kernel_package: str = "the modules package of this kernel"
+
+
+@dataclass
+class Survey:
+    steps: List[Step] = field(default_factory=list)
+    problems: List[Problem] = field(default_factory=list)
+    warnings: List[str] = field(default_factory=list)
+    limits: Dict[str, int] = field(default_factory=dict)  # the neighbour limits after the steps
+
+
+class Host:
+    """The files of a host, and what the kernel shows in /proc and /sys."""
+
+    def __init__(self, release: str, root: str = "/") -> None:
+        self.release = release
+        self.root = root
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.root, name)
+
+    def read(self, name: str) -> Optional[str]:
+        try:
+            with open(self.path(name), encoding="utf-8") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, name: str, text: str) -> None:
+        """For what is no file in truth, such as a sysctl."""
+        with open(self.path(name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+    # -- drivers ----------------------------------------------------------------------------------
+
+    def is_loaded(self, driver: str) -> bool:
+        return os.path.isdir(self.path(f"sys/module/{driver}"))
+
+    def is_provided(self, driver: str) -> Optional[bool]:
+        """Whether the kernel that runs comes with a driver; None where its modules cannot be seen."""
+        lists = [self.read(f"lib/modules/{self.release}/{name}") for name in ("modules.dep", "modules.builtin")]
+        if lists[0] is None:
+            return None
+        entry = re.compile(rf"(?:^|/){re.escape(driver)}\.ko", re.MULTILINE)
+        return any(entry.search(text or "") for text in lists)
+
+
+def survey(host: Host, wanted: Wanted) -> Survey:
+    """What is to be done on a host, and what speaks against it."""
+    found = Survey()
+    if wanted.present:
+        _drivers(host, wanted, found)
+        _limits(host, wanted, found)
+    files = _files(host, wanted, found)
+    found.steps[:0] = [
+        Step("file", name, before, after) for name, after in files.items() if (before := host.read(name)) != after
+    ]
+    return found
+
+
+# --- drivers -------------------------------------------------------------------------------------
+
+
+def version(release: str) -> Tuple[int, int]:
+    """The first two numbers of a kernel release such as 6.1.0-25-amd64."""
+    numbers = re.match(r"(\d+)\.(\d+)", release)
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+
+
+def missing(driver: str, release: str, package: str) -> Problem:
+    what = f"kernel {release} has no driver {driver}"
+    return Problem("drivers", what, f"install {package} and boot that kernel, or leave {driver} out of drivers")
+
+
+def _drivers(host: Host, wanted: Wanted, found: Survey) -> None:
+    for driver in wanted.drivers:
+        least = DRIVERS[driver][1]
+        if version(host.release) < least:
+            text = ".".join(map(str, least))
+            what = f"{driver} needs Linux {text} or newer, and this host runs {host.release}"
+            found.problems.append(Problem("drivers", what, f"boot a newer kernel, or leave {driver} out of drivers"))
+        elif not host.is_loaded(driver):
+            provided = host.is_provided(driver)
+            if provided is False:
+                found.problems.append(missing(driver, host.release, wanted.kernel_package))
+            elif provided is None or not _is_builtin(host, driver):
+                found.steps.append(Step("driver", driver, "not loaded", "loaded"))
+
+
+def _is_builtin(host: Host, driver: str) -> bool:
+    return f"/{driver}.ko" in (host.read(f"lib/modules/{host.release}/modules.builtin") or "")
+
+
+def has_kind(kind: str) -> bool:
+    """Ask the kernel itself whether it can make a kind of link; it loads the driver if it may.
+
+    The request lacks what every kind needs and has a MAC of the wrong length, so it makes nothing: a kernel that
+    knows the kind answers that the request is wrong, one that does not answers that the kind is.
+    """
+    info = encode.attribute(encode.IFLA_INFO_KIND, kind.encode() + b"\0")
+    body = encode.IFINFOMSG.pack(0, 0, 0, 0, 0) + encode.attribute(encode.IFLA_ADDRESS, b"\0" * 5)
+    message = rtnetlink.Message(
+        rtnetlink.RTM_NEWLINK,
+        rtnetlink.NLM_F_CREATE | rtnetlink.NLM_F_EXCL,
+        body + encode.attribute(encode.IFLA_LINKINFO, info),
+    )
+    with rtnetlink.Socket() as socket:
+        failures = socket.batch([message])
+    return bool(failures) and failures[0].errno != errno.EOPNOTSUPP
+
+
+# --- neighbour tables ----------------------------------------------------------------------------
+
+
+def _limits(host: Host, wanted: Wanted, found: Survey) -> None:
+    """Raise what is lower than wanted, and never lower anything."""
+    if not wanted.neighbours:
+        return
+    hidden = True
+    for name, target in _targets(wanted).items():
+        now = host.read("proc/sys/" + name.replace(".", "/"))
+        if now is None:
+            continue
+        hidden = False
+        found.limits[name] = max(int(now), target)
+        if int(now) < target:
+            found.steps.append(Step("limit", name, now.strip(), str(target)))
+    if hidden:
+        found.warnings.append(
+            f"neighbours: this host does not show its neighbour tables (a container?), so they stay as they are; "
+            f"set net.ipv4.neigh.default.gc_thresh3 to {wanted.neighbours} on the machine beneath"
+        )
+
+
+def _targets(wanted: Wanted) -> Dict[str, int]:
+    return {
+        f"net.{family}.neigh.default.{name}": max(wanted.neighbours // part, 1)
+        for family in ("ipv4", "ipv6")
+        for name, part in _THRESHOLDS.items()
+    }
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def _files(host: Host, wanted: Wanted, found: Survey) -> Dict[str, Optional[str]]:
+    """Every file of ours and what shall be in it, None for no file."""
+    names = wanted.names and wanted.present
+    protocol = f"{_HEAD}{PROTOCOL}\t{NAME}\n" if names else None
+    return {
+        MODULES_LOAD: _lines(wanted.drivers) if wanted.present else None,
+        MODPROBE: _modprobe(host, wanted),
+        SYSCTL: _sysctl(host, wanted),
+        GROUP: _group(host, names, found),
+        **dict.fromkeys(PROTOCOLS, protocol),
+    }
+
+
+def _lines(lines: Iterable[str]) -> Optional[str]:
+    text = "".join(line + "\n" for line in lines)
+    return _HEAD + text if text else None
+
+
+def _modprobe(host: Host, wanted: Wanted) -> Optional[str]:
+    """The driver ``dummy`` makes a link dummy0 when it is loaded, which nobody asked for.
+
+    Where it was loaded before us, somebody may want that one: then it is left as it is.
+    """
+    if not wanted.present or "dummy" not in wanted.drivers:
+        return None
+    ours = host.read(MODPROBE)
+    if ours is None and host.is_loaded("dummy"):
+        return None
+    return f"{_HEAD}# Without this, loading the driver makes a link dummy0.\noptions dummy numdummies=0\n"
+
+
+def _sysctl(host: Host, wanted: Wanted) -> Optional[str]:
+    """The limits that hold because of us: those that were lower, and those that we raised before."""
+    if not wanted.present or not wanted.neighbours:
+        return None
+    ours = host.read(SYSCTL) or ""
+    lines = []
+    for name, target in _targets(wanted).items():
+        now = host.read("proc/sys/" + name.replace(".", "/"))
+        if now is not None and (int(now) < target or f"{name} = " in ours):
+            lines.append(f"{name} = {target}")
+    return _lines(lines)
+
+
+def _group(host: Host, present: bool, found: Survey) -> Optional[str]:
+    """iproute2's table of link groups with our number in it.
+
+    It has no directory of additions, and a file in /etc hides the one in /usr: so our line goes into the file in
+    /etc where there is one, else that file is made as a copy with our line.
+    """
+    line = f"{LINK_GROUP}\t{NAME}  # {MARK}\n"
+    text = host.read(GROUP)
+    if text is None or text.startswith(_KEPT):
+        if not present:
+            return None
+        default = next((name for name in _GROUP_DEFAULTS if host.read(name) is not None), _GROUP_DEFAULTS[0])
+        return _COPIED.format(default) + _ended(host.read(default) or "0\tdefault\n") + line
+    others = [row for row in text.splitlines(keepends=True) if not row.rstrip().endswith(f"# {MARK}")]
+    rows = [row.split("#")[0].split() for row in others]
+    taken = [row for row in rows if len(row) == 2 and (row[0] in (str(LINK_GROUP), hex(LINK_GROUP)) or row[1] == NAME)]
+    if taken and present:
+        if taken[0] != [str(LINK_GROUP), NAME]:
+            found.warnings.append(f"/{GROUP} has {' '.join(taken[0])} already, so group {LINK_GROUP} has no name of ours there")
+        return "".join(others)
+    return _ended("".join(others)) + (line if present else "")
+
+
+def _ended(text: str) -> str:
+    return text if not text or text.endswith("\n") else text + "\n"
