@@ -56,7 +56,7 @@ def _workload(change: Change) -> str:
 def _runs(changes: Sequence[Change]) -> Iterator[Tuple[str, List[Change]]]:
     """Consecutive changes of one namespace that go together, with what they are."""
     wanted = (change for change in changes if change.kind in KERNEL_KINDS)
-    for (stage, _workload_), run in itertools.groupby(wanted, lambda change: (_stage(change), _workload(change))):
+    for (stage, _), run in itertools.groupby(wanted, lambda change: (_stage(change), _workload(change))):
         yield stage, list(run)
 
 

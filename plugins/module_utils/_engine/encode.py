@@ -167,15 +167,15 @@ def interface_settings(ipv4: Mapping[str, int], genmode: Optional[int]) -> bytes
     families = b""
     if ipv4:
         conf = b"".join(_S32.pack(8, IPV4[name], value) for name, value in ipv4.items())
-        families += attribute(socket.AF_INET, attribute(IFLA_INET_CONF, conf))
+        families += attribute(socket.AF_INET | _NESTED, attribute(IFLA_INET_CONF | _NESTED, conf))
     if genmode is not None:
-        families += attribute(socket.AF_INET6, _U8.pack(5, IFLA_INET6_ADDR_GEN_MODE, genmode))
+        families += attribute(socket.AF_INET6 | _NESTED, _U8.pack(5, IFLA_INET6_ADDR_GEN_MODE, genmode))
     return attribute(IFLA_AF_SPEC, families) if families else b""
 
 
 def kind_change(kind: str, after: Spec, before: Spec) -> bytes:
     """Changed options of a kind, as IFLA_LINKINFO. Mappings that are not wanted any more are set to 0, which removes them."""
-    maps = {
+    maps: Spec = {
         option: {**dict.fromkeys(before.get(option) or (), 0), **after[option]}
         for option in ("ingress_qos_map", "egress_qos_map")
         if option in after

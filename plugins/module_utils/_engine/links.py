@@ -32,18 +32,26 @@ _counter = itertools.count()
 
 
 class _Settings:
-    """What a spec says about sysctls: IPv4 and the address generation by message, IPv6 through /proc."""
+    """What a spec says about sysctls: IPv4 and the address generation by message, IPv6 through /proc.
 
-    def __init__(self, spec: Spec, ipv6: bool) -> None:
-        wanted = isolation.PRESENCES.get(spec.get("presence") or "")
-        self.ipv4: Dict[str, int] = dict(wanted.ipv4) if wanted else {}
-        self.ipv6: Dict[str, int] = dict(wanted.ipv6) if wanted else {}
-        self.genmode = wanted.genmode if wanted else None
-        for name, value in (spec.get("sysctls") or {}).items():
+    None stands for the namespace's default, which a ``new`` link has.
+    """
+
+    def __init__(self, spec: Spec, space: Space, new: bool) -> None:
+        self.ipv4: Dict[str, int] = {}
+        self.ipv6: Dict[str, int] = {}
+        wanted: Dict[str, Optional[int]] = {}
+        if spec.get("presence"):
+            wanted.update(isolation.settings(spec["presence"]))
+        wanted.update(spec.get("sysctls") or {})
+        without_ipv6 = not space.world.ipv6 or (spec.get("mtu") or _IPV6_MIN_MTU) < _IPV6_MIN_MTU
+        for name, value in wanted.items():
             family, _, key = name.partition(".")
-            (self.ipv4 if family == "ipv4" else self.ipv6)[key] = value
-        if not ipv6 or (spec.get("mtu") or _IPV6_MIN_MTU) < _IPV6_MIN_MTU:
-            self.ipv6, self.genmode = {}, None
+            if (value is None and new) or (family == "ipv6" and without_ipv6):
+                continue
+            (self.ipv4 if family == "ipv4" else self.ipv6)[key] = space.default(family, key) if value is None else value
+        #: By message it takes no write for each link, but then a link that is up gets no link-local address.
+        self.genmode = self.ipv6.pop("addr_gen_mode", None) if new else None
 
     def message(self) -> bytes:
         return encode.interface_settings(self.ipv4, self.genmode)
@@ -105,7 +113,7 @@ def _make(host: Space, space: Space, changes: Sequence[Change], group: int, toge
     """Make links that do not depend on each other; ``together``: with messages for all of them, in ``group``."""
     if not changes:
         return
-    specs: List[Made] = [(change, change.after or {}, _Settings(change.after or {}, space.world.ipv6)) for change in changes]
+    specs: List[Made] = [(change, change.after or {}, _Settings(change.after or {}, space, new=True)) for change in changes]
     _bring_forth(host, space, specs, group, together)
     if not (together and _for_all(space, changes[0], group, specs[0][2].message())):
         space.send(
@@ -135,7 +143,7 @@ def _bring_forth(host: Space, space: Space, specs: Sequence[Made], group: int, t
     renamed: List[Tuple[Made, str]] = []
     for made in specs:
         change, spec, _wanted = made
-        parent = host.link(spec["parent"], change).ifindex if spec.get("parent") else 0
+        parent = host.link(str(spec["parent"]), change).ifindex if spec.get("parent") else 0
         name, permanent = spec["name"], not together
         if space is not host and name in host.links:
             name, permanent = f"nu{os.getpid():x}x{next(_counter):x}", False
@@ -176,7 +184,7 @@ def _group(spec: Spec) -> bytes:
 def change(space: Space, wanted: Change) -> None:
     """Queue what changes a link in place. Raises Refused, also for what no kernel changes in place."""
     before, after = wanted.before or {}, wanted.after or {}
-    name = before.get("name", after["name"])
+    name = str(before.get("name", after["name"]))
     known = space.link(name, wanted)
     new = [option for option in after if option not in ("netns", "name") and after[option] != before.get(option)]
     kind_options = [option for option in new if option not in _ANY_KIND]
@@ -194,10 +202,8 @@ def change(space: Space, wanted: Change) -> None:
         attributes.append(encode.link_attribute("name", after["name"]))
     if kind_options:
         attributes.append(encode.kind_change(known.kind, {option: after[option] for option in kind_options}, before))
-    settings = _Settings({option: after[option] for option in ("presence", "sysctls") if option in new}, space.world.ipv6)
-    if settings.genmode is not None:  # by message it would not make the link-local address of a link that is up
-        settings.ipv6["addr_gen_mode"] = settings.genmode
-    attributes.append(encode.interface_settings(settings.ipv4, None))
+    settings = _Settings({option: after[option] for option in ("presence", "sysctls") if option in new}, space, new=False)
+    attributes.append(settings.message())
     if any(attributes):
         space.queue(wanted, encode.change_link(known.ifindex, *attributes))
     if after["name"] != name:
@@ -205,7 +211,7 @@ def change(space: Space, wanted: Change) -> None:
     if settings.ipv6:
         space.flush()
         space.write_ipv6([(wanted, after["name"], settings.ipv6)], new=False)
-        if settings.genmode == _GENMODE_NONE and not settings.ipv6.get("disable_ipv6"):
+        if settings.ipv6.get("addr_gen_mode") == _GENMODE_NONE and not settings.ipv6.get("disable_ipv6"):
             _remove_link_local(space, wanted, known.ifindex)
     _rename_alternatives(space, wanted, known, before.get("altnames") or (), after["altnames"] if "altnames" in new else None)
     if "up" in new and after["up"]:

@@ -111,9 +111,9 @@ def resolve(workload: str) -> str:
     if kind == "pid":
         return _of_process(int(name) if name.isdecimal() else 0, workload)
     if kind in ("docker", "podman"):
-        from . import containers
+        from .containers import process
 
-        return _of_process(containers.process(kind, name), workload)
+        return _of_process(process(kind, name), workload)
     raise NamespaceError(f"{workload!r} is not a workload: give netns:NAME, pid:N, docker:NAME or podman:NAME")
 
 

@@ -128,17 +128,19 @@ class Space:
             for change, name, values in settings:
                 # With addresses generated as wanted before IPv6 comes on.
                 for key in sorted(values, key="disable_ipv6".__eq__):
-                    if not (new and self._default(key) == values[key]):
+                    if not (new and self.default("ipv6", key) == values[key]):
                         try:
                             _write(f"/proc/sys/net/ipv6/conf/{name}/{key}", values[key])
                         except OSError as error:
                             raise refusal(change, error.errno or 0, f"sysctl {key} of {name}: {error.strerror}") from None
 
-    def _default(self, key: str) -> Optional[int]:
-        if key not in self._defaults:
-            with open(f"/proc/sys/net/ipv6/conf/default/{key}", encoding="ascii") as file:
-                self._defaults[key] = int(file.read())
-        return self._defaults[key]
+    def default(self, family: str, key: str) -> int:
+        """What a new link gets here. Raises OSError."""
+        path = f"/proc/sys/net/{family}/conf/default/{key}"
+        if path not in self._defaults:
+            with self._inside(), open(path, encoding="ascii") as file:
+                self._defaults[path] = int(file.read())
+        return self._defaults[path]
 
     @contextlib.contextmanager
     def _inside(self) -> Iterator[None]:
