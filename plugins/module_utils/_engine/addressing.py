@@ -107,7 +107,7 @@ class Addressing:
         """
         given = network["host_access"] if isinstance(network["host_access"], list) else []
         before = self.target.before("network", network["name"]) or {}
-        kept = [] if given else [ip for ip in before.get("host_addresses", ()) if subnet_of(network, ip)]
+        kept = [] if given else [ip for ip in before.get("host_addresses", ()) if self._may_stay(network, ip)]
         network["host_addresses"] = kept
         pools = self.pools(network)
         for version in (4, 6) if not model.is_l3(network) or given else ():
@@ -120,6 +120,10 @@ class Addressing:
                     self._claim_for_host(network, pool, ip)
                     break
         return list(network["host_addresses"])
+
+    def _may_stay(self, network: Spec, address: str) -> bool:
+        row = subnet_of(network, address)
+        return row is not None and address.partition("/")[0] not in self.reserved(network, row)
 
     def _claim_for_host(self, network: Spec, pool: ipam.Pool, ip: str) -> None:
         try:

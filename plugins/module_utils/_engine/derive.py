@@ -8,6 +8,7 @@ network without subnets gets some), so that what is recorded says all that was d
 
 from __future__ import annotations
 
+import itertools
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from . import ipam, model
@@ -244,11 +245,9 @@ class Derivation:
         space = self.world.namespace(endpoint["workload"])
         taken: Set[str] = set(space.names) if space else set()
         taken |= self._named.setdefault(endpoint["workload"], self._recorded_names(endpoint["workload"]))
-        number = 0
-        while f"eth{number}" in taken:
-            number += 1
-        endpoint["interface"] = f"eth{number}"
-        self._named[endpoint["workload"]].add(endpoint["interface"])
+        name = next(name for name in map("eth{}".format, itertools.count()) if name not in taken)
+        endpoint["interface"] = name
+        self._named[endpoint["workload"]].add(name)
 
     def _recorded_names(self, workload: str) -> Set[str]:
         endpoints = self.target.items["endpoint"].values()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from . import fields, ipam, isolation
 from .fields import NAME_MAX, Problem
@@ -172,7 +172,7 @@ _NETWORK = {
 }
 _NETWORK_DEFAULTS: Spec = {
     "parent": None, "internal": False, "mtu": None, "share_parent": False, "bring_up_parent": True,
-    "host_access": False, "labels": {}, "flag": None, "bcqueuelen": None, "bclim": None,
+    "host_access": False, "host_addresses": [], "labels": {}, "flag": None, "bcqueuelen": None, "bclim": None,
 }  # fmt: skip
 
 
@@ -447,7 +447,7 @@ def _route(row: Any, path: str, into: Declaration) -> Spec:
 
 _BUILD = {"vlan": _vlan, "network": _network, "endpoint": _endpoint, "routes": _routes}
 _OPTIONS: Dict[str, Dict[str, Any]] = {"vlan": _VLAN, "network": _NETWORK, "endpoint": _ENDPOINT, "routes": _ROUTES}
-_KEY = {
+_KEY: Dict[str, Callable[[Spec], str]] = {
     "vlan": _vlan_name,
     "network": lambda spec: str(spec["name"]),
     "endpoint": lambda spec: f"{spec['network']}/{spec['name']}",
@@ -486,7 +486,7 @@ def _trunk(row: Any, path: str, problems: List[Problem]) -> Spec:
 def declare_map(options: Mapping[str, Any]) -> Declaration:
     """A whole map: ``name``, ``trunks``, the sections of :data:`SECTIONS`, ``purge`` and ``adopt``."""
     into = Declaration(owner="map:" + str(options.get("name")))
-    known = {
+    known: Dict[str, fields.Parser] = {
         "name": fields.name, "purge": fields.boolean, "adopt": fields.boolean,
         "trunks": fields.mapping(fields.link_name, lambda value: value), **dict.fromkeys(SECTIONS, _rows),
     }  # fmt: skip
