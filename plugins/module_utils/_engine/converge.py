@@ -180,5 +180,7 @@ def needed(declared: Declaration, records: Records) -> Need:
         if record.spec["network"] in networks or (declared.purge and record.spec["owner"] == declared.owner):
             workloads[record.spec["workload"]] = None
     unnumbered = any(item.kind == "network" and item.spec and not item.spec["subnets"] for item in declared.items)
-    routed = any(item.kind == "routes" for item in declared.items)
+    routed = any(item.kind == "routes" or (item.spec or {}).get("host_access") for item in declared.items) or any(
+        record.spec["host_access"] for record in records.get("network", {}).values()
+    )
     return Need(tuple(workloads), bool(networks) or removing, removing or unnumbered or routed)
