@@ -166,8 +166,9 @@ def index(data: bytes, start: int, end: int) -> int:
 
 
 def _alternative_names(payload: bytes) -> Tuple[str, ...]:
+    """Sorted: their order means nothing, and follows from when each was given."""
     listed = attributes(payload, 0, len(payload))
-    return tuple(_text(payload[first:last]) for kind, first, last in listed if kind == nl.IFLA_ALT_IFNAME)
+    return tuple(sorted(_text(payload[first:last]) for kind, first, last in listed if kind == nl.IFLA_ALT_IFNAME))
 
 
 #: IFLA_* -> the field of world.Link that it fills, and how
@@ -209,7 +210,7 @@ def _link_info(payload: bytes) -> Tuple[str, Spec]:
 
 
 def _vlan(data: Dict[int, bytes]) -> Spec:
-    flags = _number(data[nl.IFLA_VLAN_FLAGS])
+    flags = _number(data.get(nl.IFLA_VLAN_FLAGS, b"\0\0\0\0"))  # not mentioned when none is set
     protocol = int.from_bytes(data[nl.IFLA_VLAN_PROTOCOL], "big")
     options: Spec = {option: bool(flags & bit) for option, bit in nl.VLAN_FLAGS.items()}
     options["vlan_id"] = _U16.unpack_from(data[nl.IFLA_VLAN_ID])[0]

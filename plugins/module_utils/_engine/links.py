@@ -66,6 +66,7 @@ def free_group(world: World, preferred: Optional[int], removing: Iterable[int] =
     return random.choice([group for group in PRIVATE_GROUPS if group not in used])
 
 
+_IDENTITY = ("netns", "name")
 #: A link to be made: its change, its spec and its settings.
 Made = Tuple[Change, Spec, _Settings]
 
@@ -186,7 +187,7 @@ def change(space: Space, wanted: Change) -> None:
     before, after = wanted.before or {}, wanted.after or {}
     name = str(before.get("name", after["name"]))
     known = space.link(name, wanted)
-    new = [option for option in after if option not in ("netns", "name") and after[option] != before.get(option)]
+    new = [option for option, value in after.items() if value not in (None, before.get(option)) and option not in _IDENTITY]
     kind_options = [option for option in new if option not in _ANY_KIND]
     fixed = [option for option in kind_options if option not in encode.CHANGEABLE.get(known.kind, ())]
     if fixed:

@@ -185,7 +185,7 @@ class World:
             return {"netns": spec["netns"]}
         if kind == "link":
             link = space.names.get(spec["name"])
-            return None if link is None else self.link_spec(space, link)
+            return None if link is None else self.link_spec(space, link, spec.get("presence"))
         if kind == "address":
             link = space.names.get(spec["link"])
             for address in space.addresses.get(link.index, ()) if link else ():
@@ -198,8 +198,8 @@ class World:
                 return found
         return None
 
-    def link_spec(self, space: Namespace, link: Link) -> Spec:
-        """A link in the canonical form, every attribute that a plan may speak of."""
+    def link_spec(self, space: Namespace, link: Link, presence: Optional[str] = None) -> Spec:
+        """A link in the canonical form, every attribute that a plan may speak of; ``presence`` if that fits too."""
         where = space if link.parent_ns is None else self.host if link.parent_ns == HOST else None
         parent = where.links.get(link.parent) if where else None
         return {
@@ -212,7 +212,7 @@ class World:
             "up": link.up,
             "group": link.group,
             "altnames": list(link.altnames),
-            "presence": isolation.presence(link),
+            "presence": isolation.presence(link, presence),
             "sysctls": isolation.Sysctls(link),
             **link.data,
         }
