@@ -20,7 +20,7 @@ class Addressing:
     def __init__(self, target: Target) -> None:
         self.target = target
         self._pools: Dict[str, List[ipam.Pool]] = {}
-        self._used: Optional[List[str]] = None
+        self._subnets: Optional[ipam.Subnets] = None
 
     # -- networks ---------------------------------------------------------------------------------
 
@@ -31,20 +31,25 @@ class Addressing:
             if not network[f"enable_ipv{version}"] or any(_version(row) == version for row in network["subnets"]):
                 continue
             kept = [row for row in before["subnets"] if row.get("auto") and _version(row) == version]
-            subnet = kept[0]["subnet"] if kept else self._pick(version)
+            try:
+                subnet = kept[0]["subnet"] if kept else self._pick(version)
+            except ipam.AddressError as error:
+                self.target.refuse(self.target.path("network", network["name"], "subnets"), str(error), error.cure)
+                continue
             network["subnets"] = [*network["subnets"], self._unasked(subnet, network)]
         if before["subnets"] and before["subnets"] != network["subnets"]:
             self._nothing_lost(network)
 
     def _pick(self, version: int) -> str:
         """A subnet that neither a network of ours nor the host's own addresses and routes reach."""
-        if self._used is None:
-            self._used = [row["subnet"] for other in self.target.items["network"].values() for row in other["subnets"]]
-            self._used += [address.address for found in self.target.world.host.addresses.values() for address in found]
-            self._used += [route.prefix for route in self.target.world.host.routes if not route.prefix.endswith("/0")]
-        subnet = ipam.pick_subnet(version, self._used, self.target.seed)
-        self._used.append(subnet)
-        return subnet
+        if self._subnets is None:
+            networks = [*self.target.items["network"].values()]
+            networks += [record.spec for record in self.target.records.get("network", {}).values()]
+            avoid = [row["subnet"] for network in networks for row in network["subnets"]]
+            avoid += [address.address for found in self.target.world.host.addresses.values() for address in found]
+            avoid += [route.prefix for route in self.target.world.host.routes if not route.prefix.endswith("/0")]
+            self._subnets = ipam.Subnets(avoid, self.target.seed)
+        return self._subnets.pick(version)
 
     @staticmethod
     def _unasked(subnet: str, network: Spec) -> Spec:
@@ -154,7 +159,7 @@ class Addressing:
         endpoint = self.target.items["endpoint"][key]
         if network["driver"] == "macvlan":
             passthru = network["mode"] == "passthru"  # the endpoint is the parent, its MAC too
-            return endpoint["mac_address"] or (None if passthru else ipam.mac_for(endpoint["network"], endpoint["name"]))
+            return endpoint["mac_address"] or (None if passthru else ipam.mac_for(self.target.seed, endpoint["network"], endpoint["name"]))
         if endpoint["mac_address"]:
             self.target.refuse(self.target.path("endpoint", key, "mac_address"), "ipvlan endpoints have the MAC of their parent",
                                "leave it out, or use a macvlan network")  # fmt: skip

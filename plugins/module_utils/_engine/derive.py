@@ -142,7 +142,7 @@ class Derivation:
         if network["driver"] == "ipvlan":
             spec["flag"] = network["flag"]
         else:
-            spec["mac"] = ipam.mac_for(name, "the host")
+            spec["mac"] = ipam.mac_for(self.target.seed, name, "the host")
         if network["mtu"]:
             spec["mtu"] = network["mtu"]
         self.want("link", spec["name"], spec, of, f"the host's way to the endpoints of {name}")

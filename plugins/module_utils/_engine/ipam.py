@@ -8,237 +8,320 @@ Pure arithmetic on integers; ``ipaddress`` stands only at the edges, where text 
 from __future__ import annotations
 
 import hashlib
+import heapq
 import ipaddress
-from bisect import bisect_right
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
+from bisect import bisect_left
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple, Type, TypeVar, Union
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Label = TypeVar("Label")
 
-#: Docker's default local pools (RFC 1918 space), as the guide has them: 172.17.0.0/16 and on, then /20s.
-POOLS_V4 = [f"172.{second}.0.0/16" for second in range(17, 32)] + [f"192.168.{third}.0/20" for third in range(0, 256, 16)]
+#: Where subnets that nobody named come from: Docker's local pools, of RFC 1918's space.
+_DEFAULTS_V4 = (("172.17.0.0", "172.31.255.255", 16), ("192.168.0.0", "192.168.255.255", 20))
 
 
 class AddressError(ValueError):
-    """An address cannot be had; the text says who has it."""
+    """An address, subnet or slice cannot be had: the text says why, ``cure`` what to do about it."""
+
+    def __init__(self, what: str, cure: str) -> None:
+        super().__init__(what)
+        self.cure = cure
 
 
-class Ranges:
-    """A set of integers as sorted, disjoint, non-adjacent ranges; both ends are included."""
-
-    def __init__(self, values: Iterable[Tuple[int, int]] = ()) -> None:
-        self._starts: List[int] = []
-        self._ends: List[int] = []
-        for start, end in sorted(values):
-            if self._ends and start <= self._ends[-1] + 1:
-                self._ends[-1] = max(self._ends[-1], end)
-            else:
-                self._starts.append(start)
-                self._ends.append(end)
-
-    def first_missing(self, low: int) -> int:
-        """The lowest integer from ``low`` on that is not in the set."""
-        at = bisect_right(self._starts, low) - 1
-        return self._ends[at] + 1 if at >= 0 and self._ends[at] >= low else low
-
-    def __contains__(self, value: int) -> bool:
-        return self.first_missing(value) != value
-
-    def add(self, value: int) -> None:
-        at = bisect_right(self._starts, value)
-        left = at > 0 and self._ends[at - 1] >= value - 1
-        right = at < len(self._starts) and self._starts[at] == value + 1
-        if left and self._ends[at - 1] >= value:
-            return
-        if left and right:
-            self._ends[at - 1] = self._ends[at]
-            del self._starts[at], self._ends[at]
-        elif left:
-            self._ends[at - 1] = value
-        elif right:
-            self._starts[at] = value
-        else:
-            self._starts.insert(at, value)
-            self._ends.insert(at, value)
-
-    def remove(self, value: int) -> None:
-        at = bisect_right(self._starts, value) - 1
-        if at < 0 or self._ends[at] < value:
-            return
-        start, end = self._starts[at], self._ends[at]
-        if start == end:
-            del self._starts[at], self._ends[at]
-        elif value == start:
-            self._starts[at] = value + 1
-        elif value == end:
-            self._ends[at] = value - 1
-        else:
-            self._ends[at] = value - 1
-            self._starts.insert(at + 1, value + 1)
-            self._ends.insert(at + 1, end)
-
-    def count(self, low: int, high: int) -> int:
-        """How many of the integers from ``low`` to ``high`` are in the set."""
-        return sum(
-            max(0, min(end, high) - max(start, low) + 1) for start, end in zip(self._starts, self._ends) if start <= high
-        )
+# --- pools ---------------------------------------------------------------------------------------
 
 
 class Pool:
     """The addresses of one subnet: lowest free first, each held by one endpoint at a time.
 
-    ``ip_range`` bounds what is handed out, not what may be claimed. ``reserved`` and ``taken`` map addresses
-    to the reason and to the holder. Allocation and release cost O(log n) of the number of gaps.
+    ``ip_range`` bounds what is handed out, not what may be claimed. ``reserved`` maps addresses to
+    the reason, in words that follow "is" ("the gateway"); ``taken`` maps them to their holders. What
+    the protocol itself keeps (network, broadcast, subnet-router anycast) is reserved unasked.
+
+    A free address in the range was never used, or was given back. Of the first there is only the
+    edge of each run to know, since such runs just grow; the second stand in a heap. So nothing takes
+    longer in a full pool of millions than in an empty one, but for the logarithm of the heap.
     """
 
     def __init__(
-        self, subnet: str, ip_range: Optional[str] = None,
-        reserved: Optional[Mapping[str, str]] = None, taken: Optional[Mapping[str, str]] = None,
-    ) -> None:  # fmt: skip
+        self,
+        subnet: str,
+        ip_range: Optional[str] = None,
+        reserved: Optional[Mapping[str, str]] = None,
+        taken: Optional[Mapping[str, str]] = None,
+    ) -> None:
         self.subnet = ipaddress.ip_network(subnet)
-        bounds = ipaddress.ip_network(ip_range) if ip_range else self.subnet
-        self._low, self._high = int(bounds.network_address), int(bounds.broadcast_address)
-        self._reserved: Dict[int, str] = {int(ipaddress.ip_address(ip)): why for ip, why in (reserved or {}).items()}
-        self._reserved.update(_never(self.subnet))
-        self._holders: Dict[int, str] = {int(ipaddress.ip_address(ip)): who for ip, who in (taken or {}).items()}
-        self._used = Ranges((value, value) for value in (*self._reserved, *self._holders))
-
-    def free(self) -> Optional[str]:
-        """The lowest free address, without taking it; None when all are taken."""
-        return next(self.candidates(), None)
-
-    def candidates(self) -> Iterator[str]:
-        """The free addresses, lowest first."""
-        value = self._used.first_missing(self._low)
-        while value <= self._high:
-            yield self._text(value)
-            value = self._used.first_missing(value + 1)
-
-    def claim(self, address: str, holder: str) -> None:
-        """Take one address for an endpoint. Raises AddressError where it is not to be had."""
-        ip = ipaddress.ip_address(address)
-        if ip not in self.subnet:
-            raise AddressError(f"{address} is not inside {self.subnet}")
-        value = int(ip)
-        if value in self._reserved:
-            raise AddressError(f"{address} is {self._reserved[value]}")
-        if self._holders.get(value, holder) != holder:
-            raise AddressError(f"{address} is held by {self._holders[value]}")
-        self._holders[value] = holder
-        self._used.add(value)
-
-    def release(self, address: str) -> None:
-        """Give an address back; it is the next one's at once. Releasing a free address is not an error."""
-        value = int(ipaddress.ip_address(address))
-        if self._holders.pop(value, None) is not None and value not in self._reserved:
-            self._used.remove(value)
-
-    def holder(self, address: str) -> Optional[str]:
-        return self._holders.get(int(ipaddress.ip_address(address)))
+        self.range = ipaddress.ip_network(ip_range) if ip_range else self.subnet
+        self._low, self._high = _bounds(self.range)
+        self._address = _address_class(self.subnet.version)
+        self._reserved = _kept(self.subnet)
+        self._reserved.update(self._numbered(reserved))
+        self._holders = self._numbered(taken)
+        self._last: Dict[int, int] = {}  # of every run of used addresses: first -> last
+        self._first: Dict[int, int] = {}  # and last -> first
+        self._returned: List[int] = []  # heap of every used address that is free again, and others
+        self._in_heap: Set[int] = set()
+        self._used = 0
+        for value in self._reserved:
+            self._mark(value)
+        #: How many addresses can be handed out at all, reservations aside.
+        self.size = self._high - self._low + 1 - sum(map(self._inside, self._reserved))
+        for value in self._holders:
+            if value not in self._reserved:
+                self._mark(value)
+                self._used += self._inside(value)
 
     @property
-    def size(self) -> int:
-        """How many addresses can be handed out at all, reservations aside."""
-        return self._high - self._low + 1 - sum(self._low <= value <= self._high for value in self._reserved)
+    def used(self) -> int:
+        """How many of ``size`` are held."""
+        return self._used
 
     @property
     def available(self) -> int:
-        return self._high - self._low + 1 - self._used.count(self._low, self._high)
+        """How many addresses can still be handed out."""
+        return self.size - self._used
 
-    def _text(self, value: int) -> str:
-        # An IPv6 address below 2**32 would be taken for IPv4 without its class.
-        return str(ipaddress.IPv6Address(value) if self.subnet.version == 6 else ipaddress.IPv4Address(value))
+    def free(self) -> Optional[str]:
+        """The lowest free address, without taking it; None when there is none."""
+        while self._returned and self._returned[0] in self._holders:
+            self._in_heap.discard(heapq.heappop(self._returned))
+        value = min([self._skip(self._low), *self._returned[:1]])
+        return str(self._address(value)) if value <= self._high else None
 
+    def candidates(self) -> Iterator[str]:
+        """The free addresses, lowest first; a pool that changes meanwhile is not followed."""
+        returned = sorted(value for value in self._in_heap if value not in self._holders)
+        for value in heapq.merge(returned, self._never_used()):
+            yield str(self._address(value))
 
-def _never(subnet: Network) -> Dict[int, str]:
-    """What no endpoint may have: RFC 1122 3.2.1.3 (not on /31, RFC 3021), RFC 4291 2.6.1 (not on /127, RFC 6164)."""
-    if subnet.max_prefixlen - subnet.prefixlen < 2:
-        return {}
-    first = {int(subnet.network_address): "the network's own address"}
-    if subnet.version == 6:
-        return {int(subnet.network_address): "the subnet-router anycast address"}
-    return {**first, int(subnet.broadcast_address): "the broadcast address"}
+    def take(self, holder: str) -> str:
+        """Give the lowest free address to an endpoint. Raises AddressError when all are in use."""
+        address = self.free()
+        if address is None:
+            kept = self._high - self._low + 1 - self.size
+            what = f"no address is free in {self.range}: {self._used} held, {kept} reserved"
+            raise AddressError(what, "remove an endpoint, widen ip_range or add a subnet")
+        self.claim(address, holder)
+        return address
+
+    def claim(self, address: str, holder: str) -> None:
+        """Give one address to an endpoint, anywhere in the subnet. One that it has already, it keeps.
+
+        Raises AddressError where the address is another's, reserved, or of another subnet.
+        """
+        ip = ipaddress.ip_address(address)
+        if ip not in self.subnet:
+            raise AddressError(f"{ip} is not inside {self.subnet}", f"give an address of {self.subnet}")
+        value = int(ip)
+        if value in self._reserved:
+            raise AddressError(f"{ip} is {self._reserved[value]}", "give another address")
+        if value in self._holders:
+            if self._holders[value] == holder:
+                return
+            raise AddressError(f"{ip} is held by {self._holders[value]}", "give another address")
+        self._holders[value] = holder
+        self._used += self._inside(value)
+        if value not in self._in_heap:
+            self._mark(value)
+
+    def release(self, address: str) -> None:
+        """Take an address back; it can be had again at once. That of a free one is not an error."""
+        value = int(ipaddress.ip_address(address))
+        if self._holders.pop(value, None) is None or value in self._reserved:
+            return
+        if self._inside(value):
+            self._used -= 1
+            if value not in self._in_heap:
+                self._in_heap.add(value)
+                heapq.heappush(self._returned, value)
+
+    def holder(self, address: str) -> Optional[str]:
+        """The endpoint that has an address; None for nobody."""
+        return self._holders.get(int(ipaddress.ip_address(address)))
+
+    def _numbered(self, addresses: Optional[Mapping[str, str]]) -> Dict[int, str]:
+        return {int(self._address(text)): what for text, what in (addresses or {}).items()}
+
+    def _inside(self, value: int) -> bool:
+        return self._low <= value <= self._high
+
+    def _mark(self, value: int) -> None:
+        """Count an address that was never used before among the used ones."""
+        if self._inside(value):
+            first = self._first.pop(value - 1, value)
+            last = self._last.pop(value + 1, value)
+            self._last[first], self._first[last] = last, first
+
+    def _skip(self, value: int) -> int:
+        """The lowest never used address from ``value`` on, which is not in the midst of a run."""
+        return self._last[value] + 1 if value in self._last else value
+
+    def _never_used(self) -> Iterator[int]:
+        value = self._skip(self._low)
+        while value <= self._high:
+            yield value
+            value = self._skip(value + 1)
 
 
 def first_usable(subnet: str) -> Optional[str]:
-    """The default gateway of a subnet: its first usable address; None where a gateway would leave too little."""
+    """The default gateway of a subnet, its first usable address.
+
+    None for /31, /32, /127 and /128: there a gateway is never guessed.
+    """
     network = ipaddress.ip_network(subnet)
-    if network.max_prefixlen - network.prefixlen < 2:
-        return None
-    return str(network.network_address + 1)
+    return str(network.network_address + 1) if _kept(network) else None
 
 
 def usable_error(subnet: str, address: str) -> Optional[str]:
-    """Why an address cannot be that of a host in a subnet; None where it can."""
+    """What is wrong with an address as that of a gateway or host of a subnet; None for nothing.
+
+    A router may have the subnet-router anycast address: that is what it is for (RFC 4291, 2.6.1).
+    """
     network, ip = ipaddress.ip_network(subnet), ipaddress.ip_address(address)
     if ip not in network:
-        return f"{address} is not inside {subnet}"
-    why = _never(network).get(int(ip))
-    # A router may answer at the subnet-router anycast address: that is what it is for.
-    return f"{address} is {why} of {subnet}" if why and network.version == 4 else None
+        return f"{ip} is not inside {network}"
+    why = _kept(network).get(int(ip))
+    return f"{ip} is {why} of {network}" if why and network.version == 4 else None
+
+
+def _kept(network: Network) -> Dict[int, str]:
+    """The addresses of a subnet that no endpoint may have, each with the reason.
+
+    RFC 1122, 3.2.1.3 (but RFC 3021: not on /31); RFC 4291, 2.6.1 (but RFC 6164: not on /127).
+    """
+    low, high = _bounds(network)
+    if high - low < 2:
+        return {}
+    if network.version == 6:
+        return {low: "the subnet-router anycast address"}
+    return {low: "the network's own address", high: "the broadcast address"}
+
+
+# --- subnets -------------------------------------------------------------------------------------
 
 
 def overlaps(entries: Iterable[Tuple[Label, str]]) -> List[Tuple[Label, Label]]:
-    """The pairs of labels whose subnets overlap, by a sweep over the sorted bounds."""
+    """The pairs of labels whose subnets overlap, for labels and subnets in any order."""
+    sized = []
+    for position, (label, text) in enumerate(entries):
+        network = ipaddress.ip_network(text)
+        sized.append((network.version, *_bounds(network), position, label))
+    # Subnets overlap only where one is inside the other: those around the present one are a stack.
+    sized.sort(key=lambda entry: (entry[0], entry[1], -entry[2], entry[3]))
     found: List[Tuple[Label, Label]] = []
-    bounds = sorted(
-        (network.version, int(network.network_address), int(network.broadcast_address), position, label)
-        for position, (label, network) in enumerate((label, ipaddress.ip_network(text)) for label, text in entries)
-    )
-    open_ones: List[Tuple[int, int, Label]] = []
-    for version, start, end, _, label in bounds:
-        open_ones = [other for other in open_ones if other[0] == version and other[1] >= start]
-        found += [(other[2], label) for other in open_ones]
-        open_ones.append((version, end, label))
+    around: List[Tuple[int, int, Label]] = []
+    for version, low, high, _, label in sized:
+        while around and (around[-1][0] != version or around[-1][1] < low):
+            around.pop()
+        found += [(other, label) for _, _, other in around]
+        around.append((version, high, label))
     return found
 
 
-def pick_subnet(version: int, avoid: Iterable[str], seed: str) -> str:
-    """A subnet for a network that named none, apart from everything in ``avoid`` (subnets or addresses with length).
+class Subnets:
+    """Subnets for networks that named none, apart from everything that a host reaches already.
 
-    IPv4 comes from Docker's default pools in their order, IPv6 is the lowest free /64 of a /48 that is made of
-    ``seed`` (RFC 4193), so that a host keeps its own. Raises AddressError when all are in use.
+    ``avoid`` are subnets, or addresses with prefix length. IPv4 comes from Docker's default pools in
+    their order; IPv6 is the lowest free /64 of a /48 that is made of ``seed`` (RFC 4193, 3.2), so
+    that a host keeps its own. What was picked once is not picked again.
     """
-    used = [network for network in (ipaddress.ip_interface(text).network for text in avoid) if network.version == version]
-    taken = Ranges((int(network.network_address), int(network.broadcast_address)) for network in used)
-    for candidate in map(ipaddress.ip_network, POOLS_V4) if version == 4 else _ula(seed):
-        low = int(candidate.network_address)
-        if taken.first_missing(low) == low and not taken.count(low, int(candidate.broadcast_address)):
-            return str(candidate)
-    raise AddressError(f"all default IPv{version} subnets are in use")
+
+    def __init__(self, avoid: Iterable[str], seed: str) -> None:
+        near: Dict[int, List[Tuple[int, int]]] = {4: [], 6: []}
+        for text in avoid:
+            network = ipaddress.ip_interface(text).network
+            near[network.version].append(_bounds(network))
+        self._free = {4: _defaults_v4(near[4]), 6: _defaults_v6(near[6], seed)}
+
+    def pick(self, version: int) -> str:
+        """The next free subnet of IPv4 or IPv6. Raises AddressError when all are in use."""
+        for subnet in self._free[version]:
+            return subnet
+        what = f"all default IPv{version} subnets overlap what this host reaches"
+        raise AddressError(what, "name the subnet")
 
 
-def _ula(seed: str) -> Iterator[ipaddress.IPv6Network]:
-    prefix = bytes([0xFD]) + hashlib.sha256(seed.encode()).digest()[:5]
-    base = int.from_bytes(prefix, "big") << 80
-    for subnet in range(2**16):
-        yield ipaddress.IPv6Network((base + (subnet << 64), 64))
+def _defaults_v4(near: Iterable[Tuple[int, int]]) -> Iterator[str]:
+    near = list(near)
+    for first, last, length in _DEFAULTS_V4:
+        bounds = int(ipaddress.IPv4Address(first)), int(ipaddress.IPv4Address(last))
+        for low in _blocks(bounds, 2 ** (32 - length), near):
+            yield f"{ipaddress.IPv4Address(low)}/{length}"
 
 
-def carve(prefix: str, length: int, owners: Sequence[str], given: Mapping[str, str]) -> Dict[str, str]:
-    """A slice of a large prefix for every owner: given ones stay, new owners get the lowest free, in sorted order.
+def _defaults_v6(near: Iterable[Tuple[int, int]], seed: str) -> Iterator[str]:
+    prefix = b"\xfd" + hashlib.sha256(seed.encode()).digest()[:5]
+    low = int.from_bytes(prefix, "big") << 80
+    for start in _blocks((low, low + 2**80 - 1), 2**64, near):
+        yield f"{ipaddress.IPv6Address(start)}/64"
 
-    Raises AddressError when the prefix is used up.
+
+def carve(
+    prefix: str, length: int, owners: Iterable[str], given: Mapping[str, str]
+) -> Dict[str, str]:
+    """A slice of ``length`` out of a large prefix for every owner, stable however they come and go.
+
+    ``given`` are the slices of before: they stay as they are, their owners too; new owners get the
+    lowest free slices, in the order of their names. Raises AddressError when the prefix is used up,
+    and where two owners of ``given`` hold the same addresses.
     """
     whole = ipaddress.ip_network(prefix)
-    if length < whole.prefixlen:
-        raise AddressError(f"a /{length} is larger than {prefix}")
-    step = 2 ** (whole.max_prefixlen - length)
-    used = {int(ipaddress.ip_network(text).network_address) for text in given.values()}
+    if not whole.prefixlen <= length <= whole.max_prefixlen:
+        what = f"{prefix} cannot be carved into slices of /{length}"
+        raise AddressError(what, f"give {whole.prefixlen} to {whole.max_prefixlen}")
+    for one, other in overlaps(given.items()):
+        what = f"{one} ({given[one]}) and {other} ({given[other]}) hold the same addresses"
+        raise AddressError(what, "release one of the two")
+    near = [_bounds(network) for network in map(ipaddress.ip_network, given.values())]
+    free = _blocks(_bounds(whole), 2 ** (whole.max_prefixlen - length), near)
     found = dict(given)
-    value, end = int(whole.network_address), int(whole.broadcast_address)
     for owner in sorted(set(owners) - set(given)):
-        while value in used:
-            value += step
-        if value > end:
-            raise AddressError(f"{prefix} has no /{length} left for {owner}")
-        network = ipaddress.ip_network((value, length)) if whole.version == 6 else ipaddress.IPv4Network((value, length))
-        found[owner] = str(network)
-        value += step
+        low = next(free, None)
+        if low is None:
+            what = f"{prefix} has no /{length} left for {owner}: {len(found)} are given"
+            raise AddressError(what, "release slices of hosts that are gone, or enlarge the prefix")
+        found[owner] = f"{_address_class(whole.version)(low)}/{length}"
     return found
 
 
-def mac_for(network: str, endpoint: str) -> str:
-    """A MAC that an endpoint always has: locally administered, unicast (IEEE 802c), from a digest of its names."""
-    digest = hashlib.sha256(f"{network}/{endpoint}".encode()).digest()
-    return ":".join(f"{octet:02x}" for octet in bytes([(digest[0] & 0xFC) | 0x02]) + digest[1:6])
+def _blocks(bounds: Tuple[int, int], size: int, near: Iterable[Tuple[int, int]]) -> Iterator[int]:
+    """The starts of the aligned blocks inside ``bounds`` that overlap nothing in ``near``."""
+    starts: List[int] = []
+    ends: List[int] = []
+    for start, end in sorted(near):
+        if ends and start <= ends[-1]:
+            ends[-1] = max(ends[-1], end)
+        else:
+            starts.append(start)
+            ends.append(end)
+    low, last = bounds
+    while low + size - 1 <= last:
+        at = bisect_left(ends, low)
+        if at < len(ends) and starts[at] < low + size:
+            low += (ends[at] - low) // size * size
+        else:
+            yield low
+        low += size
+
+
+def _bounds(network: Network) -> Tuple[int, int]:
+    return int(network.network_address), int(network.broadcast_address)
+
+
+def _address_class(version: int) -> Type[Address]:
+    return ipaddress.IPv6Address if version == 6 else ipaddress.IPv4Address
+
+
+# --- MACs ----------------------------------------------------------------------------------------
+
+
+def mac_for(seed: str, network: str, endpoint: str) -> str:
+    """The MAC that an endpoint always has: locally administered and unicast (RFC 9542, 2.1).
+
+    ``seed`` is the host's: endpoints of one name on two hosts share a VLAN, so they must not share
+    a MAC. It is never all zero, because the locally administered bit is set.
+    """
+    digest = bytearray(hashlib.sha256(f"{seed}/{network}/{endpoint}".encode()).digest()[:6])
+    digest[0] = digest[0] & 0xFC | 0x02
+    return digest.hex(":")
