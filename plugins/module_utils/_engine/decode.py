@@ -63,6 +63,7 @@ def link(data: bytes, start: int, end: int) -> Link:
     found = _link(message)
     if len(shapes) < _MOST_SHAPES:
         shapes.append(_Shape(message, number, found))
+        found = shapes[-1].another(message)  # the example stays untouched, whatever is done to this one
     return found
 
 

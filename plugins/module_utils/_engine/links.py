@@ -115,7 +115,7 @@ def _make(host: Space, space: Space, changes: Sequence[Change], group: int, toge
     if not changes:
         return
     specs: List[Made] = [(change, change.after or {}, _Settings(change.after or {}, space, new=True)) for change in changes]
-    _bring_forth(host, space, specs, group, together)
+    moves = _bring_forth(host, space, specs, group, together)
     if not (together and _for_all(space, changes[0], group, specs[0][2].message())):
         space.send(
             [
@@ -126,42 +126,54 @@ def _make(host: Space, space: Space, changes: Sequence[Change], group: int, toge
         )
     space.write_ipv6(((change, spec["name"], wanted.ipv6) for change, spec, wanted in specs if wanted.ipv6), new=True)
     raised = together and _for_all(space, changes[0], group, up=True)
-    steps: List[Step] = []
+    steps = moves
     for change, spec, _wanted in specs:
         name = spec["name"]
         if spec.get("altnames"):
             steps.append((encode.alternative_names(name, spec["altnames"], add=True), change, NOTHING))
         if spec.get("up") and not raised:
             steps.append((encode.change_link(name, up=True), change, NOTHING))
-        if together:
-            steps.append((encode.change_link(name, _group(spec)), change, NOTHING))
     space.send(steps)
 
 
-def _bring_forth(host: Space, space: Space, specs: Sequence[Made], group: int, together: bool) -> None:
-    """Create the links, down. Before 6.15 the kernel wants a name to be free on the host too: some come under another."""
+def _bring_forth(host: Space, space: Space, specs: Sequence[Made], group: int, together: bool) -> List[Step]:
+    """Create the links, down. What is left to do: to move those in the private group to that of their spec."""
     steps: List[Step] = []
-    renamed: List[Tuple[Made, str]] = []
-    for made in specs:
-        change, spec, _wanted = made
+    moves: List[Step] = []
+    renamed: List[Tuple[Change, str, str]] = []
+    for change, spec, _wanted in specs:
         parent = host.link(str(spec["parent"]), change).ifindex if spec.get("parent") else 0
-        name, permanent = spec["name"], not together
+        name, permanent = spec["name"], spec.get("group", 0)
         if space is not host and name in host.links:
-            name, permanent = f"nu{os.getpid():x}x{next(_counter):x}", False
-            renamed.append((made, name))
-        number = spec.get("group", 0) if permanent else group
-        steps.append((encode.create_link(spec, name, parent, number, space.descriptor), change, NOTHING))
+            # Before 6.15 the kernel wants the name to be free on the host too.
+            name = f"nu{os.getpid():x}x{next(_counter):x}"
+            renamed.append((change, name, spec["name"]))
+        first = group if together or name != spec["name"] else permanent
+        if first != permanent:
+            mark = encode.link_attribute("group", permanent)
+            moves.append((encode.change_link(spec["name"], mark), change, NOTHING))
+        steps.append((encode.create_link(spec, name, parent, first, space.descriptor), change, NOTHING))
         for known in (spec["name"], *spec.get("altnames", ())):
             space.links[known] = Known(0, spec["kind"])
     host.send(steps)
-    if renamed:
-        indexes = space.kernel.ask([encode.get_link(name) for _made, name in renamed], decode.index)
+    _rename(space, renamed)
+    return moves
+
+
+def _rename(space: Space, renamed: Sequence[Tuple[Change, str, str]]) -> None:
+    """Give links that were made under another name (change, that name, the wanted one) their own, or remove them."""
+    found = space.kernel.ask([encode.get_link(name) for _change, name, _wanted in renamed], decode.index)
+    there = [(change, index or 0, wanted) for (change, _name, wanted), index in zip(renamed, found)]
+    try:
         space.send(
             [
-                (encode.change_link(index or 0, encode.link_attribute("name", spec["name"]), _group(spec)), change, NOTHING)
-                for ((change, spec, _wanted), _name), index in zip(renamed, indexes)
+                (encode.change_link(index, encode.link_attribute("name", wanted)), change, NOTHING)
+                for change, index, wanted in there
             ]
         )
+    except Refused:
+        space.send([(encode.remove_link(index), change, _GONE) for change, index, _wanted in there if index])
+        raise
 
 
 def _for_all(space: Space, change: Change, group: int, *attributes: bytes, up: Optional[bool] = None) -> bool:
@@ -173,10 +185,6 @@ def _for_all(space: Space, change: Change, group: int, *attributes: bytes, up: O
     except NetlinkError:
         return False
     return True
-
-
-def _group(spec: Spec) -> bytes:
-    return encode.link_attribute("group", spec.get("group", 0))
 
 
 # --- changing ------------------------------------------------------------------------------------

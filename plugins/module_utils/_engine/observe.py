@@ -71,6 +71,7 @@ def _asked_for(need: Need, world: World, own: int) -> None:
             world.refusals[workload] = f"{workload} went away"
             continue
         with kernel:
+            space.cookie = kernel.cookie
             _links(kernel, space, own)
             _addresses(kernel, space)
             _routes(kernel, space)

@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
@@ -31,7 +32,7 @@ _NLMSGERR_ATTR_MSG = 1
 
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 10, 11, 12
-_SO_RCVBUFFORCE = 33
+_SO_RCVBUFFORCE, _SO_NETNS_COOKIE = 33, 71
 
 #: Errors of more messages than this may not fit into the receive buffer (kernel facts, 16).
 CHUNK_MESSAGES = 128
@@ -128,6 +129,14 @@ class Socket:
             except OSError:  # a kernel before 4.3, 4.12, 4.20: less text, unfiltered dumps
                 pass
         self._socket.bind((0, 0))
+
+    @property
+    def cookie(self) -> int:
+        """What tells the socket's network namespace from every other that ever was; 0 before Linux 5.14."""
+        try:
+            return int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+        except OSError:
+            return 0
 
     def close(self) -> None:
         self._socket.close()

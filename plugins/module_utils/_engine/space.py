@@ -50,11 +50,13 @@ class Space:
                 return
             path = self.known.path if self.known else namespaces.resolve(self.workload)
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            found = os.fstat(self.descriptor)
-            if self.known and self.known.identity != (found.st_dev, found.st_ino):
-                raise NamespaceError(f"{self.workload} has got another network namespace meanwhile")
             with namespaces.entered(self.descriptor):
                 self.kernel = Socket()
+            found = os.fstat(self.descriptor)
+            which = (self.kernel.cookie, found.st_dev, found.st_ino)
+            if self.known and which != (self.known.cookie, *self.known.identity):
+                self.close()
+                raise NamespaceError(f"{self.workload} has got another network namespace meanwhile")
         except NamespaceError as error:
             raise Refused(change, 0, str(error)) from None
         except OSError as error:

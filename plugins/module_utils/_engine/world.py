@@ -140,7 +140,8 @@ class Namespace:
 
     workload: str  # HOST, "netns:NAME", "pid:N", "docker:NAME", "podman:NAME", or a path for any other
     path: str
-    identity: Tuple[int, int]  # st_dev and st_ino of the nsfs inode
+    identity: Tuple[int, int]  # st_dev and st_ino of the nsfs inode; another may get it later
+    cookie: int = 0  # SO_NETNS_COOKIE, which no other ever gets; 0 before Linux 5.14
     links: Dict[int, Link] = field(default_factory=dict)
     names: Dict[str, Link] = field(default_factory=dict)  # by name and by alternative name
     addresses: Dict[int, List[Address]] = field(default_factory=dict)  # by ifindex
