@@ -13,7 +13,7 @@ from typing import Dict, Iterable, List, Optional, Tuple
 
 from . import ipam, model
 from .target import Parent, Target
-from .world import Spec
+from .world import LINK_GROUP, Spec, link_key
 
 
 class Addressing:
@@ -79,13 +79,23 @@ class Addressing:
         for address in (row["gateway"], first):
             if address:
                 found[address] = "the gateway"
+        subnet = ipaddress.ip_network(row["subnet"])
+        for text, why in self._on_the_wire(network).items():
+            if ipaddress.ip_address(text) in subnet:
+                found[text] = why
+        return found
+
+    def _on_the_wire(self, network: Spec) -> Dict[str, str]:
+        """The addresses of the parent itself, and of others' links on it, wherever they live."""
         parent = self.target.parent(network)
-        if parent and parent.link:
-            subnet = ipaddress.ip_network(row["subnet"])
-            for own in self.target.world.host.addresses.get(parent.link.index, ()):
-                address = ipaddress.ip_interface(own.address).ip
-                if address in subnet:
-                    found[str(address)] = f"an address of {parent.name}"
+        if parent is None or parent.link is None:
+            return {}
+        index, world = parent.link.index, self.target.world
+        found = {own.address.partition("/")[0]: f"an address of {parent.name}" for own in world.host.addresses.get(index, ())}
+        for space, link in world.children.get(index, ()):
+            if not self.target.is_recorded(link_key(space.workload, link.name)):
+                where = f"in use by {link.name} in {space.workload or 'the host'}"
+                found.update((other.address.partition("/")[0], where) for other in space.addresses.get(link.index, ()))
         return found
 
     def pools(self, network: Spec) -> List[ipam.Pool]:
@@ -145,7 +155,7 @@ class Addressing:
         endpoints = self.target.items["endpoint"]
         networks = self.target.items["network"]
         for key in keys:
-            before = self.target.before("endpoint", key) or {}
+            before = self.target.before("endpoint", key) or self._adopted(key)
             endpoints[key]["addresses"] = list(before.get("addresses", ()))
             endpoints[key]["mac"] = self._mac(key, networks[endpoints[key]["network"]])
         for key in keys:
@@ -154,6 +164,24 @@ class Addressing:
             self._claim(key, endpoints[key], networks[endpoints[key]["network"]])
         for key in keys:
             self._take(key, endpoints[key], networks[endpoints[key]["network"]])
+
+    def _adopted(self, key: str) -> Spec:
+        """What an endpoint without a record has in its workload already, since before the registry was lost."""
+        endpoint = self.target.items["endpoint"][key]
+        space = self.target.world.namespace(endpoint["workload"])
+        parent = self.target.parent(self.target.items["network"][endpoint["network"]])
+        for where, link in self.target.world.children.get(parent.link.index, ()) if parent and parent.link else ():
+            recorded = self.target.is_recorded(link_key(where.workload, link.name))
+            if where is not space or link.group != LINK_GROUP or recorded or endpoint["interface"] not in (None, link.name):
+                continue
+            if not self.target.declared.adopt:
+                self.target.refuse(self.target.path("endpoint", key, "name"),
+                                   f"{link.name} in {endpoint['workload']} bears our mark and stands in no record",
+                                   "the registry was lost: set adopt: true to take it back, or remove it")  # fmt: skip
+                break
+            endpoint["interface"] = link.name
+            return {"addresses": [a.address for a in space.addresses.get(link.index, ()) if a.scope == 0]}
+        return {}
 
     def _mac(self, key: str, network: Spec) -> Optional[str]:
         endpoint = self.target.items["endpoint"][key]

@@ -488,8 +488,9 @@ def declare_map(options: Mapping[str, Any]) -> Declaration:
     into = Declaration(owner="map:" + str(options.get("name")))
     known: Dict[str, fields.Parser] = {
         "name": fields.name, "purge": fields.boolean, "adopt": fields.boolean,
-        "trunks": fields.mapping(fields.link_name, lambda value: value), **dict.fromkeys(SECTIONS, _rows),
+        "trunks": fields.mapping(fields.link_name, lambda value: value),
     }  # fmt: skip
+    known.update(dict.fromkeys(SECTIONS, _rows))
     asked = fields.items(options, known, "", into.problems, ("name",))
     into.purge = asked.get("purge", False)
     into.adopt = asked.get("adopt", False)

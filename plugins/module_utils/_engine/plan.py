@@ -17,7 +17,7 @@ from .derive import Derivation, Key, Wanted
 from .fields import Refusal
 from .model import Declaration
 from .target import ITEM_KINDS, Target
-from .world import HOST, KERNEL_KINDS, LINK_GROUP, Change, Link, Namespace, Records, Spec, World, differences, link_key
+from .world import HOST, KERNEL_KINDS, LINK_GROUP, Change, Link, Namespace, Record, Records, Spec, World, differences, link_key
 
 _ROUTE_IDENTITY = ("netns", "prefix", "metric", "table", "protocol")
 _IDENTITY = {"netns": ("netns",), "link": ("netns", "name"), "address": ("netns", "link", "address"), "route": _ROUTE_IDENTITY}
@@ -91,7 +91,7 @@ def towards(states: Iterable[State], world: World) -> Iterator[Step]:
                 yield Step(kind, key, old, None, of, reason)
             continue
         now = world.find(kind, spec)
-        if now is not None and kind == "link" and any(now[option] != spec[option] for option in FIXED if option in spec):
+        if now is not None and kind == "link" and _is_another(now, spec):
             remade.add(key)
             yield Step(kind, key, old or now, None, of, "cannot be changed in place")
             now = None
@@ -106,6 +106,12 @@ def towards(states: Iterable[State], world: World) -> Iterator[Step]:
             # A route is replaced whole: nothing of it can be changed by itself.
             whole = ({**now}, {**spec}) if kind == "route" else changed
             yield _update(kind, key, spec, whole, of, reason)
+
+
+def _is_another(now: Spec, spec: Spec) -> bool:
+    """Whether a link has to be made anew to become as wanted (passthru is for life too: kernel facts, 9)."""
+    modes = {now.get("mode"), spec.get("mode", now.get("mode"))}
+    return any(now[option] != spec[option] for option in FIXED if option in spec) or (len(modes) == 2 and "passthru" in modes)
 
 
 def _update(kind: str, key: str, spec: Spec, changed: Tuple[Spec, Spec], of: str, reason: str) -> Step:
@@ -126,16 +132,24 @@ def _steps(target: Target, wanted: Mapping[Key, Wanted]) -> Iterator[Step]:
     told = set()
     for step in towards(states, target.world):
         want = wanted[step.kind, step.key]
-        record = target.record(step.kind, step.key)
+        record = _record(target, step.kind, step.key, want)
         told.add((step.kind, step.key))
         yield _recorded_too(step, want.spec, record.spec) if record and step.before and step.after else step
     for (kind, key), want in wanted.items():
-        record = target.record(kind, key)
+        record = _record(target, kind, key, want)
         if record is None or ((kind, key) in told and record.of == want.of):
             continue
         if record.of != want.of or differences(record.spec, want.spec):
             # The kernel has it so already; the record follows.
             yield _recorded_too(_update(kind, key, want.spec, ({}, {}), want.of, want.reason), want.spec, record.spec)
+
+
+def _record(target: Target, kind: str, key: str, want: Wanted) -> Optional[Record]:
+    """What the registry has of an object; of one that is there and to be adopted, an empty record."""
+    record = target.record(kind, key)
+    if record is None and want.of and target.declared.adopt and kind != "netns" and target.world.find(kind, want.spec):
+        return Record({}, "")
+    return record
 
 
 def _recorded_too(step: Step, spec: Spec, recorded: Spec) -> Step:

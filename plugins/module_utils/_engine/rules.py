@@ -37,6 +37,9 @@ def check(target: Target) -> None:
             _size(target, network, parent.link)
         elif model.is_l3(network) and network["parent"] and not _declared_addresses(target, network):
             _no_underlay(target, network)
+    for key, item in target.scope["endpoint"].items():
+        if item.released:
+            _workload_gone(target, key)
     for key, item in target.scope["vlan"].items():
         if item.spec is None:
             _vlan_unused(target, key)
@@ -54,6 +57,15 @@ def _network_unused(target: Target, key: str) -> None:
     if endpoints:
         target.refuse(target.path("network", key, "state"), f"network {key} has the endpoints {_names(list(endpoints.values()))}",
                       "make those absent first")  # fmt: skip
+
+
+def _workload_gone(target: Target, key: str) -> None:
+    """A lease is dropped only when nobody lives on it any more."""
+    before = target.before("endpoint", key)
+    space = target.world.namespace(before["workload"]) if before else None
+    if before and space and before["interface"] in space.names:
+        target.refuse(target.path("endpoint", key, "state"), f"{key} lives, as {before['interface']} in {before['workload']}",
+                      "use state: absent to remove it")  # fmt: skip
 
 
 def _vlan_unused(target: Target, key: str) -> None:

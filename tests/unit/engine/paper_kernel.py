@@ -104,6 +104,8 @@ class PaperKernel:
 
     def _link(self, change: Change) -> None:
         spec = change.after or change.before or {}
+        if change.after is None and self.world.namespace(spec["netns"]) is None:
+            return
         space = self.space(spec["netns"])
         if change.after is None:
             link = space.names.get(spec["name"])

@@ -130,3 +130,47 @@ def test_host_access_reaches_the_endpoints_and_nothing_else(driver: str, mode: s
     declare(kernel, mapped(networks=[network], endpoints=[endpoint]))
     assert set(kernel.world.host.names) == {"lo", "eth0", "eth0.50"}
     assert kernel.world.host.routes == []
+
+
+def test_after_the_registry_is_lost_adopt_takes_everything_back() -> None:
+    kernel = PaperKernel("eth0")
+    endpoint = {"network": "vlan10", "name": "b", "netns": "b"}
+    declare(kernel, mapped(networks=NETOPS, endpoints=[{"network": "vlan10", "name": "a", "netns": "a"}, endpoint]))
+    kernel.records.clear()
+    assert refusal(kernel, mapped(networks=NETOPS, endpoints=[endpoint])) == [
+        "endpoints[0].name: eth0 in netns:b bears our mark and stands in no record; "
+        "the registry was lost: set adopt: true to take it back, or remove it"
+    ]
+    found = declare(kernel, mapped(networks=NETOPS, endpoints=[endpoint], adopt=True))
+    assert found.items["endpoint"]["vlan10/b"]["addresses"] == ["172.16.80.3/24"]
+    assert {change.verb for change in found.changes if change.kind in ("link", "address")} == {"change"}
+    assert set(kernel.records["link"]) == {"eth0.10", "eth0.20", "eth0.30", "netns:b/eth0"}
+    assert declare(kernel, mapped(networks=NETOPS, endpoints=[endpoint])).changes == []
+
+
+def test_recreate_moves_endpoints_and_keeps_what_they_have() -> None:
+    kernel = PaperKernel("eth0")
+    network = {"name": "n", "driver": "macvlan", "parent": "eth0.10", "subnets": [{"subnet": "10.0.0.0/24"}]}
+    declare(kernel, mapped(networks=[network], endpoints=[{"network": "n", "name": "a", "netns": "a"}]))
+    mac = kernel.world.namespaces["netns:a"].names["eth0"].mac
+    moved = {**network, "parent": "eth0.11"}
+    assert refusal(kernel, task("network", **moved)) == ["network n belongs to map fabric; change it there, or set adopt: true"]
+    assert "networks[0].parent: is eth0.10 and cannot become eth0.11" in refusal(kernel, mapped(networks=[moved]))[0]
+    declare(kernel, mapped(networks=[{**moved, "recreate": True}]))
+    link = kernel.world.namespaces["netns:a"].names["eth0"]
+    assert kernel.world.host.links[link.parent].name == "eth0.11"
+    assert link.mac == mac
+    assert [address.address for address in kernel.world.namespaces["netns:a"].addresses[link.index]] == ["10.0.0.2/24"]
+    assert "eth0.10" not in kernel.world.host.names
+
+
+def test_a_lease_is_released_only_when_its_workload_is_gone() -> None:
+    kernel = PaperKernel("eth0")
+    declare(kernel, task("network", name="n", driver="macvlan", parent="eth0.10", subnets=[{"subnet": "10.0.0.0/24"}]))
+    declare(kernel, task("endpoint", network="n", name="a", netns="a"))
+    assert refusal(kernel, task("endpoint", state="released", network="n", name="a")) == [
+        "state: n/a lives, as eth0 in netns:a; use state: absent to remove it"
+    ]
+    kernel.world.namespaces.clear()
+    declare(kernel, task("endpoint", state="released", network="n", name="a"))
+    assert "n/a" not in kernel.records["endpoint"]
