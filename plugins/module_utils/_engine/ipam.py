@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which address: pools with their reservations and leases, subnets that nobody named, slices, MACs.
 
-Pure arithmetic on integers; ``ipaddress`` stands only at the edges, where text comes in and goes out.
+Pure arithmetic on integers; ``ipaddress`` is only at the edges, where text comes in and goes out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,19 @@ import hashlib
 import heapq
 import ipaddress
 from bisect import bisect_left
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple, Type, TypeVar, Union
+from typing import (
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Set,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+)
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
@@ -22,7 +34,7 @@ _DEFAULTS_V4 = (("172.17.0.0", "172.31.255.255", 16), ("192.168.0.0", "192.168.2
 
 
 class AddressError(ValueError):
-    """An address, subnet or slice cannot be had: the text says why, ``cure`` what to do about it."""
+    """An address, subnet or slice cannot be had: the text says why, ``cure`` what to do."""
 
     def __init__(self, what: str, cure: str) -> None:
         super().__init__(what)
@@ -36,12 +48,12 @@ class Pool:
     """The addresses of one subnet: lowest free first, each held by one endpoint at a time.
 
     ``ip_range`` bounds what is handed out, not what may be claimed. ``reserved`` maps addresses to
-    the reason, in words that follow "is" ("the gateway"); ``taken`` maps them to their holders. What
-    the protocol itself keeps (network, broadcast, subnet-router anycast) is reserved unasked.
+    the reason, in words that follow "is" ("the gateway"); ``taken`` maps them to their holders.
+    What the protocol itself keeps (network, broadcast, subnet-router anycast) is reserved unasked.
 
-    A free address in the range was never used, or was given back. Of the first there is only the
-    edge of each run to know, since such runs just grow; the second stand in a heap. So nothing takes
-    longer in a full pool of millions than in an empty one, but for the logarithm of the heap.
+    A free address was never used, or was given back. Those that were ever used are runs that only
+    grow, so knowing the ends of each is enough; those given back stand in a heap. Thus the next
+    address takes no longer among a million leases than among ten, but for the heap's logarithm.
     """
 
     def __init__(
@@ -106,13 +118,14 @@ class Pool:
         return address
 
     def claim(self, address: str, holder: str) -> None:
-        """Give one address to an endpoint, anywhere in the subnet. One that it has already, it keeps.
+        """Give one address of the subnet to an endpoint, which may have it already.
 
         Raises AddressError where the address is another's, reserved, or of another subnet.
         """
         ip = ipaddress.ip_address(address)
         if ip not in self.subnet:
-            raise AddressError(f"{ip} is not inside {self.subnet}", f"give an address of {self.subnet}")
+            what = f"{ip} is not inside {self.subnet}"
+            raise AddressError(what, f"give an address of {self.subnet}")
         value = int(ip)
         if value in self._reserved:
             raise AddressError(f"{ip} is {self._reserved[value]}", "give another address")
@@ -222,9 +235,9 @@ def overlaps(entries: Iterable[Tuple[Label, str]]) -> List[Tuple[Label, Label]]:
 class Subnets:
     """Subnets for networks that named none, apart from everything that a host reaches already.
 
-    ``avoid`` are subnets, or addresses with prefix length. IPv4 comes from Docker's default pools in
-    their order; IPv6 is the lowest free /64 of a /48 that is made of ``seed`` (RFC 4193, 3.2), so
-    that a host keeps its own. What was picked once is not picked again.
+    ``avoid`` are subnets, or addresses with prefix length. IPv4 comes from Docker's default pools
+    in their order; IPv6 is the lowest free /64 of a /48 that is made of ``seed`` (RFC 4193, 3.2),
+    so that a host keeps its own. What was picked once is not picked again.
     """
 
     def __init__(self, avoid: Iterable[str], seed: str) -> None:

@@ -1,67 +1,89 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What we made, who asked for it and who holds which address: the part of a host that no kernel keeps.
+"""What we made, who asked for it and who holds which address: what no kernel keeps.
 
-One SQLite file. Every change of a finished plan is laid over its ``objects``; a plan under way stands in the
-``journal`` before the kernel is touched, so that a run killed at any instant is found and undone by the next.
-The rollback journal of SQLite with ``synchronous=FULL`` survives a power cut, and leaves one file to copy.
+One SQLite file. Every change of a finished plan is laid over its ``objects``; a plan under way
+stands in ``transactions`` as pending before the kernel is touched, so that a run killed at any
+instant is found and undone by the next.
+
+SQLite's rollback journal with ``synchronous=EXTRA``: what is committed survives a kill and a power
+cut, in which even the removal of the journal could be lost otherwise. A write-ahead log is no
+faster here (a connection commits once, and copies the log back when it closes), puts two more files
+beside the database, and cannot be read on a file system that went read-only, when people want to
+look most.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
-import sqlite3
 import stat
-import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
+import sys
+import zlib
+from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from .world import Change, Record, Records
+from . import statedir
+from .statedir import Busy, RegistryError
+from .world import Change, Record, Records, Spec
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["Busy", "Registry", "RegistryError", "Transaction"]
 
 SCHEMA = 1
 #: How many finished transactions are kept for ``underlay undo``.
 KEPT = 50
 
-_TABLES = """
-CREATE TABLE objects (kind TEXT, key TEXT, of TEXT, spec TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;
-CREATE TABLE transactions (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT, time TEXT, who TEXT, owner TEXT, grp INTEGER, changes TEXT
-);
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT);
-"""
+_TABLES = (
+    "CREATE TABLE objects ("
+    "kind TEXT, key TEXT, of TEXT, spec TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID",
+    "CREATE TABLE transactions ("
+    "number INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT, time TEXT, who TEXT, owner TEXT,"
+    " link_group INTEGER, plan BLOB)",
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT)",
+    f"PRAGMA user_version = {SCHEMA}",
+)
 
-
-class RegistryError(Exception):
-    """The registry cannot be used; the text says what, where, and what to do."""
-
-
-class Busy(RegistryError):
-    """Somebody else is at work on this host."""
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Transaction(NamedTuple):
-    """One plan that was carried out or is under way. ``state`` is pending, applied, confirmed or undone."""
+    """One plan that was carried out or is under way."""
 
-    number: int
-    state: str
-    time: str  # ISO 8601, UTC; for people only, order is by number
+    number: int  # rises with every plan: the order of transactions, whatever the clock does
+    state: str  # pending, applied or undone
+    time: str  # when it began: ISO 8601, UTC; for people
     who: str
     owner: str
-    group: int
-    changes: List[Change]
+    group: int  # of the links that it makes, while it is pending
+    plan: bytes  # the changes, packed
+
+    @property
+    def changes(self) -> List[Change]:
+        """The changes, unpacked at every call. Raises RegistryError where they are damaged."""
+        try:
+            return [Change(*change) for change in json.loads(zlib.decompress(self.plan))]
+        except (TypeError, ValueError, zlib.error) as error:
+            what = f"transaction {self.number} of the registry"
+            raise _damaged(what, str(error)) from None
 
 
 class Registry:
-    """The registry of a host, in one directory that only root may enter."""
+    """The registry of a host, in a directory that nobody but its user may write.
+
+    Reading creates nothing and needs no lock; ``begin``, ``finish`` and ``forget`` belong under
+    :meth:`lock`. Everything raises RegistryError.
+    """
 
     def __init__(self, directory: str) -> None:
-        self.directory = directory
-        self.path = os.path.join(directory, "registry.db")
+        self.directory = os.path.abspath(directory)
+        self.path = os.path.join(self.directory, "registry.db")
+        self._locked = False
+        self._begun: List[Change] = []
 
-    # -- reading (creates nothing) ----------------------------------------------------------------
+    # -- reading ----------------------------------------------------------------------------------
 
     def load(self) -> Records:
         """Every object, by kind and key; nothing where nothing was ever made."""
@@ -70,222 +92,266 @@ class Registry:
             if database is None:
                 return records
             rows = database.execute("SELECT kind, key, of, spec FROM objects").fetchall()
-        specs = json.loads("[" + ",".join(row[3] for row in rows) + "]")
+            # One long text is decoded far faster than thousands of short ones.
+            specs = json.loads("[" + ",".join([row[3] for row in rows]) + "]")
+            if len(specs) != len(rows):
+                raise ValueError("its objects are not those that were written")
         for (kind, key, of, _), spec in zip(rows, specs):
             records.setdefault(kind, {})[key] = Record(spec, of)
         return records
 
     def seed(self) -> str:
-        """What is random about this host, and stays."""
+        """What this host has and no other, the same in every run: for what is picked by chance."""
         with self._reading() as database:
-            row = database.execute("SELECT value FROM meta WHERE name = 'seed'").fetchone() if database else None
-        return str(row[0]) if row else _machine_id()
+            if database is None:
+                return _seed()
+            row = database.execute("SELECT value FROM meta WHERE name = 'seed'").fetchone()
+            if row is None:
+                raise ValueError("it has no seed")
+            return str(row[0])
 
     def pending(self) -> Optional[Transaction]:
         """The plan that a killed run left behind."""
-        return next(iter(self._transactions("WHERE state = 'pending'", 1)), None)
+        return next(iter(self._transactions("state = ?", "pending", 1)), None)
 
     def transactions(self, limit: int = KEPT) -> List[Transaction]:
         """The last transactions, the newest first."""
-        return self._transactions("", limit)
+        return self._transactions("number > ?", 0, limit)
 
-    def _transactions(self, where: str, limit: int) -> List[Transaction]:
+    def transaction(self, number: int) -> Transaction:
+        """One of the transactions that are kept."""
+        for found in self._transactions("number = ?", number, 1):
+            return found
+        kept = [transaction.number for transaction in self.transactions()]
+        there = f"{kept[-1]} to {kept[0]} are kept" if kept else "none is kept"
+        raise RegistryError(f"{self.path} has no transaction {number}; {there}")
+
+    def _transactions(self, where: str, value: object, limit: int) -> List[Transaction]:
         with self._reading() as database:
             if database is None:
                 return []
             rows = database.execute(
-                f"SELECT number, state, time, who, owner, grp, changes FROM transactions {where} ORDER BY number DESC LIMIT ?", (limit,)
-            ).fetchall()
-        return [Transaction._make([*row[:6], [Change(*change) for change in json.loads(row[6])]]) for row in rows]
+                "SELECT number, state, time, who, owner, link_group, plan FROM transactions"
+                f" WHERE {where} ORDER BY number DESC LIMIT ?",
+                (value, limit),
+            )
+            return [Transaction(*row) for row in rows]
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Optional[sqlite3.Connection]]:
-        if not os.path.exists(self.path):
+        if not self._exists():
             yield None
             return
-        self._check_directory()
-        with self._connected(f"file:{_quoted(self.path)}?mode=ro") as database:
+        with _connected(self.path) as database:
+            self._check_schema(database)
             yield database
 
     # -- writing ----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def lock(self, timeout: float, who: str) -> Iterator[None]:
-        """Keep everybody else from changing this host. Raises Busy, naming the holder, after ``timeout`` seconds."""
-        self._make_directory()
-        path = os.path.join(self.directory, "lock")
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise RegistryError(_sentence(path, error)) from None
-        try:
-            self._wait_for(handle, timeout)
-            _write_holder(handle, path, f"{who} (process {os.getpid()}) since {_now()}")
-            yield
-        finally:
-            os.close(handle)
+        """Keep everybody else from changing this host; makes the directory, for runs that write.
 
-    @staticmethod
-    def _wait_for(handle: int, timeout: float) -> None:
-        until = time.monotonic() + timeout
-        while True:
+        Raises Busy, naming the holder, when it is not to be had within ``timeout`` seconds.
+        """
+        statedir.make(self.directory)
+        with statedir.lock(self.directory, timeout, who):
+            self._locked = True
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() >= until:
-                    holder = os.pread(handle, 500, 0).decode("utf-8", "replace").strip() or "somebody"
-                    raise Busy(f"this host is being changed by {holder}; wait for it, or give a longer lock_timeout") from None
-                time.sleep(0.05)
+                yield
+            finally:
+                self._locked = False
 
     def begin(self, who: str, owner: str, changes: Sequence[Change], group: int) -> int:
-        """Write down a plan before the kernel is touched; it is on the disk when this returns."""
+        """Write down a plan before the kernel is touched: it is on the disk when this returns.
+
+        ``group`` is the link group of the links that it makes. Returns the transaction's number.
+        """
+        plan = _encode(changes)
+        # What finish will write, at most: the objects, and the pages that they replace.
+        statedir.room(self.directory, 3 * len(plan) + 2**18)
+        row = (statedir.now(), statedir.printable(who), owner, group, _pack(plan))
         with self._writing() as database:
             cursor = database.execute(
-                "INSERT INTO transactions (state, time, who, owner, grp, changes) VALUES ('pending', ?, ?, ?, ?, ?)",
-                (_now(), who, owner, group, json.dumps(changes)),
+                "INSERT INTO transactions (state, time, who, owner, link_group, plan)"
+                " VALUES ('pending', ?, ?, ?, ?, ?)",
+                row,
             )
-            return int(cursor.lastrowid or 0)
+        self._begun = list(changes)
+        return int(cursor.lastrowid or 0)
 
     def finish(self, number: int, changes: Sequence[Change]) -> None:
-        """The plan is carried out: lay its changes over the objects, all of them at once."""
+        """The plan is carried out: lay its changes over the objects, all of them or none.
+
+        ``changes`` may differ from those of ``begin``, such as in an address that only the wire
+        could tell. Where this fails, the plan is still pending.
+        """
         with self._writing() as database:
-            gone = [(change.kind, change.key) for change in changes if change.of and change.after is None]
-            database.executemany("DELETE FROM objects WHERE kind = ? AND key = ?", gone)
-            database.executemany("REPLACE INTO objects (kind, key, of, spec) VALUES (?, ?, ?, ?)", _laid_over(database, changes))
-            database.execute("UPDATE transactions SET state = 'applied' WHERE number = ?", (number,))
-            database.execute("DELETE FROM transactions WHERE number <= ? AND state != 'pending'", (number - KEPT,))
+            _lay_over(database, changes)
+            if list(changes) != self._begun:
+                row = (_pack(_encode(changes)), number)
+                database.execute("UPDATE transactions SET plan = ? WHERE number = ?", row)
+            _settle(database, number, "applied")
+            database.execute(
+                "DELETE FROM transactions WHERE number <= ? AND state != 'pending'",
+                (number - KEPT,),
+            )
 
     def forget(self, number: int) -> None:
         """The plan was undone: it stays in the list for people, and is pending no more."""
         with self._writing() as database:
-            database.execute("UPDATE transactions SET state = 'undone' WHERE number = ?", (number,))
+            _settle(database, number, "undone")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        self._make_directory()
-        new = not os.path.exists(self.path)
-        if new:
-            # SQLite would make it readable for all.
-            try:
-                os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-            except OSError as error:
-                raise RegistryError(_sentence(self.path, error)) from None
-        with self._connected(f"file:{_quoted(self.path)}?mode=rw") as database:
-            database.execute("PRAGMA synchronous = FULL")
+        """One transaction of SQLite: on the disk when this ends, or nothing of it is."""
+        assert self._locked, "the registry is written under its lock"
+        if not self._exists():
+            self._create()
+        with _connected(self.path) as database:
+            self._check_schema(database)
+            database.execute("PRAGMA synchronous = EXTRA")
             database.execute("BEGIN IMMEDIATE")
-            if not database.execute("SELECT 1 FROM sqlite_master").fetchone():
-                for statement in _TABLES.strip().split(";"):
-                    database.execute(statement)
-                database.executemany("INSERT INTO meta VALUES (?, ?)", [("schema", str(SCHEMA)), ("seed", _machine_id())])
             yield database
             database.execute("COMMIT")
 
-    @contextlib.contextmanager
-    def _connected(self, uri: str) -> Iterator[sqlite3.Connection]:
-        """A connection whose troubles are told in a sentence."""
-        database = None
-        try:
-            database = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
-            self._check_schema(database)
-            yield database
-        except sqlite3.Error as error:
-            raise RegistryError(
-                f"{self.path}: {error}; put the file aside, then run with adopt: true, which takes back the links that bear our mark"
-                if "malformed" in str(error) or "not a database" in str(error)
-                else f"{self.path}: {error}; make room or make the file system writable, nothing was changed"
-            ) from None
-        finally:
-            if database is not None:
-                database.close()
+    def _create(self) -> None:
+        """Make the database whole, then give it its name: an empty one is damaged, not new."""
+        new = self.path + ".new"
+        with statedir.told(new):
+            # SQLite would make it readable for all.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            os.close(os.open(new, flags, 0o600))
+        with _connected(new) as database:
+            database.execute("PRAGMA journal_mode = MEMORY")
+            database.execute("BEGIN")
+            for statement in _TABLES:
+                database.execute(statement)
+            database.execute("INSERT INTO meta VALUES ('seed', ?)", (_seed(),))
+            database.execute("COMMIT")
+        with statedir.told(self.path):
+            # The journal of a database that was moved aside would be played into this one.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path + "-journal")
+            os.rename(new, self.path)
+            statedir.sync(self.directory)
+
+    # -- what is there ----------------------------------------------------------------------------
+
+    def _exists(self) -> bool:
+        """Whether there is a registry; one that others could have written is refused."""
+        with statedir.told(self.path), contextlib.suppress(FileNotFoundError):
+            statedir.check(self.directory, stat.S_ISDIR, "directory")
+            statedir.check(self.path, stat.S_ISREG, "file")
+            return True
+        return False
 
     def _check_schema(self, database: sqlite3.Connection) -> None:
-        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-            return
-        row = database.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
-        if row is None or int(row[0]) != SCHEMA:
+        schema = database.execute("PRAGMA user_version").fetchone()[0]
+        if schema > SCHEMA:
             raise RegistryError(
-                f"{self.path} has schema {row and row[0]}, this engine knows {SCHEMA}; "
-                "use the newer netops.underlay that wrote it (its role prepare refreshes the host's own engine)"
+                f"{self.path} has schema {schema}, of a newer netops.underlay; this one knows"
+                f" {SCHEMA}: use that version, or run its role prepare on this host again"
             )
-
-    # -- the directory ----------------------------------------------------------------------------
-
-    def _make_directory(self) -> None:
-        try:
-            os.makedirs(os.path.dirname(self.directory) or "/", exist_ok=True)
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(self.directory, 0o700)
-        except OSError as error:
-            raise RegistryError(_sentence(self.directory, error)) from None
-        self._check_directory()
-
-    def _check_directory(self) -> None:
-        """Nobody but us may have put anything there."""
-        found = os.lstat(self.directory)
-        cure = "give state_dir a directory of root's own that nobody else can write"
-        if not stat.S_ISDIR(found.st_mode):
-            raise RegistryError(f"{self.directory} is not a directory; {cure}")
-        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise RegistryError(f"{self.directory} can be written by others than user {os.geteuid()}; {cure}")
+        if schema < 1:
+            raise _damaged(self.path, "it has no schema")
 
 
-def _laid_over(database: sqlite3.Connection, changes: Sequence[Change]) -> List[Any]:
-    """The rows that a plan leaves behind. What bears no item's name is not ours, and is not recorded."""
-    rows: Dict[Any, Any] = {}
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def _lay_over(database: sqlite3.Connection, changes: Sequence[Change]) -> None:
+    """Leave behind what a plan made. A change of what is nobody's item, so not ours, is skipped."""
+    final: Dict[Tuple[str, str], Optional[Record]] = {}
     for change in changes:
         where = (change.kind, change.key)
         if not change.of:
             continue
         if change.after is None:
-            rows.pop(where, None)
-            continue
-        spec = change.after
-        if change.before is not None:
-            old = rows[where][1] if where in rows else _spec(database, *where)
-            spec = {**old, **spec}
-            if "sysctls" in old and "sysctls" in change.after:
-                spec["sysctls"] = {**old["sysctls"], **change.after["sysctls"]}
-        rows[where] = (change.of, spec)
-    return [(*where, of, json.dumps(spec)) for where, (of, spec) in rows.items()]
+            final[where] = None
+        elif change.before is None:
+            final[where] = Record(change.after, change.of)
+        else:
+            old = final[where] if where in final else _stored(database, where)
+            final[where] = Record(_merged(old.spec if old else {}, change.after), change.of)
+    gone = [where for where, record in final.items() if record is None]
+    rows = [(*where, it.of, _encode(it.spec)) for where, it in final.items() if it]
+    database.executemany("DELETE FROM objects WHERE kind = ? AND key = ?", gone)
+    database.executemany("REPLACE INTO objects (kind, key, of, spec) VALUES (?, ?, ?, ?)", rows)
 
 
-def _spec(database: sqlite3.Connection, kind: str, key: str) -> Dict[str, Any]:
-    row = database.execute("SELECT spec FROM objects WHERE kind = ? AND key = ?", (kind, key)).fetchone()
-    return dict(json.loads(row[0])) if row else {}
+def _stored(database: sqlite3.Connection, where: Tuple[str, str]) -> Optional[Record]:
+    query = "SELECT spec, of FROM objects WHERE kind = ? AND key = ?"
+    row = database.execute(query, where).fetchone()
+    return Record(json.loads(row[0]), row[1]) if row else None
 
 
-def _write_holder(handle: int, path: str, text: str) -> None:
+def _merged(old: Spec, after: Spec) -> Spec:
+    """A spec after an update, which names only what differs."""
+    merged = {**old, **after}
+    if "sysctls" in old and "sysctls" in after:
+        merged["sysctls"] = {**old["sysctls"], **after["sysctls"]}
+    return merged
+
+
+def _settle(database: sqlite3.Connection, number: int, state: str) -> None:
+    database.execute("UPDATE transactions SET state = ? WHERE number = ?", (state, number))
+
+
+def _pack(plan: str) -> bytes:
+    """A packed plan is a thirtieth of its size: fifty large ones are no burden."""
+    return zlib.compress(plan.encode(), 1)
+
+
+def _seed() -> str:
+    """The host's machine-id(5) with its name: cloned machines may share either."""
+    machine = ""
+    with contextlib.suppress(OSError), open("/etc/machine-id", encoding="latin-1") as file:
+        machine = file.read().strip()
+    return statedir.printable(f"{machine} {os.uname().nodename}")
+
+
+# --- SQLite --------------------------------------------------------------------------------------
+
+#: What SQLite says of everything but damage, and the cure.
+_CURES = {
+    "full": "make room on its file system",
+    "readonly": "make its file system writable, or give another state_dir",
+    "unable to open": "let root read and write it and its directory",
+    "disk I/O": "see what the kernel's log says of its disk",
+    "locked": "end the process that holds it open (fuser names it)",
+}
+
+
+@contextlib.contextmanager
+def _connected(path: str) -> Iterator[sqlite3.Connection]:
+    """A connection to a database that exists, whose troubles are told in a sentence."""
     try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, text.encode(), 0)
-    except OSError as error:
-        raise RegistryError(_sentence(path, error)) from None
-
-
-def _machine_id() -> str:
-    """systemd's machine-id(5): random, and the same over reboots."""
+        import sqlite3
+    except ImportError:
+        cure = "install it, or set ansible_python_interpreter to one that has it"
+        raise RegistryError(f"{sys.executable} has no module sqlite3; {cure}") from None
+    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    database = None
     try:
-        with open("/etc/machine-id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return os.uname().nodename
+        # A run that was killed leaves a journal, which the next connection plays back: so rw.
+        database = sqlite3.connect(f"file:{quoted}?mode=rw", uri=True, isolation_level=None)
+        database.execute("PRAGMA busy_timeout = 30000")
+        yield database
+    except sqlite3.OperationalError as error:
+        for symptom, cure in _CURES.items():
+            if symptom in str(error):
+                raise RegistryError(f"{path}: {error}; {cure}") from None
+        raise _damaged(path, str(error)) from None
+    except (sqlite3.DatabaseError, ValueError) as error:
+        raise _damaged(path, str(error)) from None
+    finally:
+        if database is not None:
+            database.close()
 
 
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _quoted(path: str) -> str:
-    """A path inside an SQLite URI."""
-    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-
-
-def _sentence(path: str, error: OSError) -> str:
-    cures = {
-        errno.EROFS: "its file system is read-only: make it writable, or give another state_dir",
-        errno.ENOSPC: "its file system is full: make room",
-        errno.ELOOP: "it is a symbolic link: give a state_dir of root's own",
-    }
-    cure = cures.get(error.errno or 0, "give a state_dir that root can write")
-    return f"{path}: {error.strerror}; {cure}, nothing was changed"
+def _damaged(what: str, how: str) -> RegistryError:
+    return RegistryError(
+        f"{what} is damaged ({how}); move registry.db aside (not away: it may still tell"
+        " something), then run with adopt: true, which takes back the links that bear our mark"
+    )
