@@ -9,21 +9,24 @@ Every module goes it, and the engine's other tools go parts of it.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
 import random
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
+from . import hosts
 from . import plan as planning
 from .apply import Refused, apply
 from .fields import Problem, Refusal
 from .model import Declaration
+from .names import Book
 from .observe import observe
 from .plan import Plan
 from .registry import Registry, Transaction
-from .world import LINK_GROUP, PRIVATE_GROUPS, Change, Need, Records, Spec, World
+from .world import HOST, LINK_GROUP, PRIVATE_GROUPS, Change, Need, Records, Spec, World
 
 DEFAULT_STATE_DIR = "/var/lib/netops-underlay"
 #: The service that restores everything at boot; installed and enabled by the role ``prepare``.
@@ -83,27 +86,42 @@ def converge(declared: Declaration, run: Run) -> Outcome:
         return _perform(declared, run, registry)
 
 
-def _plan(declared: Declaration, registry: Registry) -> "tuple[Plan, World, Need]":
+@dataclass
+class _Scene:
+    """A plan and what it stands on."""
+
+    plan: Plan
+    world: World
+    need: Need
+    records: Records
+
+
+def _survey(declared: Declaration, registry: Registry) -> _Scene:
     records = registry.load()
     need = needed(declared, records)
     world = observe(need)
-    return planning.plan(declared, records, world, registry.seed()), world, need
+    return _Scene(planning.plan(declared, records, world, registry.seed()), world, need, records)
 
 
 def _rehearse(declared: Declaration, run: Run, registry: Registry) -> Outcome:
-    plan, world, _ = _plan(declared, registry)
-    return Outcome(plan.changes, run.notes + plan.warnings, plan.items, world)
+    scene = _survey(declared, registry)
+    return Outcome(scene.plan.changes, run.notes + scene.plan.warnings, scene.plan.items, scene.world)
 
 
 def _perform(declared: Declaration, run: Run, registry: Registry) -> Outcome:
-    plan, world, need = _plan(declared, registry)
-    outcome = Outcome(plan.changes, run.notes + plan.warnings, plan.items, world)
-    if plan.changes:
+    scene = _survey(declared, registry)
+    changes = scene.plan.changes
+    outcome = Outcome(changes, run.notes + scene.plan.warnings, scene.plan.items, scene.world)
+    if changes:
         group = random.choice(PRIVATE_GROUPS)
-        outcome.number = registry.begin(run.who, declared.owner, plan.changes, group)
-        outcome.world = _carry_out(plan.changes, world, need, group, registry, outcome.number)
-        registry.finish(outcome.number, plan.changes)
-        outcome.plan_file = _write_plan(run.state_dir, plan.changes)
+        outcome.number = registry.begin(run.who, declared.owner, changes, group)
+        try:
+            outcome.world = _carry_out(scene, group, outcome.warnings)
+        except Undone:
+            registry.forget(outcome.number)
+            raise
+        registry.finish(outcome.number, changes)
+        outcome.plan_file = _write_plan(run.state_dir, changes)
     return outcome
 
 
@@ -122,35 +140,46 @@ def is_persistent() -> bool:
     return bool(glob.glob(f"/etc/systemd/system/*.wants/{SERVICE}"))
 
 
-def _carry_out(
-    changes: Sequence[Change], world: World, need: Need, group: int, registry: Registry, number: int
-) -> World:
+def _carry_out(scene: _Scene, group: int, warnings: List[str]) -> World:
     """Apply, and believe only what is seen afterwards."""
+    changes = scene.plan.changes
     try:
-        apply(changes, world, group)
+        _apply(changes, scene.world, group, scene.plan.book)
     except Refused as error:
         what = f"{error.change.kind} {error.change.key} ({error.change.reason}): {error.text}"
     else:
-        after = observe(need)
+        after = observe(scene.need)
         unmet = list(planning.unmet(changes, after))
-        if not unmet:
+        warnings += [f"the hosts file of {change.key} could not be written" for change, _ in unmet if change.kind == "hosts"]
+        hard = [f"{change.kind} {change.key} was acknowledged by the kernel, which has {state}"
+                for change, state in unmet if change.kind != "hosts"]  # fmt: skip
+        if not hard:
             return after
-        what = "; ".join(f"{change.kind} {change.key} was acknowledged by the kernel, which has {state}" for change, state in unmet[:5])
-    _undo(changes, need, group, what)
-    registry.forget(number)
+        what = "; ".join(hard[:5])
+    _undo(changes, scene.need, group, scene.records, what)
     raise Undone(f"{what}. Everything else of this run was undone, the host is as it was")
 
 
-def _undo(changes: Sequence[Change], need: Need, group: int, why: str) -> None:
+def _apply(changes: Sequence[Change], world: World, group: int, book: Book) -> None:
+    apply(changes, world, group)
+    for change in changes:
+        if change.kind == "hosts":
+            # What cannot be written is seen, and told, when the host is observed again.
+            with contextlib.suppress(hosts.Unwritable):
+                hosts.write(change.key, book.text(change.key) if change.after else "")
+
+
+def _undo(changes: Sequence[Change], need: Need, group: int, records: Records, why: str) -> None:
     world = observe(need)
     back = planning.undo(changes, world, (group, LINK_GROUP))
+    book = Book({key: record.spec for key, record in records.get("endpoint", {}).items()})
     try:
-        apply(back, world, group)
-        left = list(planning.unmet(back, observe(need)))
+        _apply(back, world, group, book)
+        left = [change for change, _ in planning.unmet(back, observe(need)) if change.kind != "hosts"]
     except Refused as error:
         raise Stuck(f"{why}. The undo failed too, at {error.change.kind} {error.change.key}: {error.text}") from None
     if left:
-        raise Stuck(f"{why}. The undo left {left[0][0].kind} {left[0][0].key} otherwise: {left[0][1]}")
+        raise Stuck(f"{why}. The undo did not get {left[0].kind} {left[0].key} back")
 
 
 def recover(registry: Registry, run: Run) -> None:
@@ -158,29 +187,39 @@ def recover(registry: Registry, run: Run) -> None:
     pending: Optional[Transaction] = registry.pending()
     if pending is None:
         return
-    need = Need(tuple({change.after["netns"] for change in pending.changes if change.after and change.after.get("netns")}), True, True)
-    _undo(pending.changes, need, pending.group, f"transaction {pending.number} of {pending.who} was interrupted")
+    touched = {(change.before or change.after or {}).get("netns", HOST) for change in pending.changes} - {HOST}
+    readers = {change.key for change in pending.changes if change.kind == "hosts"}
+    need = Need(tuple(touched), everywhere=True, routes=True, readers=tuple(readers))
+    why = f"transaction {pending.number} of {pending.who} was interrupted"
+    _undo(pending.changes, need, pending.group, registry.load(), why)
     registry.forget(pending.number)
     run.notes.append(f"transaction {pending.number} of {pending.who} had been interrupted and was undone first")
 
 
 def needed(declared: Declaration, records: Records) -> Need:
     """What an observation must cover for a declaration: its workloads, and those of the networks it touches."""
-    endpoints = records.get("endpoint", {})
+    endpoints = {key: record.spec for key, record in records.get("endpoint", {}).items()}
     networks = {item.key for item in declared.items if item.kind == "network"}
     removing = declared.purge or any(item.spec is None for item in declared.items)
-    workloads: Dict[str, None] = {}
+    touched = [spec for spec in endpoints.values() if spec["network"] in networks]
+    touched += [spec for spec in endpoints.values() if declared.purge and spec["owner"] == declared.owner]
     for item in declared.items:
         if item.kind == "endpoint":
-            if item.spec is not None:
-                workloads[item.spec["workload"]] = None
-            if item.key in endpoints:
-                workloads[endpoints[item.key].spec["workload"]] = None
-    for record in endpoints.values():
-        if record.spec["network"] in networks or (declared.purge and record.spec["owner"] == declared.owner):
-            workloads[record.spec["workload"]] = None
+            touched += [spec for spec in (item.spec, endpoints.get(item.key)) if spec]
+    joined = {spec["network"] for spec in touched}
+    readers = touched + [spec for spec in endpoints.values() if spec["network"] in joined]
     unnumbered = any(item.kind == "network" and item.spec and not item.spec["subnets"] for item in declared.items)
     routed = any(item.kind == "routes" or (item.spec or {}).get("host_access") for item in declared.items) or any(
         record.spec["host_access"] for record in records.get("network", {}).values()
     )
-    return Need(tuple(workloads), bool(networks) or removing, removing or unnumbered or routed)
+    return Need(
+        _each(spec["workload"] for spec in touched),
+        everywhere=bool(networks) or removing,
+        routes=removing or unnumbered or routed,
+        readers=_each(spec["workload"] for spec in readers if not spec["workload"].startswith("pid:")),
+    )
+
+
+def _each(values: Iterable[str]) -> Tuple[str, ...]:
+    """Each value once, in order."""
+    return tuple(dict.fromkeys(values))

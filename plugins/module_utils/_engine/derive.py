@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
-from . import ipam, model
+from . import ipam, model, names
 from .addressing import Addressing
 from .target import Parent, Target
 from .world import HOST, LINK_GROUP, PROTOCOL, Link, Spec, address_key, link_key, route_key
@@ -67,6 +67,8 @@ class Derivation:
             self._endpoint(key, target.items["endpoint"][key])
         for workload in self.workloads:
             self._workload(workload)
+        self.book = names.Book({key: spec for key, spec in target.items["endpoint"].items() if "addresses" in spec})
+        self._names()
         for key, item in target.scope["routes"].items():
             if item.spec is not None:
                 self._route_set(key, target.items["routes"][key])
@@ -336,6 +338,20 @@ class Derivation:
                                    f"{workload} has a default route that is not ours", "remove it there, or give auto or never")  # fmt: skip
                 continue
             self._route(workload, default, via, endpoints[key]["interface"], f"workload:{workload}", f"way out by {key}")
+
+    def _names(self) -> None:
+        """The members of the networks in scope know each other by name."""
+        endpoints = [self.target.items["endpoint"].get(key) for key in (*self.target.scope["endpoint"], *self.endpoints)]
+        endpoints += [self.target.before("endpoint", key) for key in self.target.scope["endpoint"]]
+        readers = self.book.readers({endpoint["network"] for endpoint in endpoints if endpoint})
+        for workload in sorted({*readers, *self.workloads}):
+            text = self.book.text(workload)
+            why = self.world.unwritable.get(workload)
+            if why and text:
+                self.target.warnings.append(f"{workload} does not learn the names of its networks: {why}")
+            elif text and not workload.startswith("pid:"):
+                spec = {"netns": workload, "digest": names.digest(text)}
+                self.want("hosts", workload, spec, f"workload:{workload}", "the names in its networks")
 
     def _foreign_default(self, workload: str, default: str) -> bool:
         space = self.world.namespace(workload)

@@ -465,7 +465,7 @@ def _require_key(kind: str, spec: Spec, path: str, problems: List[Problem]) -> N
 
 
 _MATCH = {"name": fields.link_name, "match": lambda value: value}
-_MATCH_BY = {"mac": fields.mac, "pci": str, "altname": fields.link_name}
+_MATCH_BY: Dict[str, fields.Parser] = {"mac": fields.mac, "pci": str, "altname": fields.link_name}
 
 
 def _trunk(row: Any, path: str, problems: List[Problem]) -> Spec:

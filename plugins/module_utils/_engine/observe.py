@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from typing import Optional, Set, Tuple
 
-from . import decode, encode, namespaces
+from . import decode, encode, hosts, names, namespaces
 from .namespaces import NamespaceError
 from .rtnetlink import NetlinkError, Socket
 from .world import HOST, Namespace, Need, World
@@ -44,6 +44,7 @@ def _observe(need: Need) -> World:
         _asked_for(need, world, own)
         if need.everywhere:
             _others(world, own)
+        _names(need, world)
     finally:
         os.close(own)
     return world
@@ -79,6 +80,16 @@ def _asked_for(need: Need, world: World, own: int) -> None:
         world.namespaces[workload] = space
 
 
+def _names(need: Need, world: World) -> None:
+    """Our blocks in the hosts files of the workloads that have one: named namespaces and containers."""
+    for workload in need.readers:
+        try:
+            text = hosts.read(workload)
+            world.names[workload] = names.digest(text) if text else ""
+        except hosts.Unwritable as error:
+            world.unwritable[workload] = str(error)
+
+
 def _others(world: World, own: int) -> None:
     """The links in every other namespace that sit on one of the host's."""
     seen = {world.host.identity, *(space.identity for space in world.namespaces.values())}
@@ -93,8 +104,9 @@ def _others(world: World, own: int) -> None:
         with kernel:
             space = Namespace(label, path, identity)
             _links(kernel, space, own)
-        if any(link.parent_ns == HOST for link in space.links.values()):
-            world.others.append(space)
+            if any(link.parent_ns == HOST for link in space.links.values()):
+                _addresses(kernel, space)
+                world.others.append(space)
 
 
 def _links(kernel: Socket, space: Namespace, own: int) -> None:

@@ -16,11 +16,13 @@ from . import rules
 from .derive import Derivation, Key, Wanted
 from .fields import Refusal
 from .model import Declaration
+from .names import Book
 from .target import ITEM_KINDS, Target
-from .world import HOST, KERNEL_KINDS, LINK_GROUP, Change, Link, Namespace, Record, Records, Spec, World, differences, link_key
+from .world import HOST, HOST_KINDS, LINK_GROUP, Change, Link, Namespace, Record, Records, Spec, World, differences, link_key
 
 _ROUTE_IDENTITY = ("netns", "prefix", "metric", "table", "protocol")
-_IDENTITY = {"netns": ("netns",), "link": ("netns", "name"), "address": ("netns", "link", "address"), "route": _ROUTE_IDENTITY}
+_IDENTITY = {"netns": ("netns",), "link": ("netns", "name"), "address": ("netns", "link", "address"), "route": _ROUTE_IDENTITY,
+             "hosts": ("netns",)}  # fmt: skip
 
 #: What a link keeps for life: the kernel accepts some of these in a change, and ignores them.
 FIXED = ("kind", "parent", "vlan_id", "protocol")
@@ -33,6 +35,7 @@ class Plan:
     changes: List[Change] = field(default_factory=list)
     warnings: List[str] = field(default_factory=list)
     items: Dict[str, Dict[str, Spec]] = field(default_factory=dict)  # the declared ones, complete
+    book: Book = field(default_factory=lambda: Book({}))  # the lines behind the digests of ``hosts`` changes
 
 
 class Step(NamedTuple):
@@ -64,6 +67,7 @@ def plan(declared: Declaration, records: Records, world: World, seed: str) -> Pl
             kind: {key: target.items[kind][key] for key, item in target.scope[kind].items() if item.spec is not None}
             for kind in ITEM_KINDS
         },
+        derivation.book,
     )
 
 
@@ -187,7 +191,7 @@ def _removals(target: Target, derivation: Derivation) -> Iterator[Step]:
     gone = {f"{kind}:{key}" for kind in ITEM_KINDS for key in target.scope[kind]}
     gone |= {f"endpoint:{key}" for key in derivation.endpoints}
     gone |= {f"workload:{workload}" for workload in derivation.workloads}
-    for kind in KERNEL_KINDS:
+    for kind in HOST_KINDS:
         for key, record in target.records.get(kind, {}).items():
             if record.of not in gone or (kind, key) in wanted:
                 continue
@@ -313,8 +317,8 @@ def arrange(steps: Iterable[Step]) -> List[Change]:
     return [Change(step.kind, step.key, step.before, step.after, step.reason, step.of) for step in ordered]
 
 
-_OUT = {"route": 0, "address": 1, "link": 2, "netns": 3}
-_IN = {"netns": 0, "link": 1, "address": 2, "route": 4}
+_OUT = {"route": 0, "address": 1, "link": 2, "hosts": 3, "netns": 4}
+_IN = {"netns": 0, "link": 1, "address": 2, "route": 4, "hosts": 5}
 
 
 def _way_out(step: Step) -> Tuple[int, bool, bool, int]:
@@ -353,7 +357,7 @@ def undo(changes: Iterable[Change], world: World, groups: Iterable[int]) -> List
     first: Dict[Key, Change] = {}
     last: Dict[Key, Optional[Spec]] = {}
     for change in changes:
-        if change.kind in KERNEL_KINDS:
+        if change.kind in HOST_KINDS:
             first.setdefault((change.kind, change.key), change)
             last[change.kind, change.key] = change.after
     marks = set(groups)
@@ -374,7 +378,7 @@ def drift(records: Records, world: World) -> List[Change]:
     """What the kernel has otherwise than the registry says, as the changes that would mend it."""
     states = [
         State(kind, key, record.spec, record.of, "is gone or otherwise", record.spec)
-        for kind in KERNEL_KINDS
+        for kind in HOST_KINDS
         for key, record in records.get(kind, {}).items()
     ]
     return arrange(towards(states, world))
@@ -384,7 +388,7 @@ def unmet(changes: Iterable[Change], world: World) -> Iterator[Tuple[Change, Spe
     """The changes that the kernel acknowledged and did not make, each with what it has instead."""
     last: Dict[Key, Tuple[Change, Optional[Spec]]] = {}
     for change in changes:
-        if change.kind in KERNEL_KINDS:
+        if change.kind in HOST_KINDS:
             _, state = last.get((change.kind, change.key), (None, None))
             after = change.after
             last[change.kind, change.key] = (change, {**state, **after} if state and after else after)

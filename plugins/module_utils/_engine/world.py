@@ -14,6 +14,8 @@ A *spec* is a flat dict of JSON values, the canonical form of one object. Kernel
 ``address``  ``netns``, ``link``, ``address`` (with prefix length)
 ``route``    ``netns``, ``prefix``, ``type``, ``via``, ``dev``, ``src``, ``metric``, ``table``, ``protocol``
 
+Our block in a workload's hosts file is ``hosts``: ``netns`` and the ``digest`` of its lines.
+
 Every other kind (``network``, ``endpoint``, ``lease``, ...) is a record that only the registry keeps.
 """
 
@@ -38,6 +40,8 @@ HOST = ""
 Spec = Dict[str, Any]
 
 KERNEL_KINDS = ("netns", "link", "address", "route")
+#: Everything that can be looked up on the host: the kernel's objects, and our block in a workload's hosts file.
+HOST_KINDS = (*KERNEL_KINDS, "hosts")
 
 
 def link_key(netns: str, name: str) -> str:
@@ -162,6 +166,7 @@ class Need:
     workloads: Tuple[str, ...] = ()  # namespaces to describe in full, where they exist
     everywhere: bool = False  # the links of every other namespace too (who sits on our parents?)
     routes: bool = False  # the routes of the host, all tables
+    readers: Tuple[str, ...] = ()  # workloads whose hosts files tell, or shall tell, the names of others
 
 
 @dataclass
@@ -173,12 +178,17 @@ class World:
     others: List[Namespace] = field(default_factory=list)  # links only; with Need.everywhere
     refusals: Dict[str, str] = field(default_factory=dict)  # workload -> why it cannot be entered
     ipv6: bool = True
+    names: Dict[str, str] = field(default_factory=dict)  # reader -> the digest of our block, "" where there is none
+    unwritable: Dict[str, str] = field(default_factory=dict)  # reader -> why its hosts file cannot be written
 
     def namespace(self, workload: str) -> Optional[Namespace]:
         return self.host if workload == HOST else self.namespaces.get(workload)
 
     def find(self, kind: str, spec: Spec) -> Optional[Spec]:
         """The object that a spec identifies as it is now, in full, or None where there is none."""
+        if kind == "hosts":
+            digest = self.names.get(spec["netns"])
+            return {"netns": spec["netns"], "digest": digest} if digest else None
         space = self.namespace(spec["netns"])
         if space is None:
             return None

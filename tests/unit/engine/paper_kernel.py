@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterable, Optional
 from ansible_collections.netops.underlay.plugins.module_utils._engine import isolation
 from ansible_collections.netops.underlay.plugins.module_utils._engine.world import (
     HOST,
-    KERNEL_KINDS,
+    HOST_KINDS,
     Address,
     Change,
     Link,
@@ -74,7 +74,7 @@ class PaperKernel:
 
     def apply(self, changes: Iterable[Change]) -> None:
         for change in changes:
-            if change.kind in KERNEL_KINDS:
+            if change.kind in HOST_KINDS:
                 getattr(self, "_" + change.kind)(change)
         self.world.__dict__.pop("children", None)
 
@@ -197,6 +197,9 @@ class PaperKernel:
                 Route(full["prefix"], full["type"], full.get("via"), device.index if device else 0, full.get("src"),
                       full["metric"], full["table"], full["protocol"], 0)
             )  # fmt: skip
+
+    def _hosts(self, change: Change) -> None:
+        self.world.names[change.key] = change.after["digest"] if change.after else ""
 
     @staticmethod
     def _route_at(space: Namespace, spec: Spec) -> Optional[Route]:

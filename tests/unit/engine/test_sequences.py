@@ -88,6 +88,7 @@ def picture(kernel: PaperKernel) -> Any:
                 for index, found in space.addresses.items() if found
             ),
             sorted(str({**kernel.world.route_spec(space, route)}) for route in space.routes),
+            kernel.world.names.get(name, ""),
         )
         for name, space in spaces.items()
     }
@@ -111,6 +112,8 @@ def check_rules(kernel: PaperKernel) -> None:
         assert len(held) == len(set(held)), "one address twice"
         for row in network["subnets"]:
             assert row["gateway"] not in held
+    workloads = {endpoint["workload"] for endpoint in items["endpoint"].values()}
+    assert {workload for workload, digest in kernel.world.names.items() if digest} == workloads
     for key in items["endpoint"]:
         assert items["endpoint"][key]["network"] in items["network"]
 
