@@ -158,6 +158,8 @@ def _address(space: Space, change: Change) -> None:
 def _carries_others(space: Space, index: int, address: str) -> bool:
     """Whether other IPv4 addresses depend on one, the first of its subnet."""
     addresses = space.known.addresses.get(index, ()) if space.known and ":" not in address else ()
+    if len(addresses) < 2:
+        return False
     subnet = ipaddress.ip_interface(address).network
     first = any(other.address == address and not other.flags & IFA_F_SECONDARY for other in addresses)
     return first and any(

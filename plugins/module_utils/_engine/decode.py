@@ -21,6 +21,8 @@ _DEVCONF_ADDR_GEN_MODE = 47
 #: What the kernel does not mention: the default of IFLA_MACVLAN_BC_CUTOFF, and all there was before 6.4.
 _BC_CUTOFF = 1
 _RTM_F_CLONED = 0x200
+_RTPROT_KERNEL = 2
+_OF_AN_ADDRESS = frozenset(nl.ROUTE_TYPES[name] for name in ("local", "broadcast", "anycast", "multicast"))
 #: Of one length. Where links are more motley than that, looking for a shape would cost more than it saves.
 _MOST_SHAPES = 16
 _shapes: Dict[int, "List[_Shape]"] = {}
@@ -270,9 +272,11 @@ def address(data: bytes, start: int, end: int) -> Address:
 
 
 def routes(data: bytes, start: int, end: int) -> Optional[List[Route]]:
-    """A route, once for each of its next hops; None for a cache entry."""
+    """A route, once for each of its next hops; None for a cache entry, and for what only follows from an address."""
     family, length, _src, _tos, table, protocol, scope, kind, flags = nl.RTMSG.unpack_from(data, start)
     if flags & _RTM_F_CLONED or family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    if protocol == _RTPROT_KERNEL and kind in _OF_AN_ADDRESS:
         return None
     found = {number: data[first:last] for number, first, last in attributes(data, start + nl.RTMSG.size, end)}
     destination = found.get(nl.RTA_DST) or bytes(4 if family == socket.AF_INET else 16)

@@ -31,15 +31,15 @@ _NLMSG_NOOP, _NLMSG_ERROR, _NLMSG_DONE = 1, 2, 3
 _NLMSGERR_ATTR_MSG = 1
 
 _SOL_NETLINK = 270
-_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 10, 11, 12
-_SO_RCVBUFFORCE, _SO_NETNS_COOKIE = 33, 71
+_NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 10, 11
+_SO_NETNS_COOKIE = 71
 
 #: Errors of more messages than this may not fit into the receive buffer (kernel facts, 16).
 CHUNK_MESSAGES = 128
 #: Well below the least SO_SNDBUF that Linux allows by default (212992, counted with the kernel's overhead).
 CHUNK_BYTES = 96 * 1024
-#: A chunk of requests that are all answered; an answer may take some kilobytes.
-_CHUNK_REQUESTS = 32
+#: A chunk of requests that are all answered, with a link each.
+_CHUNK_REQUESTS = 16
 #: The kernel never puts more than 32 KiB into one datagram of a dump.
 _DATAGRAM = 64 * 1024
 _DUMP_TRIES = 20
@@ -116,19 +116,12 @@ class Socket:
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         self._sequence = 0
-        try:
-            # The kernel fills each part of a dump while the last one is read: a larger buffer loses none of
-            # a full chunk's errors. Only root of the first user namespace may have it.
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 4 << 20)
-        except OSError:
-            pass
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
-        for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
+        for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
             try:
                 self._socket.setsockopt(_SOL_NETLINK, option, 1)
-            except OSError:  # a kernel before 4.3, 4.12, 4.20: less text, unfiltered dumps
+            except OSError:  # a kernel before 4.3 or 4.12, which says less
                 pass
-        self._socket.bind((0, 0))
 
     @property
     def cookie(self) -> int:
