@@ -25,14 +25,29 @@ def process(engine: str, name: str) -> int:
 
     Raises NamespaceError where there is no such container, where it does not run, and where the engine does not answer.
     """
-    if not _NAME.match(name):
-        raise NamespaceError(f"{name!r} cannot be the name of a container")
-    found = _docker(name) if engine == "docker" else _podman(name)
+    found = _inspect(engine, name)
     state = found.get("State") or {}
     pid = int(state.get("Pid") or 0)
     if pid <= 0 or not state.get("Running", False):
         raise NamespaceError(f"the {engine} container {name} is not running ({state.get('Status', 'stopped')}): start it first")
     return pid
+
+
+def managed(engine: str, name: str) -> bool:
+    """Whether the engine itself gives a container networks, now or by a later ``network connect``.
+
+    It then expects the names ``ethN`` to be its own. Raises as :func:`process` does.
+    """
+    found = _inspect(engine, name)
+    mode = str((found.get("HostConfig") or {}).get("NetworkMode"))
+    networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
+    return not mode.startswith("ns:") and (mode != "none" or bool(set(networks) - {"none"}))
+
+
+def _inspect(engine: str, name: str) -> Dict[str, Any]:
+    if not _NAME.match(name):
+        raise NamespaceError(f"{name!r} cannot be the name of a container")
+    return _docker(name) if engine == "docker" else _podman(name)
 
 
 def _docker(name: str) -> Dict[str, Any]:

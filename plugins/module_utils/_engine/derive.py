@@ -238,7 +238,7 @@ class Derivation:
             self._name_interface(key, endpoints[key])
 
     def _name_interface(self, key: str, endpoint: Spec) -> None:
-        """As given, else as it was, else the lowest free ``ethN`` of the workload."""
+        """As given, else as it was, else the lowest free ``ethN`` (``netN`` where an engine counts its own ``ethN``)."""
         before = self.target.before("endpoint", key)
         if endpoint["interface"] is None and before and before["workload"] == endpoint["workload"]:
             endpoint["interface"] = before["interface"]
@@ -247,7 +247,8 @@ class Derivation:
         space = self.world.namespace(endpoint["workload"])
         taken: Set[str] = set(space.names) if space else set()
         taken |= self._named.setdefault(endpoint["workload"], self._recorded_names(endpoint["workload"]))
-        name = next(name for name in map("eth{}".format, itertools.count()) if name not in taken)
+        pattern = "net{}" if space and space.managed else "eth{}"
+        name = next(name for name in map(pattern.format, itertools.count()) if name not in taken)
         endpoint["interface"] = name
         self._named[endpoint["workload"]].add(name)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from typing import Optional, Set, Tuple
 
-from . import decode, encode, hosts, names, namespaces
+from . import containers, decode, encode, hosts, names, namespaces
 from .namespaces import NamespaceError
 from .rtnetlink import NetlinkError, Socket
 from .world import HOST, Namespace, Need, World
@@ -61,6 +61,7 @@ def _asked_for(need: Need, world: World, own: int) -> None:
             space = Namespace(workload, path, namespaces.identity(path))
             if space.identity == world.host.identity:
                 raise NamespaceError(f"{workload} is in the host's own network namespace")
+            space.managed = _is_managed(workload)
             with namespaces.entered(path):
                 kernel = Socket()
         except namespaces.Missing:
@@ -78,6 +79,11 @@ def _asked_for(need: Need, world: World, own: int) -> None:
             _routes(kernel, space)
         space.processes = inhabited is not None and space.identity in inhabited
         world.namespaces[workload] = space
+
+
+def _is_managed(workload: str) -> bool:
+    engine, _, name = workload.partition(":")
+    return engine in ("docker", "podman") and containers.managed(engine, name)
 
 
 def _names(need: Need, world: World) -> None:

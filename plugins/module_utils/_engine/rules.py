@@ -13,7 +13,7 @@ from typing import List, Tuple
 
 from . import ipam, model
 from .target import Target
-from .world import Link, Namespace, Spec, link_key
+from .world import LINK_GROUP, Link, Namespace, Spec, link_key
 
 
 def check(target: Target) -> None:
@@ -107,7 +107,7 @@ def _neighbours(target: Target, network: Spec, others: List[Spec]) -> None:
     name, parent = network["name"], network["parent"]
     for other in others:
         if other["driver"] != network["driver"]:
-            target.refuse(target.path("network", name, "driver"), f"{parent} carries {other['name']}, a {other['driver']} network",
+            target.refuse(target.path("network", name, "driver"), f"{parent} carries {other['name']} ({other['driver']})",
                           "macvlan and ipvlan cannot share a parent: use another parent or the same driver")  # fmt: skip
         elif "passthru" in (network["mode"], other["mode"]):
             target.refuse(target.path("network", name, "mode"), f"{parent} carries {other['name']}, and passthru shares with nobody",
@@ -138,11 +138,11 @@ def _foreigners(target: Target, network: Spec, link: Link) -> None:
         target.refuse(path, f"{link.name} belongs to {master.kind} {master.name}, which takes all its frames",
                       f"give parent: {master.name}, or a VLAN of it")  # fmt: skip
     for space, child in target.world.children.get(link.index, ()):
-        if child.kind not in ("macvlan", "macvtap", "ipvlan", "ipvtap") or _is_recorded(target, space, child):
+        if child.kind not in ("macvlan", "macvtap", "ipvlan", "ipvtap") or _is_ours(target, space, child):
             continue
         where = f"{child.name} in {space.workload or 'the host'}"
         if not child.kind.startswith(driver[:6]):
-            target.refuse(path, f"{link.name} carries {where}, a {child.kind} of somebody else",
+            target.refuse(path, f"{link.name} carries {where} ({child.kind}), which is not ours",
                           "macvlan and ipvlan cannot share a parent: use another one")  # fmt: skip
         elif driver == "ipvlan" and (child.data["mode"], child.data["flag"]) != (network["mode"], network["flag"]):
             target.refuse(target.path("network", name, "mode"),
@@ -154,8 +154,9 @@ def _foreigners(target: Target, network: Spec, link: Link) -> None:
                           "use another parent")  # fmt: skip
 
 
-def _is_recorded(target: Target, space: Namespace, child: Link) -> bool:
-    return target.is_ours(child, link_key(space.workload, child.name))
+def _is_ours(target: Target, space: Namespace, child: Link) -> bool:
+    """Ours by record, or by its mark where it may be adopted."""
+    return target.is_ours(child, link_key(space.workload, child.name)) or (target.declared.adopt and child.group == LINK_GROUP)
 
 
 def _addresses(target: Target, network: Spec, link: Link) -> None:

@@ -150,6 +150,7 @@ class Namespace:
     names: Dict[str, Link] = field(default_factory=dict)  # by name and by alternative name
     addresses: Dict[int, List[Address]] = field(default_factory=dict)  # by ifindex
     routes: List[Route] = field(default_factory=list)
+    managed: bool = False  # a container engine gives it links of its own, named ``ethN``
     processes: bool = False  # somebody lives in it; with Need.everywhere
 
     def add(self, link: Link) -> None:
