@@ -13,11 +13,13 @@ import errno
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from ._engine import encode, rtnetlink
 from ._engine.fields import Problem
 from ._engine.world import LINK_GROUP, PROTOCOL
+
+T = TypeVar("T")
 
 NAME = "netops-underlay"
 MARK = "netops.underlay"
@@ -39,6 +41,22 @@ GROUP = "etc/iproute2/group"
 _GROUP_DEFAULTS = ("usr/share/iproute2/group", "usr/lib/iproute2/group")
 #: Routes, and addresses (since iproute2 6.3; older ones pass it over).
 PROTOCOLS = (f"etc/iproute2/rt_protos.d/{NAME}.conf", f"etc/iproute2/rt_addrprotos.d/{NAME}.conf")
+
+#: Commands that people and the kernel's drivers need, and the packages that bring them, by ID or ID_LIKE of os-release.
+COMMANDS = ("ip", "modprobe")
+_PACKAGES = {
+    "debian": {"ip": "iproute2", "modprobe": "kmod"},
+    "rhel": {"ip": "iproute", "modprobe": "kmod"},
+    "fedora": {"ip": "iproute", "modprobe": "kmod"},
+}
+_BIN = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
+#: What brings a driver that the kernel lacks. Debian's and Ubuntu's kernels for clouds leave some out.
+_KERNEL_PACKAGES = {
+    "ubuntu": "linux-modules-extra-{}",
+    "debian": "linux-image-amd64 (that of your architecture, and not its cloud kernel)",
+    "rhel": "kernel-modules-{}",
+    "fedora": "kernel-modules-{}",
+}
 
 _HEAD = f"# Written by {MARK}, module vlan_host.\n"
 _KEPT = f"# Kept by {MARK}"
@@ -62,7 +80,6 @@ class Wanted:
     neighbours: int = 0  # entries in each neighbour table; 0 leaves them alone
     names: bool = True
     present: bool = True
-    kernel_package: str = "the modules package of this kernel"
 
 
 @dataclass
@@ -95,7 +112,29 @@ class Host:
         with open(self.path(name), "w", encoding="utf-8") as file:
             file.write(text)
 
+    # -- packages ---------------------------------------------------------------------------------
+
+    def families(self) -> List[str]:
+        """What the distribution is called and what it is like, the closest first."""
+        text = self.read("etc/os-release") or self.read("usr/lib/os-release") or ""
+        found = dict(re.findall(r"""^(ID|ID_LIKE)=["']?([^"'\n]*)""", text, re.MULTILINE))
+        return [found.get("ID", ""), *found.get("ID_LIKE", "").split()]
+
+    def _closest(self, table: Dict[str, T]) -> Optional[T]:
+        return next((table[family] for family in self.families() if family in table), None)
+
+    def packages_missing(self) -> List[str]:
+        """The packages of the commands that are not there."""
+        names = self._closest(_PACKAGES) or _PACKAGES["debian"]
+        there = {name for name in COMMANDS for place in _BIN if os.path.exists(self.path(f"{place}/{name}"))}
+        return [names[name] for name in COMMANDS if name not in there]
+
     # -- drivers ----------------------------------------------------------------------------------
+
+    def driver_missing(self, driver: str) -> Problem:
+        package = (self._closest(_KERNEL_PACKAGES) or "the modules package of this kernel").format(self.release)
+        what = f"kernel {self.release} has no driver {driver}"
+        return Problem("drivers", what, f"install {package} and boot that kernel, or leave {driver} out of drivers")
 
     def is_loaded(self, driver: str) -> bool:
         return os.path.isdir(self.path(f"sys/module/{driver}"))
@@ -131,11 +170,6 @@ def version(release: str) -> Tuple[int, int]:
     return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
 
 
-def missing(driver: str, release: str, package: str) -> Problem:
-    what = f"kernel {release} has no driver {driver}"
-    return Problem("drivers", what, f"install {package} and boot that kernel, or leave {driver} out of drivers")
-
-
 def _drivers(host: Host, wanted: Wanted, found: Survey) -> None:
     for driver in wanted.drivers:
         least = DRIVERS[driver][1]
@@ -146,7 +180,7 @@ def _drivers(host: Host, wanted: Wanted, found: Survey) -> None:
         elif not host.is_loaded(driver):
             provided = host.is_provided(driver)
             if provided is False:
-                found.problems.append(missing(driver, host.release, wanted.kernel_package))
+                found.problems.append(host.driver_missing(driver))
             elif provided is None or not _is_builtin(host, driver):
                 found.steps.append(Step("driver", driver, "not loaded", "loaded"))
 

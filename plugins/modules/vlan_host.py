@@ -24,11 +24,6 @@ options:
     elements: str
     choices: ["8021q", "macvlan", "ipvlan", "dummy"]
     default: ["8021q", "macvlan", "ipvlan", "dummy"]
-  kernel_package:
-    description:
-      - The package that brings the drivers, for the message that says that one is missing.
-    type: str
-    default: the modules package of this kernel
   neighbours:
     description:
       - How many neighbours the host and all its endpoints together can know, in IPv4 and in IPv6.
@@ -95,6 +90,14 @@ limits:
   returned: success
   type: dict
   sample: {"net.ipv4.neigh.default.gc_thresh3": 16384}
+packages_missing:
+  description:
+    - The packages, by the names of the host's distribution, whose commands are not there.
+    - This module installs none. The role P(netops.underlay.prepare#role) does, and asks in check mode first.
+  returned: success and O(state=present)
+  type: list
+  elements: str
+  sample: ["iproute2", "kmod"]
 problems:
   description: Everything that speaks against the task, each with its cure.
   returned: when the host cannot be prepared
@@ -128,10 +131,9 @@ class Impossible(Exception):
 class Preparation:
     """Carries out a survey: every step, or none."""
 
-    def __init__(self, module: AnsibleModule, host: Host, wanted: Wanted) -> None:
+    def __init__(self, module: AnsibleModule, host: Host) -> None:
         self.module = module
         self.host = host
-        self.wanted = wanted
 
     def carry_out(self, steps: list[Step]) -> None:
         # What the host may refuse comes first, the files last.
@@ -169,7 +171,7 @@ class Preparation:
         options = ["numdummies=0"] if driver == "dummy" else []
         self.module.run_command([self._modprobe(), "--quiet", driver, *options])
         if not _host.has_kind(_host.DRIVERS[driver][0]):
-            raise Impossible(str(_host.missing(driver, self.host.release, self.wanted.kernel_package)))
+            raise Impossible(str(self.host.driver_missing(driver)))
 
     def _file(self, name: str, text: str | None) -> None:
         path = self.host.path(name)
@@ -205,7 +207,6 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "drivers": {"type": "list", "elements": "str", "choices": drivers, "default": drivers},
-            "kernel_package": {"type": "str", "default": Wanted.kernel_package},
             "neighbours": {"type": "int", "default": 16384},
             "names": {"type": "bool", "default": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -213,9 +214,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    wanted = Wanted(
-        params["drivers"], params["neighbours"], params["names"], params["state"] == "present", params["kernel_package"]
-    )
+    wanted = Wanted(params["drivers"], params["neighbours"], params["names"], params["state"] == "present")
     host = Host(platform.release())
     found = _host.survey(host, wanted)
     if wanted.neighbours < 0:
@@ -227,12 +226,13 @@ def main() -> None:
     for text in found.warnings:
         module.warn(text)
     if not module.check_mode:
-        Preparation(module, host, wanted).carry_out(found.steps)
+        Preparation(module, host).carry_out(found.steps)
         # A driver that is built in is there without having been loaded.
         found.steps = [step for step in found.steps if step.kind != "driver" or host.is_loaded(step.name)]
     result = {"changed": bool(found.steps), "kernel": host.release, "limits": found.limits}
     if wanted.present:
         result["drivers"] = wanted.drivers
+        result["packages_missing"] = host.packages_missing()
     if module._diff:
         result["diff"] = diff(found)
     module.exit_json(**result)

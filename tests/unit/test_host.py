@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Dict, List, Optional
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils import _host
@@ -164,9 +164,10 @@ def test_missing_drivers_are_all_named_with_their_package(tmp_path: Path) -> Non
     host = Paper(tmp_path)
     host.lay(f"lib/modules/{RELEASE}/modules.dep", "kernel/net/8021q/8021q.ko:\n")
     host.lay(f"lib/modules/{RELEASE}/modules.builtin", "kernel/drivers/net/dummy.ko\n")
-    found = survey(host, Wanted(kernel_package="linux-image-amd64"))
+    host.lay("etc/os-release", 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\n')
+    found = survey(host, Wanted())
     assert [problem.what for problem in found.problems] == [f"kernel {RELEASE} has no driver {name}" for name in ("macvlan", "ipvlan")]
-    assert all("install linux-image-amd64" in problem.cure for problem in found.problems)
+    assert all(f"install linux-modules-extra-{RELEASE}" in problem.cure for problem in found.problems)
     assert [step.name for step in found.steps if step.kind == "driver"] == ["8021q"]
 
 
@@ -177,3 +178,20 @@ def test_where_modules_cannot_be_seen_the_kernel_is_asked(tmp_path: Path) -> Non
     found = survey(host, WANTED)
     assert not found.problems
     assert [step.name for step in found.steps if step.kind == "driver"] == list(_host.DRIVERS)
+
+
+@pytest.mark.parametrize(
+    ("release", "packages"),
+    [
+        ("ID=debian\n", ["iproute2", "kmod"]),
+        ("ID=ubuntu\nID_LIKE=debian\n", ["iproute2", "kmod"]),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', ["iproute", "kmod"]),
+        ("ID=fedora\n", ["iproute", "kmod"]),
+        ("", ["iproute2", "kmod"]),
+    ],
+)
+def test_missing_commands_are_packages_of_the_distribution(tmp_path: Path, release: str, packages: List[str]) -> None:
+    host = Paper(tmp_path, files={"etc/os-release": release})
+    assert host.packages_missing() == packages
+    host.lay("usr/sbin/ip", "")
+    assert host.packages_missing() == packages[1:]
