@@ -30,7 +30,7 @@ def apply(changes: Sequence[Change], world: World, journal_group: Optional[int] 
     Raises Refused for the first change that is refused; what was done before it stays.
     """
     with _Spaces(world) as spaces:
-        group = links.free_group(world, journal_group)
+        group = links.free_group(world, journal_group, changes)
         for stage, run in _runs(changes):
             if stage == "netns":
                 for change in run:
@@ -43,7 +43,7 @@ def apply(changes: Sequence[Change], world: World, journal_group: Optional[int] 
                 links.create(spaces.enter(HOST, run[0]), space, run, group)
             elif stage == "remove":
                 space.flush()
-                links.remove(space, run, world, journal_group)
+                links.remove(space, run, group)
             else:
                 _carry_out(space, run)
         spaces.flush()

@@ -244,8 +244,12 @@ def _ipvlan(data: Dict[int, bytes]) -> Spec:
     return {"mode": _IPVLAN_MODES.get(mode, str(mode)), "flag": _IPVLAN_FLAGS.get(flag, str(flag))}
 
 
+def _vrf(data: Dict[int, bytes]) -> Spec:
+    return {"table": _number(data[nl.IFLA_VRF_TABLE])}
+
+
 _KINDS: Dict[str, Callable[[Dict[int, bytes]], Spec]] = {
-    "vlan": _vlan, "macvlan": _macvlan, "macvtap": _macvlan, "ipvlan": _ipvlan, "ipvtap": _ipvlan,
+    "vlan": _vlan, "macvlan": _macvlan, "macvtap": _macvlan, "ipvlan": _ipvlan, "ipvtap": _ipvlan, "vrf": _vrf,
 }  # fmt: skip
 
 

@@ -363,8 +363,20 @@ class Derivation:
     def _route_set(self, key: str, routes: Spec) -> None:
         """The routes of a set; those of an L3 network of this host keep its unused addresses from looping."""
         for route in routes["routes"]:
+            table = route["table"] or MAIN_TABLE
+            if route["vrf"]:
+                vrf = self.world.host.names.get(route["vrf"])
+                if vrf is None or vrf.kind != "vrf":
+                    self.target.refuse(self.target.path("routes", key, "routes"), f"{route['vrf']} is no VRF of this host",
+                                       "give the name of a VRF device, or table")  # fmt: skip
+                    continue
+                table = vrf.data["table"]
             self._route(HOST, route["prefix"], route["via"], route["dev"], f"routes:{key}", f"route of the set {key}",
-                        route["type"], route["metric"], route["table"] or MAIN_TABLE)  # fmt: skip
+                        route["type"], route["metric"], table)  # fmt: skip
         network = self.target.items["network"].get(routes["network"] or "")
+        if routes["network"] and (network is None or not model.is_l3(network)):
+            self.target.refuse(self.target.path("routes", key, "network"), f"{routes['network']} is no L3 network of this host",
+                               "give a network with mode: l3 or l3s, or leave it out")  # fmt: skip
+            return
         for subnet in network["subnets"] if network else ():
             self._route(HOST, subnet["subnet"], None, None, f"routes:{key}", f"unused addresses of {key}", "unreachable", 2**32 - 2)

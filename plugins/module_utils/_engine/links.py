@@ -34,20 +34,19 @@ _counter = itertools.count()
 class _Settings:
     """What a spec says about sysctls: IPv4 and the address generation by message, IPv6 through /proc.
 
-    None stands for the namespace's default, which a ``new`` link has.
+    None stands for the namespace's default, which a ``new`` link has. Those of IPv6 are left out where the link has none.
     """
 
-    def __init__(self, spec: Spec, space: Space, new: bool) -> None:
+    def __init__(self, spec: Spec, space: Space, new: bool, ipv6: bool) -> None:
         self.ipv4: Dict[str, int] = {}
         self.ipv6: Dict[str, int] = {}
         wanted: Dict[str, Optional[int]] = {}
         if spec.get("presence"):
             wanted.update(isolation.settings(spec["presence"]))
         wanted.update(spec.get("sysctls") or {})
-        without_ipv6 = not space.world.ipv6 or (spec.get("mtu") or _IPV6_MIN_MTU) < _IPV6_MIN_MTU
         for name, value in wanted.items():
             family, _, key = name.partition(".")
-            if (value is None and new) or (family == "ipv6" and without_ipv6):
+            if (value is None and new) or (family == "ipv6" and not ipv6):
                 continue
             (self.ipv4 if family == "ipv4" else self.ipv6)[key] = space.default(family, key) if value is None else value
         #: By message it takes no write for each link, but then a link that is up gets no link-local address.
@@ -57,10 +56,10 @@ class _Settings:
         return encode.interface_settings(self.ipv4, self.genmode)
 
 
-def free_group(world: World, preferred: Optional[int], removing: Iterable[int] = ()) -> int:
-    """A link group that holds nothing of the host, or only links that are to be removed."""
-    allowed = set(removing)
-    used = {link.group for link in world.host.links.values() if link.index not in allowed}
+def free_group(world: World, preferred: Optional[int], changes: Iterable[Change]) -> int:
+    """A link group that holds nothing of the host, or only links that ``changes`` remove before they make any."""
+    gone = {change.key for change in changes if change.kind == "link" and change.after is None}
+    used = {link.group for link in world.host.links.values() if link.name not in gone}
     if preferred is not None and preferred not in used:
         return preferred
     return random.choice([group for group in PRIVATE_GROUPS if group not in used])
@@ -114,7 +113,11 @@ def _make(host: Space, space: Space, changes: Sequence[Change], group: int, toge
     """Make links that do not depend on each other; ``together``: with messages for all of them, in ``group``."""
     if not changes:
         return
-    specs: List[Made] = [(change, change.after or {}, _Settings(change.after or {}, space, new=True)) for change in changes]
+    specs: List[Made] = []
+    for change in changes:
+        spec = change.after or {}
+        ipv6 = space.world.ipv6 and (spec.get("mtu") or _IPV6_MIN_MTU) >= _IPV6_MIN_MTU
+        specs.append((change, spec, _Settings(spec, space, new=True, ipv6=ipv6)))
     moves = _bring_forth(host, space, specs, group, together)
     if not (together and _for_all(space, changes[0], group, specs[0][2].message())):
         space.send(
@@ -211,7 +214,7 @@ def change(space: Space, wanted: Change) -> None:
         attributes.append(encode.link_attribute("name", after["name"]))
     if kind_options:
         attributes.append(encode.kind_change(known.kind, {option: after[option] for option in kind_options}, before))
-    settings = _Settings({option: after[option] for option in ("presence", "sysctls") if option in new}, space, new=False)
+    settings = _changed_settings(space, known, {option: after[option] for option in new})
     attributes.append(settings.message())
     if any(attributes):
         space.queue(wanted, encode.change_link(known.ifindex, *attributes))
@@ -225,6 +228,16 @@ def change(space: Space, wanted: Change) -> None:
     _rename_alternatives(space, wanted, known, before.get("altnames") or (), after["altnames"] if "altnames" in new else None)
     if "up" in new and after["up"]:
         space.queue(wanted, encode.change_link(known.ifindex, up=True))
+
+
+def _changed_settings(space: Space, known: Known, new: Spec) -> _Settings:
+    link = space.known.links.get(known.ifindex) if space.known else None
+    had = space.world.ipv6 and (link is None or link.conf6 is not None)
+    has = space.world.ipv6 and (had if new.get("mtu") is None else new["mtu"] >= _IPV6_MIN_MTU)
+    if has and link is not None and not had and not new.get("presence"):
+        # With the larger MTU the kernel gives it IPv6, with the defaults.
+        new = {**new, "presence": isolation.presence(link)}
+    return _Settings(new, space, new=False, ipv6=has)
 
 
 def _remove_link_local(space: Space, change: Change, index: int) -> None:
@@ -252,8 +265,8 @@ def _rename_alternatives(
 # --- removing ------------------------------------------------------------------------------------
 
 
-def remove(space: Space, changes: Sequence[Change], world: World, preferred: Optional[int]) -> None:
-    """Remove links; one that is gone already is fine. Raises Refused."""
+def remove(space: Space, changes: Sequence[Change], group: int) -> None:
+    """Remove links, many of the host's by way of a group; one that is gone already is fine. Raises Refused."""
     victims: List[Tuple[Change, int]] = []
     for change in changes:
         spec = change.before or {}
@@ -265,7 +278,6 @@ def remove(space: Space, changes: Sequence[Change], world: World, preferred: Opt
         victims.append((change, space.link(spec["name"], change).ifindex))
         space.forget(spec["name"])
     if len(victims) >= _MANY and space.workload == HOST:
-        group = free_group(world, preferred, {index for _change, index in victims})
         mark = encode.link_attribute("group", group)
         space.send([(encode.change_link(index, mark), change, _GONE) for change, index in victims])
         try:

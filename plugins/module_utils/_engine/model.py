@@ -59,14 +59,17 @@ class Declaration:
     def add(self, kind: str, row: Any, path: str = "", state: str = "present") -> None:
         """Validate one row and take it in; what is wrong with it goes to ``problems``."""
         before = len(self.problems)
-        if state == "present":
+        if state == "present" or (kind == "routes" and isinstance(row, Mapping) and row.get("routes")):
             spec = _BUILD[kind](row, path, self)
         else:
             spec = fields.items(row, _OPTIONS[kind], path, self.problems)
             _require_key(kind, spec, path, self.problems)
         if len(self.problems) == before:
             key = _KEY[kind](spec)
-            self.items.append(Item(kind, key, path, spec if state == "present" else None, state == "released"))
+            listed = kind == "routes" and bool(spec.get("routes"))  # only those of the set shall be absent
+            if state != "present" and listed:
+                spec["absent"] = True
+            self.items.append(Item(kind, key, path, spec if state == "present" or listed else None, state == "released"))
 
 
 def _dot(path: str, key: str) -> str:

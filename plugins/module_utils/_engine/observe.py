@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from typing import Optional, Set, Tuple
 
-from . import containers, decode, encode, hosts, names, namespaces
+from . import containers, controller, decode, encode, hosts, names, namespaces
 from .namespaces import NamespaceError
 from .rtnetlink import NetlinkError, Socket
 from .world import HOST, Namespace, Need, World
@@ -45,6 +45,7 @@ def _observe(need: Need) -> World:
         if need.everywhere:
             _others(world, own)
         _names(need, world)
+        world.controllers = controller.addresses()
     finally:
         os.close(own)
     return world

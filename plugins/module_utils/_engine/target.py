@@ -8,7 +8,7 @@ name means, who uses it, and which items this run is about (its *scope*).
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, List, NamedTuple, Optional, Set
+from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from . import model
 from .fields import Problem
@@ -80,6 +80,8 @@ class Target:
             self.items[item.kind].pop(item.key, None)
             return
         spec = {**item.spec, "owner": self.declared.owner}
+        if item.kind == "routes":
+            spec["routes"] = _merged(spec, record.spec["routes"] if record else [])
         if self._trunks and spec.get("parent"):
             head, dot, tail = spec["parent"].partition(".")
             spec["parent"] = self._trunks.get(head, head) + dot + tail
@@ -173,6 +175,19 @@ class Target:
 
     def endpoints_of(self, networks: Set[str]) -> Dict[str, Spec]:
         return {key: spec for key, spec in self.items["endpoint"].items() if spec["network"] in networks}
+
+
+def _merged(routes: Spec, before: List[Spec]) -> List[Spec]:
+    """The routes of a set: exactly the listed ones, or those and the ones it had, or the ones it had less those."""
+
+    def place(route: Spec) -> Tuple[object, ...]:
+        return tuple(route[key] for key in ("prefix", "metric", "table", "vrf"))
+
+    listed = {place(route) for route in routes["routes"]}
+    others = [route for route in before if place(route) not in listed]
+    if routes.pop("absent", False):
+        return others
+    return list(routes["routes"]) if routes["exact"] else others + list(routes["routes"])
 
 
 def dummy_name(network: Spec) -> str:

@@ -179,6 +179,7 @@ class World:
     others: List[Namespace] = field(default_factory=list)  # links only; with Need.everywhere
     refusals: Dict[str, str] = field(default_factory=dict)  # workload -> why it cannot be entered
     ipv6: bool = True
+    controllers: Tuple[str, ...] = ()  # the addresses from which this run is directed, as far as they are known
     names: Dict[str, str] = field(default_factory=dict)  # reader -> the digest of our block, "" where there is none
     unwritable: Dict[str, str] = field(default_factory=dict)  # reader -> why its hosts file cannot be written
 

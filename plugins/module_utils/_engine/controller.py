@@ -1,0 +1,75 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From where this host is being managed: the far ends of the SSH connections that this process came by.
+
+SSH_CONNECTION does not survive ``become``, and behind a jump host the controller's own address means nothing
+here; the sockets of the sshd above us tell what the kernel itself knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import sys
+from typing import Iterator, Set, Tuple
+
+_ESTABLISHED = "01"  # TCP_ESTABLISHED, as /proc/net/tcp has it
+
+
+def addresses() -> Tuple[str, ...]:
+    """The remote addresses of every sshd among our ancestors; nothing where there is none."""
+    inodes = {inode for pid in _ancestors(os.getpid()) if _is_sshd(pid) for inode in _sockets(pid)}
+    if not inodes:
+        return ()
+    return tuple(sorted({remote for remote, inode in _connections() if inode in inodes}))
+
+
+def _ancestors(pid: int) -> Iterator[int]:
+    while pid > 1:
+        yield pid
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                # The name stands in parentheses and may hold anything; the parent is the second field after it.
+                pid = int(file.read().rpartition(")")[2].split()[1])
+        except OSError:
+            return
+
+
+def _is_sshd(pid: int) -> bool:
+    """sshd, or since OpenSSH 9.8 its sshd-session."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().startswith("sshd")
+    except OSError:
+        return False
+
+
+def _sockets(pid: int) -> Set[str]:
+    found = set()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                target = os.readlink(f"/proc/{pid}/fd/{name}")
+                if target.startswith("socket:["):
+                    found.add(target[8:-1])
+    return found
+
+
+def _connections() -> Iterator[Tuple[str, str]]:
+    """The far end and the inode of every established TCP connection of this namespace."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError), open(table, encoding="ascii") as file:
+            next(file, None)
+            for line in file:
+                row = line.split()
+                if row[3] == _ESTABLISHED:
+                    yield _address(row[2].partition(":")[0]), row[9]
+
+
+def _address(text: str) -> str:
+    """/proc/net/tcp writes each 32-bit word in the machine's byte order."""
+    words = [int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8)]
+    found = ipaddress.ip_address(b"".join(words))
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return str(mapped or found)
