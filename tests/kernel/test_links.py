@@ -366,3 +366,27 @@ def test_what_a_refusal_leaves_is_undone_by_the_inverses() -> None:
     theirs = [change for change in changes if world.host.names.get(change.key) and world.host.names[change.key].group in (GROUP, LINK_GROUP)]
     do(*(change.inverse() for change in theirs))
     assert links() == before
+
+
+@needs_ipv6
+def test_a_larger_mtu_brings_no_ipv6_into_the_vlan() -> None:
+    change = new_vlan(5, mtu=1000)
+    do(change)
+    world = do(changed(change, mtu=1500))
+    assert missing(world, new_vlan(5, mtu=1500)) == []
+    assert world.host.addresses.get(world.host.names["trunk.5"].index) is None
+
+
+def test_presence_of_a_link_with_a_small_mtu() -> None:
+    change = new_vlan(5, mtu=1000)
+    do(change)
+    found = do(changed(change, presence="host")).find("link", {**(change.after or {}), "presence": "host"})
+    assert found and found["presence"] == "host"
+
+
+def test_a_group_that_holds_somebody_is_not_taken() -> None:
+    run(f"ip link add theirs type dummy; ip link set theirs group {GROUP}")
+    changes = [new_vlan(number) for number in range(1, 20)]
+    assert missing(do(*changes), *changes) == []
+    do(*(change.inverse() for change in changes))
+    assert sorted(links()) == ["far", "theirs", "trunk"] and "UP" not in link("theirs")["flags"]

@@ -29,8 +29,9 @@ from . import isolation
 
 #: Marks every link that we made (IFLA_GROUP); named ``netops-underlay`` in iproute2's ``group`` table.
 LINK_GROUP = 8021
-#: Transactions address the links that they make by a group of their own, from this range.
-PRIVATE_GROUPS = range(0x80210000, 0x80220000)
+#: Transactions address the links that they make by a group of their own, from this range (`ip` takes no group
+#: above 2^31).
+PRIVATE_GROUPS = range(802100000, 802200000)  # below 2**31: iproute2 takes no more
 #: Marks every route and address that we made (rtm_protocol, IFA_PROTO); named in ``rt_protos``.
 PROTOCOL = 201
 

@@ -166,9 +166,9 @@ def test_raising_and_lowering() -> None:
 
 
 def test_a_group_message_names_no_link() -> None:
-    for message in (encode.change_group(0x80210001, up=True), encode.remove_group(0x80210001)):
+    for message in (encode.change_group(802100001, up=True), encode.remove_group(802100001)):
         found = theirs(message)
-        assert found["index"] == 0 and found.get_attr("IFLA_GROUP") == 0x80210001 and found.get_attr("IFLA_IFNAME") is None
+        assert found["index"] == 0 and found.get_attr("IFLA_GROUP") == 802100001 and found.get_attr("IFLA_IFNAME") is None
         assert not message.flags & rtnetlink.NLM_F_CREATE
     for forbidden in (encode.change_group, encode.remove_group):
         with pytest.raises(AssertionError):
