@@ -1,0 +1,25 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes ``ansible_collections.netops.underlay`` importable from wherever the checkout lies."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+NAMESPACE = ("ansible_collections", "netops", "underlay")
+
+
+def collections_path(checkout: Path) -> Path:
+    """A directory that holds the checkout under its collection's name; in the lab it lies there already."""
+    if checkout.parts[-3:] == NAMESPACE:
+        return checkout.parents[2]
+    path = checkout / ".cache" / "collections"
+    link = path.joinpath(*NAMESPACE)
+    if not link.is_symlink():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(checkout, target_is_directory=True)
+    return path
+
+
+sys.path.insert(0, str(collections_path(Path(__file__).absolute().parents[1])))
