@@ -10,12 +10,10 @@ import os
 import resource
 import selectors
 import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import trees
-from contain import LAB_FAILED, LabError, bind, contained, mount
+from contain import LabError, bind, contained, mount
 
 COLLECTIONS = "/opt/collections"
 DIRECTORY = f"{COLLECTIONS}/ansible_collections/netops/underlay"
@@ -29,7 +27,7 @@ ENVIRONMENT = {
     "TERM": "dumb",
     "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS,
 }
-DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("null", "zero", "full", "random", "urandom", "net/tun", "fuse")
 
 # What `ip link add` of each kind needs, beside what every kernel has.
 LINKS = {
@@ -78,7 +76,8 @@ def trees_for(wish: argparse.Namespace) -> list[trees.Tree]:
 def run(wish: argparse.Namespace) -> int:
     """Put the machine together, boot it, and hand out what comes from it. Runs contained."""
     # Everything is put together on a tmpfs that only these namespaces see, so there is nothing to remove afterwards.
-    stage = Path(tempfile.gettempdir())
+    stage = trees.CACHE / "stage"
+    stage.mkdir(exist_ok=True)
     mount("tmpfs", os.fspath(stage), "tmpfs", options="mode=755,size=100%")
     put_together(stage, wish)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -103,8 +102,10 @@ def put_together(stage: Path, wish: argparse.Namespace) -> None:
     # A guest's memory is a file here: on a tmpfs, or it would be slow.
     mount("tmpfs", os.fspath(stage / "dev/shm"), "tmpfs", options="size=100%")
     for name in DEVICES:
-        (stage / "dev" / name).touch()
-        bind(f"/dev/{name}", stage / "dev" / name)
+        if os.path.exists(f"/dev/{name}"):
+            (stage / "dev" / name).parent.mkdir(exist_ok=True)
+            (stage / "dev" / name).touch()
+            bind(f"/dev/{name}", stage / "dev" / name)
 
     def show(source: Path, name: str, read_only: bool = True) -> Path:
         target = stage / "guest" / name
