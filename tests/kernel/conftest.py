@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tests on a real kernel, each in a network namespace of its own: run them as root in the lab.
 
-``host`` is the namespace that plays the host, ``run`` and ``ip`` are commands in it, ``inside`` enters another.
+``host`` is the namespace that plays the host, ``run`` and ``ip`` are commands in it, ``inside``
+enters another.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _libc(name: str, *arguments: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def host() -> Iterator[None]:
-    """A fresh network namespace, and a /run/netns that nobody else sees; both are gone afterwards."""
+    """A fresh network namespace and a /run/netns that nobody else sees; both go afterwards."""
     if os.geteuid() != 0:
         pytest.skip("needs root: tests/lab/run -- pytest tests/kernel")
     with contextlib.ExitStack() as stack:
@@ -73,13 +74,17 @@ def host() -> Iterator[None]:
 
 def run(command: str) -> str:
     """Carry out lines of shell; what they print. Raises CalledProcessError."""
-    return subprocess.run(["sh", "-ec", command], check=True, text=True, stdout=subprocess.PIPE).stdout
+    return subprocess.run(
+        ["sh", "-ec", command], check=True, text=True, stdout=subprocess.PIPE
+    ).stdout
 
 
 def ip(*arguments: str, netns: Optional[str] = None) -> List[Dict[str, Any]]:
     """What ``ip -d -j ARGUMENTS`` says, in the host or in a named namespace."""
     inside_of = ["-n", netns] if netns else []
-    done = subprocess.run(["ip", *inside_of, "-d", "-j", *arguments], check=True, text=True, stdout=subprocess.PIPE)
+    done = subprocess.run(
+        ["ip", *inside_of, "-d", "-j", *arguments], check=True, text=True, stdout=subprocess.PIPE
+    )
     return [row for row in json.loads(done.stdout or "[]") if row]
 
 
@@ -112,7 +117,8 @@ def inside(netns: str) -> Iterator[None]:
         yield
 
 
-# --- changes ---------------------------------------------------------------------------------------------
+# --- changes
+# ---------------------------------------------------------------------------------------------
 
 
 def made(kind: str, spec: Spec) -> Change:
@@ -126,13 +132,24 @@ def made(kind: str, spec: Spec) -> Change:
     return Change(kind, key(spec), None, spec, "test")
 
 
-def new_link(name: str, kind: str, parent: Optional[str] = "trunk", netns: str = "", **more: Any) -> Change:
-    spec = {"netns": netns, "name": name, "kind": kind, "up": True, "group": LINK_GROUP, "presence": None if netns else "none"}
+def new_link(
+    name: str, kind: str, parent: Optional[str] = "trunk", netns: str = "", **more: Any
+) -> Change:
+    spec = {
+        "netns": netns,
+        "name": name,
+        "kind": kind,
+        "up": True,
+        "group": LINK_GROUP,
+        "presence": None if netns else "none",
+    }
     return made("link", {**spec, **({"parent": parent} if parent else {}), **more})
 
 
 def new_vlan(vlan_id: int, parent: str = "trunk", **more: Any) -> Change:
-    return new_link(f"{parent}.{vlan_id}", "vlan", parent, **{"vlan_id": vlan_id, "protocol": "802.1q", **more})
+    return new_link(
+        f"{parent}.{vlan_id}", "vlan", parent, **{"vlan_id": vlan_id, "protocol": "802.1q", **more}
+    )
 
 
 def new_address(link_name: str, address: str, netns: str = "") -> Change:
@@ -140,9 +157,9 @@ def new_address(link_name: str, address: str, netns: str = "") -> Change:
 
 
 def new_route(prefix: str, dev: Optional[str] = None, netns: str = "", **more: Any) -> Change:
-    spec = {"netns": netns, "prefix": prefix, "type": "unicast", "via": None, "dev": dev, "src": None,
-            "metric": 1024 if ":" in prefix else 0, "table": 254, "protocol": PROTOCOL}  # fmt: skip
-    return made("route", {**spec, **more})
+    spec = {"netns": netns, "prefix": prefix, "type": "unicast", "via": None, "dev": dev,
+            "src": None, "table": 254, "protocol": PROTOCOL}  # fmt: skip
+    return made("route", {**spec, "metric": 1024 if ":" in prefix else 0, **more})
 
 
 def changed(change: Change, **after: Any) -> Change:
@@ -172,8 +189,9 @@ def missing(world: World, *changes: Change) -> List[str]:
         if now is None:
             found.append(f"{change.key} is not there")
         else:
-            found += [f"{change.key} {key}: {now.get(key)!r} for {value!r}" for key, value in spec.items()
-                      if value is not None and now.get(key) != value]  # fmt: skip
+            for key, value in spec.items():
+                if value is not None and now.get(key) != value:
+                    found.append(f"{change.key} {key}: {now.get(key)!r} for {value!r}")
     return found
 
 

@@ -10,7 +10,11 @@ from typing import Any, Dict
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.apply import Refused
 from ansible_collections.netops.underlay.plugins.module_utils._engine.observe import observe
-from ansible_collections.netops.underlay.plugins.module_utils._engine.world import PROTOCOL, Change, Need
+from ansible_collections.netops.underlay.plugins.module_utils._engine.world import (
+    PROTOCOL,
+    Change,
+    Need,
+)
 
 from conftest import do, ip, missing, needs_ipv6, new_address, new_route, new_vlan, run
 
@@ -18,7 +22,11 @@ pytestmark = pytest.mark.usefixtures("trunk")
 
 
 def addresses(dev: str = "trunk") -> "set[str]":
-    return {f"{row['local']}/{row['prefixlen']}" for row in ip("addr", "show", "dev", dev)[0]["addr_info"] if row["scope"] == "global"}
+    return {
+        f"{row['local']}/{row['prefixlen']}"
+        for row in ip("addr", "show", "dev", dev)[0]["addr_info"]
+        if row["scope"] == "global"
+    }
 
 
 def routes(*arguments: str) -> "list[Dict[str, Any]]":
@@ -28,13 +36,17 @@ def routes(*arguments: str) -> "list[Dict[str, Any]]":
 # --- addresses -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("address", ["192.0.2.1/24", "192.0.2.1/32", pytest.param("2001:db8::1/64", marks=needs_ipv6)])
+@pytest.mark.parametrize(
+    "address", ["192.0.2.1/24", "192.0.2.1/32", pytest.param("2001:db8::1/64", marks=needs_ipv6)]
+)
 def test_an_address_comes_and_goes(address: str) -> None:
     change = new_address("trunk", address)
     world = do(change)
     assert missing(world, change) == [] and addresses() == {address}
     index = world.host.names["trunk"].index
-    assert [row.protocol for row in world.host.addresses[index] if row.address == address] == [PROTOCOL]
+    assert [row.protocol for row in world.host.addresses[index] if row.address == address] == [
+        PROTOCOL
+    ]
     with pytest.raises(Refused, match=f"trunk has {address} already"):
         do(change)
     do(change.inverse())
@@ -67,11 +79,16 @@ def test_ipv6_switched_off() -> None:
 
 
 @needs_ipv6
-@pytest.mark.parametrize("text", ["2001:db8::1", "::ffff:192.0.2.1", "2001:db8:0:1:0:1:0:1", "64:ff9b::1", "fd00::a:0:0:b"])
+@pytest.mark.parametrize(
+    "text",
+    ["2001:db8::1", "::ffff:192.0.2.1", "2001:db8:0:1:0:1:0:1", "64:ff9b::1", "fd00::a:0:0:b"],
+)
 def test_addresses_are_written_as_ipaddress_does(text: str) -> None:
     run(f"ip addr add {text}/128 dev trunk nodad")
     world = observe(Need())
-    assert str(ipaddress.ip_address(text)) + "/128" in {row.address for row in world.host.addresses[world.host.names["trunk"].index]}
+    assert str(ipaddress.ip_address(text)) + "/128" in {
+        row.address for row in world.host.addresses[world.host.names["trunk"].index]
+    }
 
 
 # --- routes --------------------------------------------------------------------------------------
@@ -101,7 +118,9 @@ IPV6_ROUTES = [
     new_route("::/0", "trunk", via="fe80::9"),
 ]
 ROUTES = [pytest.param(route, id=f"4-{n}") for n, route in enumerate(IPV4_ROUTES)]
-ROUTES += [pytest.param(route, id=f"6-{n}", marks=needs_ipv6) for n, route in enumerate(IPV6_ROUTES)]
+ROUTES += [
+    pytest.param(route, id=f"6-{n}", marks=needs_ipv6) for n, route in enumerate(IPV6_ROUTES)
+]
 
 
 @pytest.mark.usefixtures("underlay")
@@ -119,12 +138,18 @@ def test_a_route_comes_and_goes(change: Change) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (IPV4_ROUTES[0], {"via": "192.0.2.10"}), (IPV4_ROUTES[0], {"via": None}), (IPV4_ROUTES[1], {"type": "unreachable", "dev": None}),
+        (IPV4_ROUTES[0], {"via": "192.0.2.10"}),
+        (IPV4_ROUTES[0], {"via": None}),
+        (IPV4_ROUTES[1], {"type": "unreachable", "dev": None}),
         pytest.param(IPV6_ROUTES[0], {"via": "2001:db8::a"}, marks=needs_ipv6),
         pytest.param(IPV6_ROUTES[0], {"via": None}, marks=needs_ipv6),
-        pytest.param(IPV6_ROUTES[2], {"type": "unicast", "dev": "trunk", "via": "fe80::1"}, marks=needs_ipv6),
+        pytest.param(
+            IPV6_ROUTES[2],
+            {"type": "unicast", "dev": "trunk", "via": "fe80::1"},
+            marks=needs_ipv6,
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_route_changes(before: Change, after: Dict[str, Any]) -> None:
     wanted = {**(before.after or {}), **after}
     do(before)
@@ -153,7 +178,9 @@ def test_a_strangers_route_is_not_removed() -> None:
 
 @pytest.mark.usefixtures("underlay")
 def test_a_gateway_out_of_reach() -> None:
-    with pytest.raises(Refused, match=r"the gateway 203.0.113.1 is not in a subnet that trunk has an address of"):
+    with pytest.raises(
+        Refused, match=r"the gateway 203.0.113.1 is not in a subnet that trunk has an address of"
+    ):
         do(new_route("10.1.0.0/16", "trunk", via="203.0.113.1"))
 
 
@@ -164,6 +191,10 @@ def test_all_hops_are_seen() -> None:
         ip route add 10.9.0.0/16 nexthop via 192.0.2.9 nexthop via 198.51.100.9
     """)
     world = observe(Need(routes=True))
-    hops = {(world.host.links[row.oif].name, row.via) for row in world.host.routes if row.prefix == "10.9.0.0/16"}
+    hops = {
+        (world.host.links[row.oif].name, row.via)
+        for row in world.host.routes
+        if row.prefix == "10.9.0.0/16"
+    }
     assert hops == {("trunk", "192.0.2.9"), ("other", "198.51.100.9")}
     assert world.foreign_routes(world.host.names["other"].index)

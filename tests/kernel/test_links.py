@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any, Dict
 
 import pytest
@@ -32,19 +33,37 @@ from conftest import (
 
 pytestmark = pytest.mark.usefixtures("trunk")
 
+KERNEL = tuple(int(number) for number in os.uname().release.split(".")[:2])
+has_broadcast_limit = pytest.mark.skipif(
+    KERNEL < (6, 4), reason="IFLA_MACVLAN_BC_CUTOFF came with 6.4"
+)
+
 
 # --- kinds and their options ---------------------------------------------------------------------
 
 
 def test_vlan() -> None:
     change = new_vlan(
-        50, mtu=1400, mac="02:00:00:00:00:50", gvrp=True, mvrp=True, loose_binding=True, reorder_headers=False,
-        ingress_qos_map={"1": 6, "2": 5}, egress_qos_map={"0": 3}, altnames=["tenant-fifty-of-the-second-floor"],
-    )  # fmt: skip
+        50,
+        mtu=1400,
+        mac="02:00:00:00:00:50",
+        gvrp=True,
+        mvrp=True,
+        loose_binding=True,
+        reorder_headers=False,
+        ingress_qos_map={"1": 6, "2": 5},
+        egress_qos_map={"0": 3},
+        altnames=["tenant-fifty-of-the-second-floor"],
+    )
     world = do(change)
     assert missing(world, change) == []
     shown = link("trunk.50")
-    assert (shown["link"], shown["mtu"], shown["address"], shown["group"]) == ("trunk", 1400, "02:00:00:00:00:50", str(LINK_GROUP))
+    assert (shown["link"], shown["mtu"], shown["address"], shown["group"]) == (
+        "trunk",
+        1400,
+        "02:00:00:00:00:50",
+        str(LINK_GROUP),
+    )
     assert "UP" in shown["flags"] and shown["altnames"] == ["tenant-fifty-of-the-second-floor"]
     options = data("trunk.50")
     assert (options["protocol"], options["id"]) == ("802.1Q", 50)
@@ -72,13 +91,16 @@ def test_qinq_under_links_of_the_same_run() -> None:
 
 @pytest.mark.parametrize("mode", ["bridge", "private", "vepa", "passthru", "source"])
 def test_macvlan(mode: str) -> None:
-    change = new_link("m0", "macvlan", mode=mode, bcqueuelen=2000, mac="02:00:00:00:00:01", mtu=1450)
+    change = new_link(
+        "m0", "macvlan", mode=mode, bcqueuelen=2000, mac="02:00:00:00:00:01", mtu=1450
+    )
     if mode == "passthru":
         del change.after["mac"]  # type: ignore[union-attr]
     assert missing(do(change), change) == []
     assert (data("m0")["mode"], data("m0")["bcqueuelen"]) == (mode, 2000)
 
 
+@has_broadcast_limit
 def test_macvlan_broadcast_limit() -> None:
     change = new_link("m0", "macvlan", mode="bridge", bclim=-1)
     assert missing(do(change), change) == []
@@ -126,12 +148,16 @@ def test_presence(presence: str, count: int) -> None:
 
 
 @needs_ipv6
-@pytest.mark.parametrize(("presence", "expected"), [("none", 0), ("routed", 0), ("access", 0), ("host", 1)])
+@pytest.mark.parametrize(
+    ("presence", "expected"), [("none", 0), ("routed", 0), ("access", 0), ("host", 1)]
+)
 @pytest.mark.parametrize("count", [1, 12])
 def test_link_local_addresses(presence: str, expected: int, count: int) -> None:
     world = do(*(new_vlan(number, presence=presence) for number in range(1, count + 1)))
     for number in (1, count):
-        assert len(world.host.addresses.get(world.host.names[f"trunk.{number}"].index, [])) == expected
+        assert (
+            len(world.host.addresses.get(world.host.names[f"trunk.{number}"].index, [])) == expected
+        )
 
 
 @needs_ipv6
@@ -169,14 +195,17 @@ def test_a_link_group_of_its_own_never_touches_others() -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("mtu", 1300), ("mac", "02:00:00:00:00:99"), ("up", False), ("group", 77), ("gvrp", True), ("mvrp", True),
-        ("loose_binding", True), ("reorder_headers", False), ("ingress_qos_map", {"3": 4}), ("egress_qos_map", {"5": 6}),
+        ("mtu", 1300), ("mac", "02:00:00:00:00:99"), ("up", False), ("group", 77),
+        ("gvrp", True), ("mvrp", True), ("loose_binding", True), ("reorder_headers", False),
+        ("ingress_qos_map", {"3": 4}), ("egress_qos_map", {"5": 6}),
         ("ingress_qos_map", {}), ("altnames", ["second", "third"]), ("altnames", []),
         ("sysctls", {"ipv4.arp_notify": 1, "ipv4.rp_filter": 2}),
     ],
 )  # fmt: skip
 def test_vlan_changes_in_place(option: str, value: Any) -> None:
-    change = new_vlan(5, ingress_qos_map={"1": 2}, egress_qos_map={"1": 2, "0": 7}, altnames=["first", "second"])
+    change = new_vlan(
+        5, ingress_qos_map={"1": 2}, egress_qos_map={"1": 2, "0": 7}, altnames=["first", "second"]
+    )
     do(change)
     update = changed(change, **{option: value})
     found = do(update).find("link", change.after or {})
@@ -189,12 +218,14 @@ def test_vlan_changes_in_place(option: str, value: Any) -> None:
     [
         ("macvlan", {"mode": "bridge"}, {"mode": "private"}),
         ("macvlan", {"mode": "private"}, {"mode": "vepa", "bcqueuelen": 3000}),
-        ("macvlan", {"mode": "bridge"}, {"bclim": 5}),
+        pytest.param("macvlan", {"mode": "bridge"}, {"bclim": 5}, marks=has_broadcast_limit),
         ("ipvlan", {"mode": "l2", "flag": "bridge"}, {"mode": "l3"}),
         ("ipvlan", {"mode": "l2", "flag": "bridge"}, {"mode": "l3s", "flag": "vepa"}),
     ],
 )
-def test_endpoint_kinds_change_in_place(kind: str, options: Dict[str, Any], after: Dict[str, Any]) -> None:
+def test_endpoint_kinds_change_in_place(
+    kind: str, options: Dict[str, Any], after: Dict[str, Any]
+) -> None:
     change = new_link("x0", kind, **options)
     do(change)
     found = do(changed(change, **after)).find("link", change.after or {})
@@ -202,7 +233,7 @@ def test_endpoint_kinds_change_in_place(kind: str, options: Dict[str, Any], afte
 
 
 def test_a_new_name() -> None:
-    change = new_vlan(5)
+    change = new_vlan(5, up=False)
     do(change)
     before, after = {"netns": "", "name": "trunk.5"}, {"netns": "", "name": "blue"}
     world = do(changed(change)._replace(before=before, after=after))
@@ -222,12 +253,17 @@ def test_what_is_so_already_is_no_change() -> None:
     change = new_vlan(5)
     do(change)
     identity = {"netns": "", "name": "trunk.5"}
-    update = changed(change)._replace(before=identity, after={**identity, "vlan_id": 5, "parent": "trunk", "mtu": 1500})
+    update = changed(change)._replace(
+        before=identity, after={**identity, "vlan_id": 5, "parent": "trunk", "mtu": 1500}
+    )
     assert missing(do(update), change) == []
 
 
 def test_sysctls_of_a_new_link() -> None:
-    wanted = {"ipv4.arp_notify": 1, **({"ipv6.ndisc_notify": 1, "ipv6.accept_ra": 0} if HAS_IPV6 else {})}
+    wanted = {
+        "ipv4.arp_notify": 1,
+        **({"ipv6.ndisc_notify": 1, "ipv6.accept_ra": 0} if HAS_IPV6 else {}),
+    }
     change = new_vlan(5, presence=None, sysctls=wanted)
     assert missing(do(change), change) == []
     assert sysctl("ipv4.conf.trunk|5.arp_notify") == 1
@@ -238,7 +274,10 @@ def test_sysctls_of_a_new_link() -> None:
 
 @pytest.mark.parametrize("count", [3, 30])
 def test_removal_takes_what_was_made_and_nothing_else(count: int) -> None:
-    run("ip link add other type dummy; ip link set other group 8021; ip link add link trunk name theirs type vlan id 999")
+    run(
+        "ip link add other type dummy; ip link set other group 8021;"
+        "ip link add link trunk name theirs type vlan id 999"
+    )
     changes = [new_vlan(number) for number in range(1, count + 1)]
     do(*changes)
     do(*(change.inverse() for change in changes))
@@ -264,7 +303,10 @@ def test_removal_of_everything_that_was_there() -> None:
 
 
 def test_qinq_is_removed_at_once() -> None:
-    outer, inner = [new_vlan(n) for n in range(1, 11)], [new_vlan(n, "trunk.1", mtu=1400) for n in range(1, 11)]
+    outer, inner = (
+        [new_vlan(n) for n in range(1, 11)],
+        [new_vlan(n, "trunk.1", mtu=1400) for n in range(1, 11)],
+    )
     do(*outer, *inner)
     do(*(change.inverse() for change in [*inner, *outer]))
     assert sorted(links()) == ["far", "trunk"]
@@ -289,7 +331,13 @@ def test_remade_in_one_run() -> None:
 
 
 @pytest.mark.parametrize("count", [4, 40])
-@pytest.mark.parametrize("taken", ["ip link add trunk.3 type dummy", "ip link add x type dummy; ip link property add dev x altname trunk.3"])
+@pytest.mark.parametrize(
+    "taken",
+    [
+        "ip link add trunk.3 type dummy",
+        "ip link add x type dummy; ip link property add dev x altname trunk.3",
+    ],
+)
 def test_a_name_that_is_taken(count: int, taken: str) -> None:
     run(taken)
     with pytest.raises(Refused) as caught:
@@ -306,7 +354,11 @@ def test_a_vlan_that_is_there_under_another_name() -> None:
 
 def test_a_base_that_is_down_names_the_item() -> None:
     run("ip link add low type dummy")
-    changes = [*(new_vlan(n) for n in range(1, 11)), new_vlan(7, "low"), *(new_vlan(n) for n in range(11, 21))]
+    changes = [
+        *(new_vlan(n) for n in range(1, 11)),
+        new_vlan(7, "low"),
+        *(new_vlan(n) for n in range(11, 21)),
+    ]
     with pytest.raises(Refused) as caught:
         do(*changes)
     assert caught.value.change.key == "low.7" and caught.value.errno == errno.ENETDOWN
@@ -363,7 +415,12 @@ def test_what_a_refusal_leaves_is_undone_by_the_inverses() -> None:
     with pytest.raises(Refused):
         do(*changes)
     world = observe(Need())
-    theirs = [change for change in changes if world.host.names.get(change.key) and world.host.names[change.key].group in (GROUP, LINK_GROUP)]
+    theirs = [
+        change
+        for change in changes
+        if world.host.names.get(change.key)
+        and world.host.names[change.key].group in (GROUP, LINK_GROUP)
+    ]
     do(*(change.inverse() for change in theirs))
     assert links() == before
 
@@ -380,7 +437,9 @@ def test_a_larger_mtu_brings_no_ipv6_into_the_vlan() -> None:
 def test_presence_of_a_link_with_a_small_mtu() -> None:
     change = new_vlan(5, mtu=1000)
     do(change)
-    found = do(changed(change, presence="host")).find("link", {**(change.after or {}), "presence": "host"})
+    found = do(changed(change, presence="host")).find(
+        "link", {**(change.after or {}), "presence": "host"}
+    )
     assert found and found["presence"] == "host"
 
 

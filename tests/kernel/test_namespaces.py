@@ -15,7 +15,12 @@ import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine import namespaces
 from ansible_collections.netops.underlay.plugins.module_utils._engine.apply import Refused, apply
 from ansible_collections.netops.underlay.plugins.module_utils._engine.observe import observe
-from ansible_collections.netops.underlay.plugins.module_utils._engine.world import HOST, LINK_GROUP, Change, Need
+from ansible_collections.netops.underlay.plugins.module_utils._engine.world import (
+    HOST,
+    LINK_GROUP,
+    Change,
+    Need,
+)
 
 from conftest import (
     GROUP,
@@ -62,7 +67,9 @@ def test_made_and_removed_as_iproute2_does() -> None:
     assert [row["name"] for row in ip("netns", "list")] == ["blue"]
     assert run("ip netns exec blue ip -br link | cut -d' ' -f1") == "lo\n"
     assert "shared" in run("grep ' /run/netns ' /proc/self/mountinfo")
-    with pytest.raises(namespaces.NamespaceError, match="there is a network namespace blue already"):
+    with pytest.raises(
+        namespaces.NamespaceError, match="there is a network namespace blue already"
+    ):
         namespaces.create("blue")
     namespaces.remove("blue")
     namespaces.remove("blue")
@@ -86,17 +93,27 @@ def test_one_stays_where_it_was() -> None:
     assert namespaces.identity(namespaces.OWN) == here
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../blue", "/etc/passwd", "a/b", "x" * 256, "a\0b"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../blue", "/etc/passwd", "a/b", "x" * 256, "a\0b"]
+)
 def test_path_tricks(name: str) -> None:
-    for action in (lambda: namespaces.resolve(f"netns:{name}"), lambda: namespaces.create(name), lambda: namespaces.remove(name)):
-        with pytest.raises(namespaces.NamespaceError, match="cannot be the name of a network namespace"):
+    for action in (
+        lambda: namespaces.resolve(f"netns:{name}"),
+        lambda: namespaces.create(name),
+        lambda: namespaces.remove(name),
+    ):
+        with pytest.raises(
+            namespaces.NamespaceError, match="cannot be the name of a network namespace"
+        ):
             action()
 
 
 def test_what_is_no_namespace() -> None:
     run("touch /run/netns/stale; ln -s /proc/1/ns/net /run/netns/trick; mkdir /run/netns/dir")
     for name in ("stale", "trick", "dir"):
-        with pytest.raises(namespaces.NamespaceError, match="no network namespace is mounted on it"):
+        with pytest.raises(
+            namespaces.NamespaceError, match="no network namespace is mounted on it"
+        ):
             namespaces.resolve(f"netns:{name}")
     with pytest.raises(namespaces.Missing, match="there is no network namespace nowhere"):
         namespaces.resolve("netns:nowhere")
@@ -120,12 +137,25 @@ def test_everything_once() -> None:
 # --- endpoints -----------------------------------------------------------------------------------
 
 
-def endpoint(kind: str = "macvlan", name: str = "eth0", number: int = 10, **options: Any) -> "list[Change]":
+def endpoint(
+    kind: str = "macvlan", name: str = "eth0", number: int = 10, **options: Any
+) -> "list[Change]":
     """The changes that attach one, in the order of a plan."""
-    mode: Dict[str, Any] = {"mode": "bridge"} if kind == "macvlan" else {"mode": "l2", "flag": "bridge"}
-    sysctls = {"ipv4.arp_notify": 1, **({"ipv6.accept_ra": 0, "ipv6.ndisc_notify": 1} if HAS_IPV6 else {})}
+    mode: Dict[str, Any] = (
+        {"mode": "bridge"} if kind == "macvlan" else {"mode": "l2", "flag": "bridge"}
+    )
+    sysctls = {
+        "ipv4.arp_notify": 1,
+        **({"ipv6.accept_ra": 0, "ipv6.ndisc_notify": 1} if HAS_IPV6 else {}),
+    }
     low = new_link(name, kind, netns=BLUE, up=False, sysctls=sysctls, **{**mode, **options})
-    raised = Change("link", low.key, {"netns": BLUE, "name": name, "up": False}, {"netns": BLUE, "name": name, "up": True}, "test")
+    raised = Change(
+        "link",
+        low.key,
+        {"netns": BLUE, "name": name, "up": False},
+        {"netns": BLUE, "name": name, "up": True},
+        "test",
+    )
     addresses = [new_address(name, f"192.0.2.{number}/24", BLUE)]
     routes = [new_route("0.0.0.0/0", name, BLUE, via="192.0.2.1")]
     if HAS_IPV6:
@@ -136,15 +166,30 @@ def endpoint(kind: str = "macvlan", name: str = "eth0", number: int = 10, **opti
 
 def seen(changes: "list[Change]") -> "list[Change]":
     """What shall be there at the end: the raising of a link says it twice."""
-    return [change._replace(after={**(change.after or {}), "up": True}) if change.kind == "link" else change
-            for change in changes if change.before is None]  # fmt: skip
+    made_ones = [change for change in changes if change.before is None]
+    return [
+        change._replace(after={**(change.after or {}), "up": True})
+        if change.kind == "link"
+        else change
+        for change in made_ones
+    ]
 
 
 @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
-@pytest.mark.parametrize("taken", ["", "ip link add eth0 type dummy", "ip link add x type dummy; ip link property add dev x altname eth0"])
+@pytest.mark.parametrize(
+    "taken",
+    [
+        "",
+        "ip link add eth0 type dummy",
+        "ip link add x type dummy; ip link property add dev x altname eth0",
+    ],
+)
 def test_an_endpoint(trunk: str, kind: str, taken: str) -> None:
     run(taken)
-    changes = [NEW_BLUE, *endpoint(kind, **({"mac": "02:00:00:00:00:07"} if kind == "macvlan" else {}))]
+    changes = [
+        NEW_BLUE,
+        *endpoint(kind, **({"mac": "02:00:00:00:00:07"} if kind == "macvlan" else {})),
+    ]
     world = do(*changes, workloads=[BLUE])
     assert missing(world, *seen(changes)) == []
     assert world.namespaces[BLUE].names["eth0"].parent_ns == HOST
@@ -152,7 +197,9 @@ def test_an_endpoint(trunk: str, kind: str, taken: str) -> None:
     shown = link("eth0", "blue")
     assert shown["group"] == str(LINK_GROUP) and "UP" in shown["flags"]
     with inside("blue"):
-        assert run("ip -4 route show default").startswith("default via 192.0.2.1 dev eth0 proto 201")
+        assert run("ip -4 route show default").startswith(
+            "default via 192.0.2.1 dev eth0 proto 201"
+        )
         assert "proto 0xc9" in run("ip addr show eth0")
         if HAS_IPV6:
             assert "tentative" not in run("ip -6 addr show eth0 scope global")
@@ -168,8 +215,13 @@ def test_many_endpoints_in_many_namespaces(trunk: str) -> None:
         blue = f"netns:blue{number}"
         changes.append(made("netns", {"netns": blue}))
         for change in endpoint("ipvlan", number=number):
-            specs = [None if spec is None else {**spec, "netns": blue} for spec in (change.before, change.after)]
-            changes.append(change._replace(key=change.key.replace(BLUE, blue), before=specs[0], after=specs[1]))
+            specs = [
+                None if spec is None else {**spec, "netns": blue}
+                for spec in (change.before, change.after)
+            ]
+            changes.append(
+                change._replace(key=change.key.replace(BLUE, blue), before=specs[0], after=specs[1])
+            )
     workloads = [f"netns:blue{number}" for number in range(2, 40)]
     world = do(*changes, workloads=workloads)
     assert missing(world, *seen(changes)) == []
@@ -184,7 +236,9 @@ def test_a_name_that_is_taken_in_the_namespace(trunk: str) -> None:
     assert links("blue") == ["eth0"] and "eth0" not in links()
 
 
-def test_a_name_that_is_taken_on_both_sides_leaves_nothing_outside_the_journals_group(trunk: str) -> None:
+def test_a_name_that_is_taken_on_both_sides_leaves_nothing_outside_the_journals_group(
+    trunk: str,
+) -> None:
     run("ip netns add blue; ip -n blue link add eth0 type dummy; ip link add eth0 type dummy")
     with pytest.raises(Refused, match="eth0 is taken"):
         do(*endpoint(), workloads=[BLUE])
@@ -195,14 +249,19 @@ def test_a_name_that_is_taken_on_both_sides_leaves_nothing_outside_the_journals_
 def test_an_address_in_use_on_the_same_parent(trunk: str) -> None:
     do(NEW_BLUE, *endpoint("ipvlan"), workloads=[BLUE])
     change = new_link("i1", "ipvlan", mode="l2", flag="bridge", presence="access")
-    with pytest.raises(Refused, match="another ipvlan endpoint on the same parent has 192.0.2.10/32"):
+    with pytest.raises(
+        Refused, match="another ipvlan endpoint on the same parent has 192.0.2.10/32"
+    ):
         do(change, new_address("i1", "192.0.2.10/32"))
 
 
 def test_changes_in_place_inside(trunk: str) -> None:
     changes = endpoint()
     do(NEW_BLUE, *changes, workloads=[BLUE])
-    wanted = {"mtu": 1400, "sysctls": {"ipv4.arp_notify": 0, **({"ipv6.accept_ra": 2} if HAS_IPV6 else {})}}
+    wanted = {
+        "mtu": 1400,
+        "sysctls": {"ipv4.arp_notify": 0, **({"ipv6.accept_ra": 2} if HAS_IPV6 else {})},
+    }
     update = changed(changes[0], **wanted)
     found = do(update, workloads=[BLUE]).find("link", changes[0].after or {})
     assert found and found["mtu"] == 1400 and found["sysctls"] == wanted["sysctls"]
@@ -237,7 +296,8 @@ def test_who_sits_on_a_parent(trunk: str) -> None:
         ip link add link trunk name v5 type vlan id 5
         ip link add link trunk name m0 netns blue type macvlan
         ip link add link trunk name m1 type macvlan; ip link set m1 netns red
-        ip -n green link add x type dummy; ip -n green link add link x name y type vlan id 3; ip -n green link set y netns blue
+        ip -n green link add x type dummy; ip -n green link add link x name y type vlan id 3
+        ip -n green link set y netns blue
         ip link set far netns red
     """)
     world = observe(Need((BLUE,), everywhere=True))
@@ -251,7 +311,10 @@ def test_who_sits_on_a_parent(trunk: str) -> None:
 
 
 def test_a_child_far_away_whose_parent_went_there_too(trunk: str) -> None:
-    run("ip netns add blue; ip link add d0 type dummy; ip link add link d0 name v5 type vlan id 5; ip link set v5 netns blue")
+    run(
+        "ip netns add blue; ip link add d0 type dummy;"
+        "ip link add link d0 name v5 type vlan id 5; ip link set v5 netns blue"
+    )
     world = observe(Need((), everywhere=True))
     assert [child.name for _space, child in world.children[world.host.names["d0"].index]] == ["v5"]
     run("ip link set d0 netns blue")
@@ -270,7 +333,14 @@ def test_a_process_in_a_namespace() -> None:
 
 def test_what_cannot_be_described() -> None:
     run("touch /run/netns/stale")
-    workloads = ("netns:nowhere", "netns:stale", "pid:4194303", f"pid:{os.getpid()}", "docker:no/way", "podman:none")
+    workloads = (
+        "netns:nowhere",
+        "netns:stale",
+        "pid:4194303",
+        f"pid:{os.getpid()}",
+        "docker:no/way",
+        "podman:none",
+    )
     world = observe(Need(workloads))
     assert world.namespaces == {}
     assert set(world.refusals) == set(workloads) - {"netns:nowhere"}
@@ -279,7 +349,8 @@ def test_what_cannot_be_described() -> None:
 
 def test_links_in_full(trunk: str) -> None:
     run("""
-        ip link set trunk alias 'to the switch' mtu 1400; ip link property add dev trunk altname a-name-of-more-than-fifteen
+        ip link set trunk alias 'to the switch' mtu 1400
+        ip link property add dev trunk altname a-name-of-more-than-fifteen
         ip link add br0 type bridge; ip link set far master br0
     """)
     found = observe(Need()).host
@@ -287,7 +358,12 @@ def test_links_in_full(trunk: str) -> None:
     assert set(found.links) == {row["ifindex"] for row in shown.values()}
     for one in found.links.values():
         row = shown[one.name]
-        assert (one.index, one.mtu, one.mac, one.up) == (row["ifindex"], row["mtu"], row["address"], "UP" in row["flags"])
+        assert (one.index, one.mtu, one.mac, one.up) == (
+            row["ifindex"],
+            row["mtu"],
+            row["address"],
+            "UP" in row["flags"],
+        )
         assert one.kind == row.get("linkinfo", {}).get("info_kind", "")
         assert one.alias == row.get("ifalias", "") and list(one.altnames) == row.get("altnames", [])
         assert one.conf4 and one.conf4[18] == sysctl(f"ipv4.conf.{one.name}.arp_ignore")

@@ -1,6 +1,9 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A full trunk, and a thousand endpoints. What it takes is printed (pytest -s); ``make bench`` measures it properly."""
+"""A full trunk, and a thousand endpoints.
+
+What it takes is printed (pytest -s); ``make bench`` measures it properly.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,24 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.apply import Refused, apply
 from ansible_collections.netops.underlay.plugins.module_utils._engine.observe import observe
-from ansible_collections.netops.underlay.plugins.module_utils._engine.world import LINK_GROUP, Change, Need
+from ansible_collections.netops.underlay.plugins.module_utils._engine.world import (
+    LINK_GROUP,
+    Change,
+    Need,
+)
 
-from conftest import GROUP, do, links, made, missing, new_address, new_link, new_route, new_vlan, run
+from conftest import (
+    GROUP,
+    do,
+    links,
+    made,
+    missing,
+    new_address,
+    new_link,
+    new_route,
+    new_vlan,
+    run,
+)
 
 pytestmark = pytest.mark.usefixtures("trunk")
 
@@ -29,17 +47,28 @@ def timed(what: str, action: Callable[[], Any]) -> Any:
 
 
 def test_a_full_trunk() -> None:
-    commands = "".join(f"link add link trunk name trunk.{number} up type vlan id {number}\n" for number in range(1, 4095))
-    timed("ip -batch, bare links", lambda: subprocess.run(["ip", "-batch", "-"], input=commands, text=True, check=True))
+    commands = "".join(
+        f"link add link trunk name trunk.{number} up type vlan id {number}\n"
+        for number in range(1, 4095)
+    )
+    timed(
+        "ip -batch, bare links",
+        lambda: subprocess.run(["ip", "-batch", "-"], input=commands, text=True, check=True),
+    )
     removal = "".join(f"link del trunk.{number}\n" for number in range(1, 4095))
-    timed("ip -batch, removing them", lambda: subprocess.run(["ip", "-batch", "-"], input=removal, text=True, check=True))
+    timed(
+        "ip -batch, removing them",
+        lambda: subprocess.run(["ip", "-batch", "-"], input=removal, text=True, check=True),
+    )
     world = observe(Need())
     timed("apply, isolation included", lambda: apply(FULL, world, GROUP))
     world = timed("observe", lambda: observe(Need()))
     timed("ip -d -j link show", lambda: run("ip -d -j link show > /dev/null"))
     assert missing(world, *FULL) == []
     assert {link.group for link in world.host.links.values() if link.kind == "vlan"} == {LINK_GROUP}
-    timed("apply, removing them", lambda: apply([change.inverse() for change in FULL], world, GROUP))
+    timed(
+        "apply, removing them", lambda: apply([change.inverse() for change in FULL], world, GROUP)
+    )
     assert sorted(links()) == ["far", "trunk"]
 
 
@@ -50,7 +79,11 @@ def test_the_one_among_4094_that_is_refused_is_named() -> None:
     assert (caught.value.change.key, caught.value.errno) == ("trunk.2000", errno.EEXIST)
     world = observe(Need())
     assert world.host.names["trunk.2000"].group == 0
-    left = [change for change in FULL if change.key in world.host.names and world.host.names[change.key].group == GROUP]
+    left = [
+        change
+        for change in FULL
+        if change.key in world.host.names and world.host.names[change.key].group == GROUP
+    ]
     assert len(left) == 4093
     do(*(change.inverse() for change in left))
     assert sorted(links()) == ["far", "trunk", "trunk.2000"]
@@ -68,7 +101,15 @@ def _endpoints(count: int) -> "list[Change]":
     changes = []
     for number in range(count):
         netns = f"netns:n{number}"
-        low = new_link("eth0", "ipvlan", netns=netns, up=False, mode="l2", flag="bridge", sysctls={"ipv4.arp_notify": 1})
+        low = new_link(
+            "eth0",
+            "ipvlan",
+            netns=netns,
+            up=False,
+            mode="l2",
+            flag="bridge",
+            sysctls={"ipv4.arp_notify": 1},
+        )
         identity = {"netns": netns, "name": "eth0"}
         changes += [
             made("netns", {"netns": netns}),
@@ -88,7 +129,9 @@ def test_a_thousand_endpoints() -> None:
     workloads = tuple(f"netns:n{number}" for number in range(count))
     world = timed("observe them in full", lambda: observe(Need(workloads, everywhere=True)))
     assert len(world.children[world.host.names["trunk"].index]) == count
-    assert missing(world, *(change for change in changes if change.kind in ("address", "route"))) == []
+    assert (
+        missing(world, *(change for change in changes if change.kind in ("address", "route"))) == []
+    )
     others = timed("observe them as strangers", lambda: observe(Need((), everywhere=True))).others
     assert len(others) == count
     back = [change.inverse() for change in reversed(changes)]

@@ -1,6 +1,6 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carry out the changes of a plan in the kernel, in their order and in as few messages as it takes."""
+"""Carry out a plan's changes in the kernel, in their order and in as few messages as it takes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ _ROUTE_GONE = frozenset((errno.ESRCH, errno.ENOENT, errno.ENODEV))
 def apply(changes: Sequence[Change], world: World, journal_group: Optional[int] = None) -> None:
     """Carry out the changes of kernel objects; others are skipped.
 
-    ``world`` is the observation that they were planned on. Links are made in the link group ``journal_group``
-    (of ``PRIVATE_GROUPS``) until they are as wanted, so that a run that was killed can be told by it.
-    Raises Refused for the first change that is refused; what was done before it stays.
+    ``world`` is the observation that they were planned on. Links are made in the link group
+    ``journal_group`` (of ``PRIVATE_GROUPS``) until they are as wanted, so that a run that was
+    killed can be told by it. Raises Refused for the first change that is refused; what was done
+    before it stays.
     """
     with _Spaces(world) as spaces:
         group = links.free_group(world, journal_group, changes)
@@ -56,7 +57,9 @@ def _workload(change: Change) -> str:
 def _runs(changes: Sequence[Change]) -> Iterator[Tuple[str, List[Change]]]:
     """Consecutive changes of one namespace that go together, with what they are."""
     wanted = (change for change in changes if change.kind in KERNEL_KINDS)
-    for (stage, _), run in itertools.groupby(wanted, lambda change: (_stage(change), _workload(change))):
+    for (stage, _), run in itertools.groupby(
+        wanted, lambda change: (_stage(change), _workload(change))
+    ):
         yield stage, list(run)
 
 
@@ -67,7 +70,7 @@ def _stage(change: Change) -> str:
 
 
 class _Spaces:
-    """The host and one other namespace, which is left for the next: a thousand at once would take their descriptors."""
+    """The host and one other namespace, left for the next: a descriptor for each is too much."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -79,7 +82,9 @@ class _Spaces:
         if workload not in self._open:
             for other in [name for name in self._open if name != HOST and workload != HOST]:
                 self._leave(other)
-            space = self._left.pop(workload, None) or Space(self._world, workload, workload not in self._remade)
+            space = self._left.pop(workload, None) or Space(
+                self._world, workload, workload not in self._remade
+            )
             space.open(change)
             self._open[workload] = space
         for name, space in self._open.items():
@@ -117,7 +122,11 @@ class _Spaces:
 def _namespace(change: Change) -> None:
     kind, _, name = _workload(change).partition(":")
     if kind != "netns":
-        raise Refused(change, 0, f"{change.key} is not a named network namespace: others are made by whom they belong to")
+        raise Refused(
+            change,
+            0,
+            f"{change.key} is not a named network namespace: its owner makes it, and removes it",
+        )
     try:
         if change.before is None:
             namespaces.create(name)
@@ -151,7 +160,10 @@ def _address(space: Space, change: Change) -> None:
     index = space.link(spec["link"], change).ifindex
     if _carries_others(space, index, spec["address"]):
         # Without it the kernel removes the others of the subnet with the first of them.
-        space.queue(change, encode.change_link(index, encode.interface_settings({"promote_secondaries": 1}, None)))
+        space.queue(
+            change,
+            encode.change_link(index, encode.interface_settings({"promote_secondaries": 1}, None)),
+        )
     space.queue(change, encode.remove_address(spec["address"], index), _ADDRESS_GONE)
 
 
@@ -161,9 +173,12 @@ def _carries_others(space: Space, index: int, address: str) -> bool:
     if len(addresses) < 2:
         return False
     subnet = ipaddress.ip_interface(address).network
-    first = any(other.address == address and not other.flags & IFA_F_SECONDARY for other in addresses)
+    first = any(
+        other.address == address and not other.flags & IFA_F_SECONDARY for other in addresses
+    )
     return first and any(
-        other.flags & IFA_F_SECONDARY and ipaddress.ip_interface(other.address).network == subnet for other in addresses
+        other.flags & IFA_F_SECONDARY and ipaddress.ip_interface(other.address).network == subnet
+        for other in addresses
     )
 
 
@@ -182,8 +197,13 @@ def _route(space: Space, change: Change) -> None:
 
 
 def _is_alone(space: Space, before: Spec, after: Spec) -> bool:
-    """Whether a replacement can only hit the route that is meant (kernel facts, 12): it leaves no gap."""
+    """Whether a replacement, which leaves no gap, can only hit the route that is meant."""
     place = (after["prefix"], after["metric"], after["table"])
-    there = [route for route in space.known.routes if (route.prefix, route.metric, route.table) == place] if space.known else []
+    there = [
+        route.protocol
+        for route in (space.known.routes if space.known else ())
+        if (route.prefix, route.metric, route.table) == place
+    ]
+    # IPv6 replaces a route to a device by one to a device only, and the same with gateways.
     same_sort = ":" not in after["prefix"] or bool(before.get("via")) == bool(after.get("via"))
-    return same_sort and [route.protocol for route in there] == [before["protocol"]]
+    return same_sort and there == [before["protocol"]]

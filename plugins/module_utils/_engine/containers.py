@@ -23,13 +23,15 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
 def process(engine: str, name: str) -> int:
     """The PID of a running container's first process. ``engine`` is ``docker`` or ``podman``.
 
-    Raises NamespaceError where there is no such container, where it does not run, and where the engine does not answer.
+    Raises NamespaceError where there is no such container, where it does not run, and where the
+    engine does not answer.
     """
     found = _inspect(engine, name)
     state = found.get("State") or {}
     pid = int(state.get("Pid") or 0)
     if pid <= 0 or not state.get("Running", False):
-        raise NamespaceError(f"the {engine} container {name} is not running ({state.get('Status', 'stopped')}): start it first")
+        status = state.get("Status", "stopped")
+        raise NamespaceError(f"the {engine} container {name} is not running ({status}): start it")
     return pid
 
 
@@ -68,7 +70,9 @@ def _docker(name: str) -> Dict[str, Any]:
     if answer.status == 404:
         raise NamespaceError(f"there is no docker container {name}")
     if answer.status != 200:
-        raise NamespaceError(f"Docker refused to tell about the container {name}: {answer.status} {answer.reason}")
+        raise NamespaceError(
+            f"Docker refused to tell about the container {name}: {answer.status} {answer.reason}"
+        )
     return _read(body, "Docker")
 
 
@@ -77,14 +81,18 @@ def _podman(name: str) -> Dict[str, Any]:
 
     command = ["podman", "container", "inspect", "--format", "{{json .}}", name]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT, check=False
+        )
     except FileNotFoundError:
         raise NamespaceError("podman is not installed here") from None
     except subprocess.TimeoutExpired:
         raise NamespaceError(f"podman did not answer within {_TIMEOUT:.0f} s") from None
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise NamespaceError(f"there is no podman container {name} ({said[-1] if said else done.returncode})")
+        raise NamespaceError(
+            f"there is no podman container {name} ({said[-1] if said else done.returncode})"
+        )
     return _read(done.stdout, "podman")
 
 

@@ -1,6 +1,9 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What rtnetlink answers, as the data of ``world``. Links are read by the thousand, so this is made to be quick."""
+"""What rtnetlink answers, as the data of ``world``.
+
+Links are read by the thousand, so this is made to be quick.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,16 @@ from .world import Address, Link, Route, Spec
 _PAIRS = ("veth", "vxcan", "netkit")
 #: DEVCONF_ADDR_GEN_MODE: where IFLA_INET6_CONF repeats what RTEXT_FILTER_SKIP_STATS leaves out.
 _DEVCONF_ADDR_GEN_MODE = 47
-#: What the kernel does not mention: the default of IFLA_MACVLAN_BC_CUTOFF, and all there was before 6.4.
+#: What the kernel does not mention: the default of IFLA_MACVLAN_BC_CUTOFF, and all there was before
+#: 6.4.
 _BC_CUTOFF = 1
 _RTM_F_CLONED = 0x200
 _RTPROT_KERNEL = 2
-_OF_AN_ADDRESS = frozenset(nl.ROUTE_TYPES[name] for name in ("local", "broadcast", "anycast", "multicast"))
-#: Of one length. Where links are more motley than that, looking for a shape would cost more than it saves.
+_OF_AN_ADDRESS = frozenset(
+    nl.ROUTE_TYPES[name] for name in ("local", "broadcast", "anycast", "multicast")
+)
+#: Of one length. Where links are more motley than that, looking for a shape would cost more than it
+#: saves.
 _MOST_SHAPES = 16
 _shapes: Dict[int, "List[_Shape]"] = {}
 _U32 = struct.Struct("=I")
@@ -55,7 +62,7 @@ def _conf(payload: bytes) -> Tuple[int, ...]:
 
 
 def link(data: bytes, start: int, end: int) -> Link:
-    """A link; ``parent_ns`` is None or, for ``observe`` to translate, the nsid that is written there."""
+    """A link; ``parent_ns`` is None, or the nsid in it, which ``observe`` translates."""
     message = data[start:end]
     number = int.from_bytes(message, "little")
     shapes = _shapes.setdefault(len(message), [])
@@ -65,13 +72,16 @@ def link(data: bytes, start: int, end: int) -> Link:
     found = _link(message)
     if len(shapes) < _MOST_SHAPES:
         shapes.append(_Shape(message, number, found))
-        found = shapes[-1].another(message)  # the example stays untouched, whatever is done to this one
+        found = shapes[-1].another(
+            message
+        )  # the example stays untouched, whatever is done to this one
     return found
 
 
 class _Shape:
-    """Links that differ from one that was read only in index, name, MACs, parent and VLAN id, and in what nobody
-    asks for. Thousands do, and reading them attribute by attribute takes five times as long.
+    """Links that differ from one that was read in index, name, MACs, parent and VLAN id at most.
+
+    Thousands do, and reading each of them attribute by attribute takes five times as long.
     """
 
     __slots__ = ("example", "expected", "mask", "mac", "name", "parent", "perm_mac", "vlan_id")
@@ -100,8 +110,13 @@ class _Shape:
                 for _family, start, end in attributes(message, first, last):
                     _cover(mask, start - 4, start)
                     for conf, here, there in attributes(message, start, end):
-                        # IFLA_INET_CONF is 1, which in the other family is IFLA_INET6_FLAGS: no harm
-                        _cover(mask, here - 4, there if conf in (nl.IFLA_INET_CONF, nl.IFLA_INET6_CONF) else here)
+                        # IFLA_INET_CONF is 1, which in the other family is IFLA_INET6_FLAGS: no
+                        # harm
+                        _cover(
+                            mask,
+                            here - 4,
+                            there if conf in (nl.IFLA_INET_CONF, nl.IFLA_INET6_CONF) else here,
+                        )
             elif kind in _FIELDS:
                 _cover(mask, first, last)
         self.mask = int.from_bytes(mask, "little")
@@ -120,8 +135,17 @@ class _Shape:
         found.data = example.data.copy()
         if self.vlan_id:
             found.data["vlan_id"] = _U16.unpack_from(message, self.vlan_id)[0]
-        found.kind, found.up, found.mtu, found.group = example.kind, example.up, example.mtu, example.group
-        found.parent_ns, found.master, found.device = example.parent_ns, example.master, example.device
+        found.kind, found.up, found.mtu, found.group = (
+            example.kind,
+            example.up,
+            example.mtu,
+            example.group,
+        )
+        found.parent_ns, found.master, found.device = (
+            example.parent_ns,
+            example.master,
+            example.device,
+        )
         found.alias, found.altnames = example.alias, example.altnames
         found.conf4, found.conf6, found.genmode = example.conf4, example.conf6, example.genmode
         return found
@@ -171,7 +195,11 @@ def index(data: bytes, start: int, end: int) -> int:
 def _alternative_names(payload: bytes) -> Tuple[str, ...]:
     """Sorted: their order means nothing, and follows from when each was given."""
     listed = attributes(payload, 0, len(payload))
-    return tuple(sorted(_text(payload[first:last]) for kind, first, last in listed if kind == nl.IFLA_ALT_IFNAME))
+    return tuple(
+        sorted(
+            _text(payload[first:last]) for kind, first, last in listed if kind == nl.IFLA_ALT_IFNAME
+        )
+    )
 
 
 #: IFLA_* -> the field of world.Link that it fills, and how
@@ -209,7 +237,9 @@ def _link_info(payload: bytes) -> Tuple[str, Spec]:
         elif number == nl.IFLA_INFO_DATA:
             data = payload[first:last]
     reader = _KINDS.get(kind)
-    return kind, reader({number: data[first:last] for number, first, last in attributes(data, 0, len(data))}) if reader else {}
+    return kind, reader(
+        {number: data[first:last] for number, first, last in attributes(data, 0, len(data))}
+    ) if reader else {}
 
 
 def _vlan(data: Dict[int, bytes]) -> Spec:
@@ -224,7 +254,10 @@ def _vlan(data: Dict[int, bytes]) -> Spec:
 
 
 def _qos_map(payload: bytes) -> Dict[str, int]:
-    pairs = (_PAIR.unpack_from(payload, first) for _kind, first, _last in attributes(payload, 0, len(payload)))
+    pairs = (
+        _PAIR.unpack_from(payload, first)
+        for _kind, first, _last in attributes(payload, 0, len(payload))
+    )
     return {str(start): to for start, to in pairs}
 
 
@@ -249,7 +282,8 @@ def _vrf(data: Dict[int, bytes]) -> Spec:
 
 
 _KINDS: Dict[str, Callable[[Dict[int, bytes]], Spec]] = {
-    "vlan": _vlan, "macvlan": _macvlan, "macvtap": _macvlan, "ipvlan": _ipvlan, "ipvtap": _ipvlan, "vrf": _vrf,
+    "vlan": _vlan, "macvlan": _macvlan, "macvtap": _macvlan, "ipvlan": _ipvlan, "ipvtap": _ipvlan,
+    "vrf": _vrf,
 }  # fmt: skip
 
 
@@ -267,7 +301,10 @@ def address_text(packed: bytes) -> str:
 
 def address(data: bytes, start: int, end: int) -> Address:
     _family, length, flags, scope, ifindex = nl.IFADDRMSG.unpack_from(data, start)
-    found = {kind: data[first:last] for kind, first, last in attributes(data, start + nl.IFADDRMSG.size, end)}
+    found = {
+        kind: data[first:last]
+        for kind, first, last in attributes(data, start + nl.IFADDRMSG.size, end)
+    }
     packed = found.get(nl.IFA_LOCAL) or found[nl.IFA_ADDRESS]
     if nl.IFA_FLAGS in found:
         flags = _number(found[nl.IFA_FLAGS])
@@ -276,13 +313,21 @@ def address(data: bytes, start: int, end: int) -> Address:
 
 
 def routes(data: bytes, start: int, end: int) -> Optional[List[Route]]:
-    """A route, once for each of its next hops; None for a cache entry, and for what only follows from an address."""
-    family, length, _src, _tos, table, protocol, scope, kind, flags = nl.RTMSG.unpack_from(data, start)
+    """A route, once for each of its next hops.
+
+    None for a cache entry, and for what only follows from an address.
+    """
+    family, length, _src, _tos, table, protocol, scope, kind, flags = nl.RTMSG.unpack_from(
+        data, start
+    )
     if flags & _RTM_F_CLONED or family not in (socket.AF_INET, socket.AF_INET6):
         return None
     if protocol == _RTPROT_KERNEL and kind in _OF_AN_ADDRESS:
         return None
-    found = {number: data[first:last] for number, first, last in attributes(data, start + nl.RTMSG.size, end)}
+    found = {
+        number: data[first:last]
+        for number, first, last in attributes(data, start + nl.RTMSG.size, end)
+    }
     destination = found.get(nl.RTA_DST) or bytes(4 if family == socket.AF_INET else 16)
     prefix = f"{address_text(destination)}/{length}"
     source = address_text(found[nl.RTA_PREFSRC]) if nl.RTA_PREFSRC in found else None
@@ -290,12 +335,16 @@ def routes(data: bytes, start: int, end: int) -> Optional[List[Route]]:
     table = _number(found[nl.RTA_TABLE]) if nl.RTA_TABLE in found else table
     name = _ROUTE_TYPES.get(kind, str(kind))
     if name in ("blackhole", "unreachable", "prohibit", "throw"):
-        hops: List[Tuple[Optional[str], int]] = [(None, 0)]  # IPv6 names lo here, which nobody asked for
+        hops: List[Tuple[Optional[str], int]] = [
+            (None, 0)
+        ]  # IPv6 names lo here, which nobody asked for
     elif nl.RTA_MULTIPATH in found:
         hops = _next_hops(found[nl.RTA_MULTIPATH])
     else:
         hops = [(_gateway(found), _number(found.get(nl.RTA_OIF, b"\0\0\0\0")))]
-    return [Route(prefix, name, via, oif, source, metric, table, protocol, scope) for via, oif in hops]
+    return [
+        Route(prefix, name, via, oif, source, metric, table, protocol, scope) for via, oif in hops
+    ]
 
 
 def _gateway(found: Dict[int, bytes]) -> Optional[str]:
@@ -305,12 +354,15 @@ def _gateway(found: Dict[int, bytes]) -> Optional[str]:
 
 
 def _next_hops(payload: bytes) -> List[Tuple[Optional[str], int]]:
-    """The members of RTA_MULTIPATH: struct rtnexthop (length, flags, hops, ifindex) and attributes."""
+    """The members of RTA_MULTIPATH, each a struct rtnexthop (length, flags, hops, ifindex)."""
     hops: List[Tuple[Optional[str], int]] = []
     start = 0
     while start + 8 <= len(payload):
         length, _flags, _hops, oif = struct.unpack_from("=HBBi", payload, start)
-        found = {kind: payload[first:last] for kind, first, last in attributes(payload, start + 8, start + length)}
+        found = {
+            kind: payload[first:last]
+            for kind, first, last in attributes(payload, start + 8, start + length)
+        }
         hops.append((_gateway(found), oif))
         start += (max(length, 8) + 3) & ~3
     return hops

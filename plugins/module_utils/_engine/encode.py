@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Requests for rtnetlink: what a link, address or route shall be, in the kernel's words.
 
-Specs are those of ``world``. Numbers are those of include/uapi/linux/if_link.h, if_addr.h, if_vlan.h and
-rtnetlink.h. Every body ends on a multiple of four bytes.
+Specs are those of ``world``. Numbers are those of include/uapi/linux/if_link.h, if_addr.h,
+if_vlan.h and rtnetlink.h. Every body ends on a multiple of four bytes.
 """
 
 from __future__ import annotations
@@ -23,20 +23,41 @@ RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
 IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK = 20, 26, 27, 28, 29
-IFLA_LINK_NETNSID, IFLA_PROP_LIST, IFLA_ALT_IFNAME, IFLA_PERM_ADDRESS, IFLA_PARENT_DEV_NAME = 37, 52, 53, 54, 56
+IFLA_LINK_NETNSID, IFLA_PROP_LIST, IFLA_ALT_IFNAME, IFLA_PERM_ADDRESS, IFLA_PARENT_DEV_NAME = (
+    37,
+    52,
+    53,
+    54,
+    56,
+)
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFLA_INET_CONF = 1
 IFLA_INET6_CONF, IFLA_INET6_ADDR_GEN_MODE = 2, 8
 RTEXT_FILTER_SKIP_STATS = 8
 
-IFLA_VLAN_ID, IFLA_VLAN_FLAGS, IFLA_VLAN_EGRESS_QOS, IFLA_VLAN_INGRESS_QOS, IFLA_VLAN_PROTOCOL = 1, 2, 3, 4, 5
+IFLA_VLAN_ID, IFLA_VLAN_FLAGS, IFLA_VLAN_EGRESS_QOS, IFLA_VLAN_INGRESS_QOS, IFLA_VLAN_PROTOCOL = (
+    1,
+    2,
+    3,
+    4,
+    5,
+)
 IFLA_VLAN_QOS_MAPPING = 1
 IFLA_MACVLAN_MODE, IFLA_MACVLAN_BC_QUEUE_LEN, IFLA_MACVLAN_BC_CUTOFF = 1, 7, 9
 IFLA_IPVLAN_MODE, IFLA_IPVLAN_FLAGS = 1, 2
 IFLA_VRF_TABLE = 1
 
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_TABLE, RTA_VIA = 1, 4, 5, 6, 7, 9, 15, 18
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_TABLE, RTA_VIA = (
+    1,
+    4,
+    5,
+    6,
+    7,
+    9,
+    15,
+    18,
+)
 NETNSA_NSID, NETNSA_FD = 1, 3
 
 VLAN_FLAGS = {"reorder_headers": 0x1, "gvrp": 0x2, "loose_binding": 0x4, "mvrp": 0x8}
@@ -58,7 +79,9 @@ CHANGEABLE = {
 
 IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
 IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
-RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
+RTMSG = struct.Struct(
+    "=BBBBBBBBI"
+)  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _U8 = struct.Struct("=HHBxxx")
 _U16 = struct.Struct("=HHHxx")
 _U16_BIG = struct.Struct(">Hxx")
@@ -93,10 +116,14 @@ def packed_mac(mac: str) -> bytes:
 # --- links ---------------------------------------------------------------------------------------
 
 
-def create_link(spec: Spec, name: str, parent: int, group: int, netns: Optional[int] = None) -> Message:
-    """A link that is down. ``parent`` is an ifindex or 0, ``netns`` a descriptor of where it shall be.
+def create_link(
+    spec: Spec, name: str, parent: int, group: int, netns: Optional[int] = None
+) -> Message:
+    """A link that is down. ``parent`` is an ifindex or 0, ``netns`` a descriptor of where it shall
+    be.
 
-    EXCL always: without it the kernel would change, or move, a link that has the name (kernel facts, S3).
+    EXCL always: without it the kernel would change, or move, a link that has the name (kernel
+    facts, S3).
     """
     parts = [IFINFOMSG.pack(0, 0, 0, 0, 0), _text(IFLA_IFNAME, name), u32(IFLA_GROUP, group)]
     if parent:
@@ -119,7 +146,10 @@ def change_link(link: "int | str", *attributes: bytes, up: Optional[bool] = None
 
 
 def change_group(group: int, *attributes: bytes, up: Optional[bool] = None) -> Message:
-    """Changes of all links of a group in the socket's namespace. Never group 0: it holds lo and every NIC."""
+    """Changes of all links of a group in the socket's namespace.
+
+    Never group 0: it holds lo and every NIC.
+    """
     assert group > 0
     head = IFINFOMSG.pack(0, 0, 0, IFF_UP if up else 0, 0 if up is None else IFF_UP)
     return Message(nl.RTM_NEWLINK, 0, head + u32(IFLA_GROUP, group) + b"".join(attributes))
@@ -151,7 +181,11 @@ def get_link(link: "int | str") -> Message:
 
 
 def all_links() -> Message:
-    return Message(nl.RTM_GETLINK, 0, IFINFOMSG.pack(0, 0, 0, 0, 0) + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS))
+    return Message(
+        nl.RTM_GETLINK,
+        0,
+        IFINFOMSG.pack(0, 0, 0, 0, 0) + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS),
+    )
 
 
 def link_attribute(option: str, value: "int | str") -> bytes:
@@ -170,12 +204,17 @@ def interface_settings(ipv4: Mapping[str, int], genmode: Optional[int]) -> bytes
         conf = b"".join(_S32.pack(8, IPV4[name], value) for name, value in ipv4.items())
         families += attribute(socket.AF_INET | _NESTED, attribute(IFLA_INET_CONF | _NESTED, conf))
     if genmode is not None:
-        families += attribute(socket.AF_INET6 | _NESTED, _U8.pack(5, IFLA_INET6_ADDR_GEN_MODE, genmode))
+        families += attribute(
+            socket.AF_INET6 | _NESTED, _U8.pack(5, IFLA_INET6_ADDR_GEN_MODE, genmode)
+        )
     return attribute(IFLA_AF_SPEC, families) if families else b""
 
 
 def kind_change(kind: str, after: Spec, before: Spec) -> bytes:
-    """Changed options of a kind, as IFLA_LINKINFO. Mappings that are not wanted any more are set to 0, which removes them."""
+    """Changed options of a kind, as IFLA_LINKINFO.
+
+    Mappings that are not wanted any more are set to 0, which removes them.
+    """
     maps: Spec = {
         option: {**dict.fromkeys(before.get(option) or (), 0), **after[option]}
         for option in ("ingress_qos_map", "egress_qos_map")
@@ -214,7 +253,9 @@ def _vlan_data(spec: Spec) -> bytes:
     if "vlan_id" in spec:
         data = _u16(IFLA_VLAN_ID, spec["vlan_id"])
     if "protocol" in spec:
-        data += nl.ATTRIBUTE.pack(6, IFLA_VLAN_PROTOCOL) + _U16_BIG.pack(VLAN_PROTOCOLS[spec["protocol"]])
+        data += nl.ATTRIBUTE.pack(6, IFLA_VLAN_PROTOCOL) + _U16_BIG.pack(
+            VLAN_PROTOCOLS[spec["protocol"]]
+        )
     flags = mask = 0
     for option, bit in VLAN_FLAGS.items():
         if option in spec:
@@ -222,14 +263,19 @@ def _vlan_data(spec: Spec) -> bytes:
             flags |= bit if spec[option] else 0
     if mask:
         data += _PAIR.pack(12, IFLA_VLAN_FLAGS, flags, mask)
-    for option, kind in (("egress_qos_map", IFLA_VLAN_EGRESS_QOS), ("ingress_qos_map", IFLA_VLAN_INGRESS_QOS)):
+    for option, kind in (
+        ("egress_qos_map", IFLA_VLAN_EGRESS_QOS),
+        ("ingress_qos_map", IFLA_VLAN_INGRESS_QOS),
+    ):
         if spec.get(option):
             data += attribute(kind, _qos_map(spec[option]))
     return data
 
 
 def _qos_map(mapping: Dict[str, int]) -> bytes:
-    return b"".join(_PAIR.pack(12, IFLA_VLAN_QOS_MAPPING, int(start), to) for start, to in mapping.items())
+    return b"".join(
+        _PAIR.pack(12, IFLA_VLAN_QOS_MAPPING, int(start), to) for start, to in mapping.items()
+    )
 
 
 # --- addresses, routes, namespaces ---------------------------------------------------------------
@@ -248,12 +294,14 @@ def _packed_prefix(text: str) -> Tuple[int, bytes, int]:
 
 def _address(address: str, index: int, extra: bytes = b"") -> bytes:
     family, packed, length = _packed_prefix(address)
-    body = IFADDRMSG.pack(family, length, 0, RT_SCOPE_UNIVERSE, index) + attribute(IFA_LOCAL, packed)
+    body = IFADDRMSG.pack(family, length, 0, RT_SCOPE_UNIVERSE, index) + attribute(
+        IFA_LOCAL, packed
+    )
     return body + attribute(IFA_ADDRESS, packed) + extra
 
 
 def create_address(address: str, index: int) -> Message:
-    """Marked as ours; IPv6 without duplicate detection, which would keep it unusable for a second."""
+    """Marked as ours; IPv6 without duplicate detection, which makes it unusable for a second."""
     extra = _U8.pack(5, IFA_PROTO, PROTOCOL)
     if ":" in address:
         extra += u32(IFA_FLAGS, IFA_F_NODAD)
@@ -280,7 +328,9 @@ def create_route(spec: Spec, oif: int, replace: bool = False) -> Message:
         body += attribute(RTA_GATEWAY, packed_address(spec["via"])[1])
     if spec.get("src"):
         body += attribute(RTA_PREFSRC, packed_address(spec["src"])[1])
-    return Message(nl.RTM_NEWROUTE, nl.NLM_F_CREATE | (nl.NLM_F_REPLACE if replace else nl.NLM_F_EXCL), body)
+    return Message(
+        nl.RTM_NEWROUTE, nl.NLM_F_CREATE | (nl.NLM_F_REPLACE if replace else nl.NLM_F_EXCL), body
+    )
 
 
 def remove_route(spec: Spec) -> Message:
@@ -291,7 +341,9 @@ def remove_route(spec: Spec) -> Message:
 def _route(spec: Spec, scope: int, kind: int) -> bytes:
     family, packed, length = _packed_prefix(spec["prefix"])
     # A table above 255 stands in RTA_TABLE only.
-    body = RTMSG.pack(family, length, 0, 0, 0, spec["protocol"], scope, kind, 0) + u32(RTA_TABLE, spec["table"])
+    body = RTMSG.pack(family, length, 0, 0, 0, spec["protocol"], scope, kind, 0) + u32(
+        RTA_TABLE, spec["table"]
+    )
     if length:
         body += attribute(RTA_DST, packed)
     return body + u32(RTA_PRIORITY, spec["metric"]) if spec["metric"] else body

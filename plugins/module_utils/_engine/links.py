@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Making, changing and removing links, thousands at once.
 
-Many links of the host are made down in a link group that is private to the transaction, so that one message
-does for all of them what would else take one each, and never touches a link outside the plan.
+Many links of the host are made down in a link group that is private to the transaction, so that one
+message does for all of them what would else take one each, and never touches a link outside the
+plan.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ _counter = itertools.count()
 
 
 class _Settings:
-    """What a spec says about sysctls: IPv4 and the address generation by message, IPv6 through /proc.
+    """What a spec says about sysctls: IPv4 and address generation by message, IPv6 through /proc.
 
-    None stands for the namespace's default, which a ``new`` link has. Those of IPv6 are left out where the link has none.
+    None stands for the namespace's default, which a ``new`` link has. Those of IPv6 are left out
+    where the link has none.
     """
 
     def __init__(self, spec: Spec, space: Space, new: bool, ipv6: bool) -> None:
@@ -48,8 +50,11 @@ class _Settings:
             family, _, key = name.partition(".")
             if (value is None and new) or (family == "ipv6" and not ipv6):
                 continue
-            (self.ipv4 if family == "ipv4" else self.ipv6)[key] = space.default(family, key) if value is None else value
-        #: By message it takes no write for each link, but then a link that is up gets no link-local address.
+            (self.ipv4 if family == "ipv4" else self.ipv6)[key] = (
+                space.default(family, key) if value is None else value
+            )
+        #: By message it takes no write for each link, but then a link that is up gets no link-local
+        #: address.
         self.genmode = self.ipv6.pop("addr_gen_mode", None) if new else None
 
     def message(self) -> bytes:
@@ -57,7 +62,7 @@ class _Settings:
 
 
 def free_group(world: World, preferred: Optional[int], changes: Iterable[Change]) -> int:
-    """A link group that holds nothing of the host, or only links that ``changes`` remove before they make any."""
+    """A link group that holds nothing of the host but what ``changes`` remove."""
     gone = {change.key for change in changes if change.kind == "link" and change.after is None}
     used = {link.group for link in world.host.links.values() if link.name not in gone}
     if preferred is not None and preferred not in used:
@@ -76,8 +81,14 @@ Made = Tuple[Change, Spec, _Settings]
 def create(host: Space, space: Space, changes: Sequence[Change], group: int) -> None:
     """Make links in a namespace. Raises Refused."""
     for wave in _waves(changes):
-        host.look_up(str(change.after["parent"]) for change in wave if change.after and change.after.get("parent"))
-        alike = [change for change in wave if _is_common(change.after or {})] if space is host else []
+        host.look_up(
+            str(change.after["parent"])
+            for change in wave
+            if change.after and change.after.get("parent")
+        )
+        alike = (
+            [change for change in wave if _is_common(change.after or {})] if space is host else []
+        )
         if len(alike) < _MANY:
             alike = []
         chosen = {id(change) for change in alike}
@@ -110,7 +121,7 @@ def _waves(changes: Sequence[Change]) -> Iterator[List[Change]]:
 
 
 def _make(host: Space, space: Space, changes: Sequence[Change], group: int, together: bool) -> None:
-    """Make links that do not depend on each other; ``together``: with messages for all of them, in ``group``."""
+    """Make links that do not depend on each other, ``together`` by messages to ``group``."""
     if not changes:
         return
     specs: List[Made] = []
@@ -127,20 +138,30 @@ def _make(host: Space, space: Space, changes: Sequence[Change], group: int, toge
                 if wanted.message()
             ]
         )
-    space.write_ipv6(((change, spec["name"], wanted.ipv6) for change, spec, wanted in specs if wanted.ipv6), new=True)
+    space.write_ipv6(
+        ((change, spec["name"], wanted.ipv6) for change, spec, wanted in specs if wanted.ipv6),
+        new=True,
+    )
     raised = together and _for_all(space, changes[0], group, up=True)
     steps = moves
     for change, spec, _wanted in specs:
         name = spec["name"]
         if spec.get("altnames"):
-            steps.append((encode.alternative_names(name, spec["altnames"], add=True), change, NOTHING))
+            steps.append(
+                (encode.alternative_names(name, spec["altnames"], add=True), change, NOTHING)
+            )
         if spec.get("up") and not raised:
             steps.append((encode.change_link(name, up=True), change, NOTHING))
     space.send(steps)
 
 
-def _bring_forth(host: Space, space: Space, specs: Sequence[Made], group: int, together: bool) -> List[Step]:
-    """Create the links, down. What is left to do: to move those in the private group to that of their spec."""
+def _bring_forth(
+    host: Space, space: Space, specs: Sequence[Made], group: int, together: bool
+) -> List[Step]:
+    """Create the links, down.
+
+    What is left to do: to move those in the private group to that of their spec.
+    """
     steps: List[Step] = []
     moves: List[Step] = []
     renamed: List[Tuple[Change, str, str]] = []
@@ -155,7 +176,9 @@ def _bring_forth(host: Space, space: Space, specs: Sequence[Made], group: int, t
         if first != permanent:
             mark = encode.link_attribute("group", permanent)
             moves.append((encode.change_link(spec["name"], mark), change, NOTHING))
-        steps.append((encode.create_link(spec, name, parent, first, space.descriptor), change, NOTHING))
+        steps.append(
+            (encode.create_link(spec, name, parent, first, space.descriptor), change, NOTHING)
+        )
         for known in (spec["name"], *spec.get("altnames", ())):
             space.links[known] = Known(0, spec["kind"])
     host.send(steps)
@@ -164,8 +187,10 @@ def _bring_forth(host: Space, space: Space, specs: Sequence[Made], group: int, t
 
 
 def _rename(space: Space, renamed: Sequence[Tuple[Change, str, str]]) -> None:
-    """Give links that were made under another name (change, that name, the wanted one) their own, or remove them."""
-    found = space.kernel.ask([encode.get_link(name) for _change, name, _wanted in renamed], decode.index)
+    """Give links of another name (change, that name, the wanted one) theirs, or remove them."""
+    found = space.kernel.ask(
+        [encode.get_link(name) for _change, name, _wanted in renamed], decode.index
+    )
     there = [(change, index or 0, wanted) for (change, _name, wanted), index in zip(renamed, found)]
     try:
         space.send(
@@ -175,11 +200,19 @@ def _rename(space: Space, renamed: Sequence[Tuple[Change, str, str]]) -> None:
             ]
         )
     except Refused:
-        space.send([(encode.remove_link(index), change, _GONE) for change, index, _wanted in there if index])
+        space.send(
+            [
+                (encode.remove_link(index), change, _GONE)
+                for change, index, _wanted in there
+                if index
+            ]
+        )
         raise
 
 
-def _for_all(space: Space, change: Change, group: int, *attributes: bytes, up: Optional[bool] = None) -> bool:
+def _for_all(
+    space: Space, change: Change, group: int, *attributes: bytes, up: Optional[bool] = None
+) -> bool:
     """Change every link of a group; False where one of them refused, and nobody knows which."""
     try:
         space.kernel.request(encode.change_group(group, *attributes, up=up))
@@ -194,26 +227,45 @@ def _for_all(space: Space, change: Change, group: int, *attributes: bytes, up: O
 
 
 def change(space: Space, wanted: Change) -> None:
-    """Queue what changes a link in place. Raises Refused, also for what no kernel changes in place."""
+    """Queue what changes a link in place.
+
+    Raises Refused, also for what no kernel changes in place.
+    """
     before, after = wanted.before or {}, wanted.after or {}
     name = str(before.get("name", after["name"]))
     known = space.link(name, wanted)
-    new = [option for option, value in after.items() if value not in (None, before.get(option)) and option not in _IDENTITY]
+    new = [
+        option
+        for option, value in after.items()
+        if value not in (None, before.get(option)) and option not in _IDENTITY
+    ]
     kind_options = [option for option in new if option not in _ANY_KIND]
-    fixed = [option for option in kind_options if option not in encode.CHANGEABLE.get(known.kind, ())]
+    fixed = [
+        option for option in kind_options if option not in encode.CHANGEABLE.get(known.kind, ())
+    ]
     if fixed:
         now = space.world.find("link", {**after, "name": name}) or {}
         kind_options = [option for option in kind_options if option not in fixed]
         fixed = [option for option in fixed if now.get(option) != after[option]]
     if fixed:
-        raise Refused(wanted, errno.EOPNOTSUPP, f"{' and '.join(fixed)} of {name} cannot be changed in place")
+        raise Refused(
+            wanted, errno.EOPNOTSUPP, f"{' and '.join(fixed)} of {name} cannot be changed in place"
+        )
     if "up" in new and not after["up"]:
         space.queue(wanted, encode.change_link(known.ifindex, up=False))
-    attributes = [encode.link_attribute(option, after[option]) for option in ("mac", "mtu", "group") if option in new]
+    attributes = [
+        encode.link_attribute(option, after[option])
+        for option in ("mac", "mtu", "group")
+        if option in new
+    ]
     if after["name"] != name:
         attributes.append(encode.link_attribute("name", after["name"]))
     if kind_options:
-        attributes.append(encode.kind_change(known.kind, {option: after[option] for option in kind_options}, before))
+        attributes.append(
+            encode.kind_change(
+                known.kind, {option: after[option] for option in kind_options}, before
+            )
+        )
     settings = _changed_settings(space, known, {option: after[option] for option in new})
     attributes.append(settings.message())
     if any(attributes):
@@ -223,9 +275,17 @@ def change(space: Space, wanted: Change) -> None:
     if settings.ipv6:
         space.flush()
         space.write_ipv6([(wanted, after["name"], settings.ipv6)], new=False)
-        if settings.ipv6.get("addr_gen_mode") == _GENMODE_NONE and not settings.ipv6.get("disable_ipv6"):
+        if settings.ipv6.get("addr_gen_mode") == _GENMODE_NONE and not settings.ipv6.get(
+            "disable_ipv6"
+        ):
             _remove_link_local(space, wanted, known.ifindex)
-    _rename_alternatives(space, wanted, known, before.get("altnames") or (), after["altnames"] if "altnames" in new else None)
+    _rename_alternatives(
+        space,
+        wanted,
+        known,
+        before.get("altnames") or (),
+        after["altnames"] if "altnames" in new else None,
+    )
     if "up" in new and after["up"]:
         space.queue(wanted, encode.change_link(known.ifindex, up=True))
 
@@ -244,18 +304,30 @@ def _remove_link_local(space: Space, change: Change, index: int) -> None:
     """Those that the kernel made while it was to make them; it keeps them otherwise."""
     for address in space.known.addresses.get(index, ()) if space.known else ():
         if address.address.startswith("fe80:"):
-            space.queue(change, encode.remove_address(address.address, index), frozenset((errno.EADDRNOTAVAIL,)))
+            space.queue(
+                change,
+                encode.remove_address(address.address, index),
+                frozenset((errno.EADDRNOTAVAIL,)),
+            )
 
 
 def _rename_alternatives(
-    space: Space, change: Change, known: Known, before: Sequence[str], after: Optional[Sequence[str]]
+    space: Space,
+    change: Change,
+    known: Known,
+    before: Sequence[str],
+    after: Optional[Sequence[str]],
 ) -> None:
     if after is None:
         return
     gone = [name for name in before if name not in after]
     new = [name for name in after if name not in before]
     for name in gone:  # one by one: a name that is gone already stops the rest of a message
-        space.queue(change, encode.alternative_names(known.ifindex, (name,), add=False), frozenset((errno.ENOENT,)))
+        space.queue(
+            change,
+            encode.alternative_names(known.ifindex, (name,), add=False),
+            frozenset((errno.ENOENT,)),
+        )
         space.links.pop(name, None)
     if new:
         space.queue(change, encode.alternative_names(known.ifindex, new, add=True))
@@ -266,7 +338,10 @@ def _rename_alternatives(
 
 
 def remove(space: Space, changes: Sequence[Change], group: int) -> None:
-    """Remove links, many of the host's by way of a group; one that is gone already is fine. Raises Refused."""
+    """Remove links, many of the host's by way of a group; one that is gone already is fine.
+
+    Raises Refused.
+    """
     victims: List[Tuple[Change, int]] = []
     for change in changes:
         spec = change.before or {}
@@ -274,7 +349,11 @@ def remove(space: Space, changes: Sequence[Change], group: int) -> None:
         if known is None:
             continue
         if spec.get("kind") not in (None, known.kind):
-            raise Refused(change, 0, f"{spec['name']} is a {known.kind or 'NIC'} now: it is not the {spec['kind']} that was made")
+            raise Refused(
+                change,
+                0,
+                f"{spec['name']} is a {known.kind or 'NIC'} now, not our {spec['kind']}",
+            )
         victims.append((change, space.link(spec["name"], change).ifindex))
         space.forget(spec["name"])
     if len(victims) >= _MANY and space.workload == HOST:

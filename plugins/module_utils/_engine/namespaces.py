@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Network namespaces: where a workload's is, entering, making and removing them.
 
-A workload is ``""`` (the namespace that the engine runs in), ``netns:NAME``, ``pid:N``, ``docker:NAME`` or
-``podman:NAME``. The few system calls go through ctypes, which loads in 2 ms; pyroute2 takes 160.
+A workload is ``""`` (the namespace that the engine runs in), ``netns:NAME``, ``pid:N``,
+``docker:NAME`` or ``podman:NAME``. The few system calls go through ctypes, which loads in 2 ms;
+pyroute2 takes 160.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def _enter(descriptor: int) -> None:
 
 @contextlib.contextmanager
 def entered(where: Union[int, str]) -> Iterator[int]:
-    """The calling thread is in a namespace, given as a descriptor or a path, and comes back. Yields a descriptor.
+    """The calling thread is in a namespace, given as a descriptor or a path, and comes back. Yields
+    a descriptor.
 
     Raises NamespaceError when it cannot be entered.
     """
@@ -82,7 +84,9 @@ def entered(where: Union[int, str]) -> Iterator[int]:
                 stack.callback(os.close, there)
             _enter(there)
         except OSError as error:
-            raise NamespaceError(f"the network namespace {where} cannot be entered: {error.strerror}") from None
+            raise NamespaceError(
+                f"the network namespace {where} cannot be entered: {error.strerror}"
+            ) from None
         try:
             yield there
         finally:
@@ -114,12 +118,22 @@ def resolve(workload: str) -> str:
         from .containers import process
 
         return _of_process(process(kind, name), workload)
-    raise NamespaceError(f"{workload!r} is not a workload: give netns:NAME, pid:N, docker:NAME or podman:NAME")
+    raise NamespaceError(
+        f"{workload!r} is not a workload: give netns:NAME, pid:N, docker:NAME or podman:NAME"
+    )
 
 
 def _file(name: str) -> str:
-    if not name or name in (".", "..") or "/" in name or "\0" in name or len(os.fsencode(name)) > 255:
-        raise NamespaceError(f"{name!r} cannot be the name of a network namespace: it has to be a plain file name")
+    if (
+        not name
+        or name in (".", "..")
+        or "/" in name
+        or "\0" in name
+        or len(os.fsencode(name)) > 255
+    ):
+        raise NamespaceError(
+            f"{name!r} cannot be the name of a network namespace: it has to be a plain file name"
+        )
     return os.path.join(RUN_DIR, name)
 
 
@@ -130,7 +144,9 @@ def _named(name: str) -> str:
     except FileNotFoundError:
         raise Missing(f"there is no network namespace {name}") from None
     if not stat.S_ISREG(found.st_mode) or found.st_dev != identity(OWN)[0]:
-        raise NamespaceError(f"{path} is there and no network namespace is mounted on it: remove it (ip netns del {name})")
+        raise NamespaceError(
+            f"no network namespace is mounted on it, {path} is a leftover: ip netns del {name}"
+        )
     return path
 
 
@@ -146,7 +162,8 @@ def _of_process(pid: int, workload: str) -> str:
 
 
 def everything() -> Iterator[Tuple[str, str, Identity]]:
-    """Every network namespace that is named or that a process is in, once: its label, path and identity.
+    """Every network namespace that is named or that a process is in, once: its label, path and
+    identity.
 
     The label is ``netns:NAME``, else the path. What goes away meanwhile is left out.
     """
@@ -200,7 +217,10 @@ def inhabited() -> Set[Identity]:
 
 
 def create(name: str) -> None:
-    """A new namespace under a name, as ``ip netns add`` makes it. Raises NamespaceError, also where the name is taken."""
+    """A new namespace under a name, as ``ip netns add`` makes it.
+
+    Raises NamespaceError, also where the name is taken.
+    """
     path = _file(name)
     try:
         with _run_dir():
@@ -215,16 +235,20 @@ def create(name: str) -> None:
     except FileExistsError:
         raise NamespaceError(f"there is a network namespace {name} already") from None
     except OSError as error:
-        raise NamespaceError(f"the network namespace {name} cannot be made: {error.strerror}") from None
+        raise NamespaceError(
+            f"the network namespace {name} cannot be made: {error.strerror}"
+        ) from None
 
 
 @contextlib.contextmanager
 def _run_dir() -> Iterator[None]:
-    """The directory is there, and what is mounted below it is seen in other mount namespaces too."""
+    """The directory is there, and what is mounted below it is seen in every mount namespace."""
     os.makedirs(RUN_DIR, 0o755, exist_ok=True)
     lock = os.open(RUN_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two at once would mount it on itself twice; iproute2 does the same
+        fcntl.flock(
+            lock, fcntl.LOCK_EX
+        )  # two at once would mount it on itself twice; iproute2 does the same
         path = os.fsencode(RUN_DIR)
         try:
             _call("mount", b"none", path, b"none", _MS_SHARED | _MS_REC, None)
@@ -239,16 +263,23 @@ def _run_dir() -> Iterator[None]:
 
 
 def remove(name: str) -> None:
-    """Take a namespace's name away; it goes when nobody is in it. Nothing where there is none. Raises NamespaceError."""
+    """Take a namespace's name away; it goes when nobody is in it.
+
+    Nothing where there is none. Raises NamespaceError.
+    """
     path = _file(name)
     try:
         _call("umount2", os.fsencode(path), _MNT_DETACH)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOENT):  # not mounted, not there
-            raise NamespaceError(f"the network namespace {name} cannot be removed: {error.strerror}") from None
+            raise NamespaceError(
+                f"the network namespace {name} cannot be removed: {error.strerror}"
+            ) from None
     try:
         os.unlink(path)
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise NamespaceError(f"the network namespace {name} cannot be removed: {error.strerror}") from None
+        raise NamespaceError(
+            f"the network namespace {name} cannot be removed: {error.strerror}"
+        ) from None

@@ -1,6 +1,6 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel has: one dump of links and one of addresses in each namespace that is asked for."""
+"""What the kernel has: a dump of links and one of addresses in each namespace asked for."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def _observe(need: Need) -> World:
             _addresses(kernel, host)
             if need.routes:
                 _routes(kernel, host)
-        world.ipv6 = any(link.conf6 for link in host.links.values()) or os.path.isdir("/proc/sys/net/ipv6")
+        world.ipv6 = any(link.conf6 for link in host.links.values()) or os.path.isdir(
+            "/proc/sys/net/ipv6"
+        )
         _asked_for(need, world, own)
         if need.everywhere:
             _others(world, own)
@@ -88,7 +90,9 @@ def _is_managed(workload: str) -> bool:
 
 
 def _names(need: Need, world: World) -> None:
-    """Our blocks in the hosts files of the workloads that have one: named namespaces and containers."""
+    """Our blocks in the hosts files of the workloads that have one: named namespaces and
+    containers.
+    """
     for workload in need.readers:
         try:
             text = hosts.read(workload)
@@ -126,7 +130,9 @@ def _links(kernel: Socket, space: Namespace, own: int) -> None:
     if abroad:  # only now: a namespace is numbered when a dump first has to name it
         number = kernel.ask((encode.get_nsid(own),), decode.nsid)[0]
         for link in abroad:
-            link.parent_ns = HOST if link.parent_ns == str(number) and space.workload != HOST else "?"
+            link.parent_ns = (
+                HOST if link.parent_ns == str(number) and space.workload != HOST else "?"
+            )
 
 
 def _addresses(kernel: Socket, space: Namespace) -> None:

@@ -27,7 +27,9 @@ def refusal(change: Change, number: int, text: str = "") -> Refused:
     """The refusal of a change, from the errno and the text of the extended acknowledgement."""
     said = f"{errno.errorcode.get(number, number)}, {text or os.strerror(number)}"
     why = _why(change, number)
-    return Refused(change, number, f"{why} (the kernel says {said})" if why else f"the kernel says {said}")
+    return Refused(
+        change, number, f"{why} (the kernel says {said})" if why else f"the kernel says {said}"
+    )
 
 
 def _why(change: Change, number: int) -> str:
@@ -58,19 +60,30 @@ def _why_link(change: Change, spec: Spec, number: int) -> str:
     if change.before is not None:
         if number == errno.ENODEV:
             return f"{name} is gone"
+        if number == errno.EBUSY and change.before.get("name") != name:
+            return "a kernel before 6.2 gives a link another name only while it is down"
         if number == errno.EINVAL and "mode" in spec:
             return "macvlan does not change to or from passthru"
-        return f"{spec['mtu']} is more than the parent's MTU" if number == errno.ERANGE and "mtu" in spec else ""
+        return (
+            f"{spec['mtu']} is more than the parent's MTU"
+            if number == errno.ERANGE and "mtu" in spec
+            else ""
+        )
     if number == errno.EEXIST:
         what = f"{name} is taken, as the name or alternative name of another link"
         if kind == "vlan":
-            what += f", or VLAN {spec.get('vlan_id')} of {parent} is there already, maybe in another namespace"
+            what += f", or VLAN {spec.get('vlan_id')} of {parent} is there already"
+            what += ", maybe in another namespace"
         return what
     if number == errno.EBUSY:
-        return f"{parent} carries links of the other kind (macvlan and ipvlan never share a parent), or belongs to a bridge or bond"
+        return (
+            f"{parent} carries links of the other kind (macvlan and ipvlan never share a parent), "
+            "or belongs to a bridge or bond"
+        )
     if number == errno.EOPNOTSUPP:
         driver = _DRIVERS.get(kind, kind)
-        return f"this kernel has no {driver} driver loaded (modprobe {driver}), or {parent} takes no {kind}"
+        missing = f"this kernel has no {driver} driver loaded (modprobe {driver})"
+        return f"{missing}, or {parent} takes no {kind}"
     if number == errno.ENODEV:
         return f"{parent} is gone"
     if number == errno.EINVAL:
@@ -94,9 +107,11 @@ def _why_address(spec: Spec, number: int) -> str:
 
 def _why_route(spec: Spec, number: int) -> str:
     if number == errno.EEXIST:
-        return f"another route to {spec['prefix']} with metric {spec['metric']} stands in table {spec['table']}"
+        place = f"metric {spec['metric']} stands in table {spec['table']}"
+        return f"another route to {spec['prefix']} with {place}"
     if number in (errno.ENETUNREACH, errno.EHOSTUNREACH):
-        return f"the gateway {spec.get('via')} is not in a subnet that {spec.get('dev') or 'a link'} has an address of"
+        device = spec.get("dev") or "a link"
+        return f"the gateway {spec.get('via')} is not in a subnet that {device} has an address of"
     if number == errno.ENETDOWN:
         return f"{spec.get('dev')} is down"
     return f"{spec.get('dev')} is gone" if number == errno.ENODEV else ""

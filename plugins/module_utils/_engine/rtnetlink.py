@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The rtnetlink socket: many messages in one send, errors by message, dumps that are complete.
 
-What the messages say is in ``encode`` and ``decode``. Numbers are those of include/uapi/linux/netlink.h and
-rtnetlink.h; RFC 3549 describes the protocol.
+What the messages say is in ``encode`` and ``decode``. Numbers are those of
+include/uapi/linux/netlink.h and rtnetlink.h; RFC 3549 describes the protocol.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ RTM_NEWLINKPROP, RTM_DELLINKPROP = 108, 109
 NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 NLM_F_DUMP = 0x300
-#: In answers: more of the same follows, the dump is not of one instant, and the two forms of an error.
+#: In answers: more of the same follows, the dump is not of one instant, and the two forms of an
+#: error.
 _NLM_F_DUMP_INTR, _NLM_F_CAPPED, _NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
 
 _NLMSG_NOOP, _NLMSG_ERROR, _NLMSG_DONE = 1, 2, 3
@@ -36,7 +37,8 @@ _SO_NETNS_COOKIE = 71
 
 #: Errors of more messages than this may not fit into the receive buffer (kernel facts, 16).
 CHUNK_MESSAGES = 128
-#: Well below the least SO_SNDBUF that Linux allows by default (212992, counted with the kernel's overhead).
+#: Well below the least SO_SNDBUF that Linux allows by default (212992, counted with the kernel's
+#: overhead).
 CHUNK_BYTES = 96 * 1024
 #: A chunk of requests that are all answered, with a link each.
 _CHUNK_REQUESTS = 16
@@ -51,12 +53,15 @@ ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 _ERROR = struct.Struct("=i")
 
 T = TypeVar("T")
-#: Reads one message's body out of a datagram: (datagram, start, end) -> what it says, None to leave it out.
+#: Reads one message's body out of a datagram: (datagram, start, end) -> what it says, None to leave
+#: it out.
 Decoder = Callable[[bytes, int, int], Optional[T]]
 
 
 class Message(NamedTuple):
-    """A request without what only the socket knows: its sequence number and whether it is acknowledged."""
+    """A request without what only the socket knows: its sequence number and whether it is
+    acknowledged.
+    """
 
     type: int
     flags: int  # NLM_F_* beside NLM_F_REQUEST and NLM_F_ACK
@@ -85,7 +90,7 @@ class Lost(NetlinkError):
 
 
 def attributes(data: bytes, start: int, end: int) -> Iterator[Tuple[int, int, int]]:
-    """The attributes between two offsets: type without flags, where the payload starts and where it ends."""
+    """The attributes between two offsets: type without flags, start and end of the payload."""
     unpack = ATTRIBUTE.unpack_from
     while start + 4 <= end:
         length, kind = unpack(data, start)
@@ -100,7 +105,9 @@ def _refusal(data: bytes, start: int, end: int, flags: int) -> Tuple[int, str]:
     number = -_ERROR.unpack_from(data, start)[0]
     text = ""
     if number and flags & _NLM_F_ACK_TLVS:
-        request = _HEADER_LENGTH if flags & _NLM_F_CAPPED else HEADER.unpack_from(data, start + 4)[0]
+        request = (
+            _HEADER_LENGTH if flags & _NLM_F_CAPPED else HEADER.unpack_from(data, start + 4)[0]
+        )
         for kind, first, last in attributes(data, start + 4 + ((request + 3) & ~3), end):
             if kind == _NLMSGERR_ATTR_MSG:
                 text = data[first:last].rstrip(b"\0").decode("utf-8", "replace")
@@ -114,7 +121,9 @@ class Socket:
     """
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+        )
         self._sequence = 0
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
@@ -125,9 +134,11 @@ class Socket:
 
     @property
     def cookie(self) -> int:
-        """What tells the socket's network namespace from every other that ever was; 0 before Linux 5.14."""
+        """What no other network namespace than the socket's ever has; 0 before Linux 5.14."""
         try:
-            return int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+            return int.from_bytes(
+                self._socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder
+            )
         except OSError:
             return 0
 
@@ -141,7 +152,8 @@ class Socket:
         self.close()
 
     def batch(self, messages: Sequence[Message]) -> List[Failure]:
-        """Carry out messages in order; each failure, by the position of its message. One failing stops no other.
+        """Carry out messages in order; each failure, by the position of its message. One failing
+        stops no other.
 
         Raises Lost when answers were dropped.
         """
@@ -193,7 +205,10 @@ class Socket:
         return answers
 
     def dump(self, message: Message, decode: Decoder[T]) -> List[T]:
-        """Everything that a dump tells, of one instant. Raises NetlinkError, or Lost when it never settles."""
+        """Everything that a dump tells, of one instant.
+
+        Raises NetlinkError, or Lost when it never settles.
+        """
         for _ in range(_DUMP_TRIES):
             found = self._dump(message, decode)
             if found is not None:
@@ -249,7 +264,7 @@ class Socket:
             raise
 
     def _answers(self) -> Iterator[Tuple[int, int, int, bytes, int, int]]:
-        """The messages of the next datagram: sequence, type, flags, datagram, where the body starts and ends."""
+        """The next datagram's messages: sequence, type, flags, datagram, body's start and end."""
         data = self._receive()
         start = 0
         while start + _HEADER_LENGTH <= len(data):

@@ -1,13 +1,24 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A network namespace while changes are carried out in it: its socket, its ifindexes, its sysctls."""
+"""A network namespace while changes are carried out in it: socket, ifindexes, sysctls."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Collection,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from . import decode, encode, namespaces
 from .namespaces import NamespaceError
@@ -29,7 +40,10 @@ class Known(NamedTuple):
 
 
 class Space:
-    """What is known of a namespace and, while it is open, its socket. ``as_seen``: it is still the one of the world."""
+    """What is known of a namespace and, while it is open, its socket.
+
+    ``as_seen``: it is still the one of the world.
+    """
 
     def __init__(self, world: World, workload: str, as_seen: bool) -> None:
         self.workload = workload
@@ -37,7 +51,9 @@ class Space:
         self.known = world.namespace(workload) if as_seen else None
         self.links: Dict[str, Known] = {}
         if self.known is not None:
-            self.links = {name: Known(link.index, link.kind) for name, link in self.known.names.items()}
+            self.links = {
+                name: Known(link.index, link.kind) for name, link in self.known.names.items()
+            }
         self._pending: List[Step] = []
         self._defaults: Dict[str, int] = {}
         self.descriptor: Optional[int] = None  # None for the host, which need not be entered
@@ -60,7 +76,9 @@ class Space:
         except NamespaceError as error:
             raise Refused(change, 0, str(error)) from None
         except OSError as error:
-            raise Refused(change, error.errno or 0, f"{self.workload or 'the host'}: {error.strerror}") from None
+            raise Refused(
+                change, error.errno or 0, f"{self.workload or 'the host'}: {error.strerror}"
+            ) from None
 
     def close(self) -> None:
         self.kernel.close()
@@ -96,8 +114,14 @@ class Space:
 
     def look_up(self, names: Iterable[str]) -> None:
         """Learn the ifindexes of links that were made since the world was observed."""
-        new = [name for name in dict.fromkeys(names) if name in self.links and not self.links[name].ifindex]
-        for name, index in zip(new, self.kernel.ask([encode.get_link(name) for name in new], decode.index)):
+        new = [
+            name
+            for name in dict.fromkeys(names)
+            if name in self.links and not self.links[name].ifindex
+        ]
+        for name, index in zip(
+            new, self.kernel.ask([encode.get_link(name) for name in new], decode.index)
+        ):
             if index:
                 self.links[name] = Known(index, self.links[name].kind)
 
@@ -116,13 +140,16 @@ class Space:
         """A link is gone, with its other names."""
         gone = self.links.pop(name)
         if gone.ifindex:
-            for other in [other for other, known in self.links.items() if known.ifindex == gone.ifindex]:
+            for other in [
+                other for other, known in self.links.items() if known.ifindex == gone.ifindex
+            ]:
                 del self.links[other]
 
     # -- sysctls ----------------------------------------------------------------------------------
 
     def write_ipv6(self, settings: Iterable[Tuple[Change, str, Dict[str, int]]], new: bool) -> None:
-        """Write IPv6 sysctls of links: (change, name of the link, settings). ``new`` links have the defaults.
+        """Write IPv6 sysctls of links: (change, name of the link, settings). ``new`` links have the
+        defaults.
 
         There is no message for them. Raises Refused.
         """
@@ -134,7 +161,11 @@ class Space:
                         try:
                             _write(f"/proc/sys/net/ipv6/conf/{name}/{key}", values[key])
                         except OSError as error:
-                            raise refusal(change, error.errno or 0, f"sysctl {key} of {name}: {error.strerror}") from None
+                            raise refusal(
+                                change,
+                                error.errno or 0,
+                                f"sysctl {key} of {name}: {error.strerror}",
+                            ) from None
 
     def default(self, family: str, key: str) -> int:
         """What a new link gets here. Raises OSError."""

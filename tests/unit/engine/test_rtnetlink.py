@@ -13,9 +13,16 @@ import tempfile
 from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine import decode, encode, rtnetlink
+from ansible_collections.netops.underlay.plugins.module_utils._engine import (
+    decode,
+    encode,
+    rtnetlink,
+)
 from ansible_collections.netops.underlay.plugins.module_utils._engine.isolation import IPV4
-from ansible_collections.netops.underlay.plugins.module_utils._engine.rtnetlink import Message, Socket
+from ansible_collections.netops.underlay.plugins.module_utils._engine.rtnetlink import (
+    Message,
+    Socket,
+)
 from ansible_collections.netops.underlay.plugins.module_utils._engine.world import Link, Spec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,14 +39,17 @@ IPV6_ADDRESSES = st.integers(0, 2**128 - 1).map(lambda number: str(ipaddress.IPv
 
 VLANS = st.fixed_dictionaries(
     {
-        "kind": st.just("vlan"), "name": NAMES, "vlan_id": st.integers(1, 4094), "protocol": st.sampled_from(["802.1q", "802.1ad"]),
+        "kind": st.just("vlan"), "name": NAMES, "vlan_id": st.integers(1, 4094),
+        "protocol": st.sampled_from(["802.1q", "802.1ad"]),
         "mtu": st.integers(68, 65535), "mac": MACS, "group": st.integers(0, 2**32 - 1),
-        "gvrp": st.booleans(), "mvrp": st.booleans(), "loose_binding": st.booleans(), "reorder_headers": st.booleans(),
+        "gvrp": st.booleans(), "mvrp": st.booleans(), "loose_binding": st.booleans(),
+        "reorder_headers": st.booleans(),
         "ingress_qos_map": PRIORITIES, "egress_qos_map": PRIORITIES,
     }
 )  # fmt: skip
 MACVLANS = st.fixed_dictionaries(
-    {"kind": st.just("macvlan"), "name": NAMES, "mode": st.sampled_from(sorted(encode.MACVLAN_MODES)),
+    {"kind": st.just("macvlan"), "name": NAMES,
+     "mode": st.sampled_from(sorted(encode.MACVLAN_MODES)),
      "bcqueuelen": st.integers(0, 2**32 - 1), "bclim": st.integers(-1, 2**31 - 1)}
 )  # fmt: skip
 IPVLANS = st.fixed_dictionaries(
@@ -57,9 +67,11 @@ def route_specs(draw: Any) -> Spec:
     kind = draw(st.sampled_from(["unicast", "unreachable", "blackhole", "prohibit"]))
     unicast = kind == "unicast"
     return {
-        "netns": "", "prefix": str(network), "type": kind, "via": draw(st.none() | addresses) if unicast else None,
+        "netns": "", "prefix": str(network), "type": kind,
+        "via": draw(st.none() | addresses) if unicast else None,
         "dev": "trunk" if unicast else None, "src": draw(st.none() | addresses),
-        "metric": draw(st.integers(0, 2**32 - 1)), "table": draw(st.integers(1, 2**32 - 1)), "protocol": draw(st.integers(0, 255)),
+        "metric": draw(st.integers(0, 2**32 - 1)), "table": draw(st.integers(1, 2**32 - 1)),
+        "protocol": draw(st.integers(0, 255)),
     }  # fmt: skip
 
 
@@ -67,9 +79,18 @@ def theirs(message: Message) -> Any:
     """A message as pyroute2 reads it."""
     body = message.body
     assert len(body) % 4 == 0
-    raw = rtnetlink.HEADER.pack(16 + len(body), message.type, message.flags | rtnetlink.NLM_F_REQUEST, 1, 0) + body
-    kinds = {16: ifinfmsg, 17: ifinfmsg, 18: ifinfmsg, 108: ifinfmsg, 109: ifinfmsg, 20: ifaddrmsg, 21: ifaddrmsg,
-             22: ifaddrmsg, 24: rtmsg, 25: rtmsg, 26: rtmsg, 90: nsidmsg}  # fmt: skip
+    raw = (
+        rtnetlink.HEADER.pack(
+            16 + len(body), message.type, message.flags | rtnetlink.NLM_F_REQUEST, 1, 0
+        )
+        + body
+    )
+    kinds = {
+        **dict.fromkeys((16, 17, 18, 108, 109), ifinfmsg),
+        **dict.fromkeys((20, 21, 22), ifaddrmsg),
+        **dict.fromkeys((24, 25, 26), rtmsg),
+        90: nsidmsg,
+    }
     found = kinds[message.type](raw)
     found.decode()
     return found
@@ -94,7 +115,9 @@ def test_vlan(spec: Spec, parent: int) -> None:
     found = theirs(message)
     assert (found["index"], found["flags"], found["change"]) == (0, 0, 0)
     assert found.get_attr("IFLA_IFNAME") == spec["name"] and found.get_attr("IFLA_LINK") == parent
-    assert found.get_attr("IFLA_MTU") == spec["mtu"] and found.get_attr("IFLA_GROUP") == spec["group"]
+    assert (
+        found.get_attr("IFLA_MTU") == spec["mtu"] and found.get_attr("IFLA_GROUP") == spec["group"]
+    )
     assert found.get_attr("IFLA_ADDRESS") == spec["mac"]
     info = found.get_attr("IFLA_LINKINFO")
     assert info.get_attr("IFLA_INFO_KIND") == "vlan"
@@ -103,8 +126,14 @@ def test_vlan(spec: Spec, parent: int) -> None:
     assert data.get_attr("IFLA_VLAN_PROTOCOL") == encode.VLAN_PROTOCOLS[spec["protocol"]]
     flags = data.get_attr("IFLA_VLAN_FLAGS")
     assert flags["mask"] == 0xF
-    assert flags["flags"] == spec["reorder_headers"] + 2 * spec["gvrp"] + 4 * spec["loose_binding"] + 8 * spec["mvrp"]
-    for option, name in (("ingress_qos_map", "IFLA_VLAN_INGRESS_QOS"), ("egress_qos_map", "IFLA_VLAN_EGRESS_QOS")):
+    assert (
+        flags["flags"]
+        == spec["reorder_headers"] + 2 * spec["gvrp"] + 4 * spec["loose_binding"] + 8 * spec["mvrp"]
+    )
+    for option, name in (
+        ("ingress_qos_map", "IFLA_VLAN_INGRESS_QOS"),
+        ("egress_qos_map", "IFLA_VLAN_EGRESS_QOS"),
+    ):
         nested = data.get_attr(name)
         pairs = {str(row["from"]): row["to"] for _kind, row in listed(nested)} if nested else {}
         assert pairs == spec[option]
@@ -112,43 +141,67 @@ def test_vlan(spec: Spec, parent: int) -> None:
 
 @given(MACVLANS)
 def test_macvlan(spec: Spec) -> None:
-    data = theirs(encode.create_link(spec, spec["name"], 3, 8021)).get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
+    data = (
+        theirs(encode.create_link(spec, spec["name"], 3, 8021))
+        .get_attr("IFLA_LINKINFO")
+        .get_attr("IFLA_INFO_DATA")
+    )
     assert data.get_attr("IFLA_MACVLAN_MODE") == spec["mode"]
     raw = {kind: body for kind, body in attributes(encode.kind_data("macvlan", spec))}
-    assert struct.unpack("=I", raw[7]) == (spec["bcqueuelen"],) and struct.unpack("=i", raw[9]) == (spec["bclim"],)
+    assert struct.unpack("=I", raw[7]) == (spec["bcqueuelen"],) and struct.unpack("=i", raw[9]) == (
+        spec["bclim"],
+    )
 
 
 @given(IPVLANS)
 def test_ipvlan(spec: Spec) -> None:
     found = theirs(encode.create_link(spec, spec["name"], 3, 8021)).get_attr("IFLA_LINKINFO")
     assert found.get_attr("IFLA_INFO_KIND") == "ipvlan"
-    raw = {kind: struct.unpack("=H", body)[0] for kind, body in attributes(encode.kind_data("ipvlan", spec))}
+    raw = {
+        kind: struct.unpack("=H", body)[0]
+        for kind, body in attributes(encode.kind_data("ipvlan", spec))
+    }
     assert raw == {1: encode.IPVLAN_MODES[spec["mode"]], 2: encode.IPVLAN_FLAGS[spec["flag"]]}
 
 
 def attributes(data: bytes) -> List[Tuple[int, bytes]]:
-    return [(kind, data[first:last]) for kind, first, last in rtnetlink.attributes(data, 0, len(data))]
+    return [
+        (kind, data[first:last]) for kind, first, last in rtnetlink.attributes(data, 0, len(data))
+    ]
 
 
 @given(LINKS, st.integers(1, 2**31 - 1))
 def test_a_link_is_read_as_it_was_written(spec: Spec, parent: int) -> None:
     for _ in range(2):  # the second time by its shape
         found = read(encode.create_link(spec, spec["name"], parent, 8021))
-        options = {key: value for key, value in spec.items() if key not in ("kind", "name", "mtu", "mac", "group")}
+        options = {
+            key: value
+            for key, value in spec.items()
+            if key not in ("kind", "name", "mtu", "mac", "group")
+        }
         if spec["kind"] == "macvlan":
             options.setdefault("bclim", 1)
-        assert (found.kind, found.name, found.parent, found.data) == (spec["kind"], spec["name"], parent, options)
+        assert (found.kind, found.name, found.parent, found.data) == (
+            spec["kind"],
+            spec["name"],
+            parent,
+            options,
+        )
         assert (found.mtu, found.mac, found.up) == (spec.get("mtu", 0), spec.get("mac", ""), False)
         assert found.parent_ns is None and found.conf4 is None and found.conf6 is None
 
 
 @given(st.lists(st.tuples(LINKS, st.booleans(), st.integers(1, 9)), min_size=1, max_size=40))
-def test_shapes_tell_what_reading_each_attribute_does(specs: "List[Tuple[Spec, bool, int]]") -> None:
+def test_shapes_tell_what_reading_each_attribute_does(
+    specs: "List[Tuple[Spec, bool, int]]",
+) -> None:
     for spec, up, index in specs:
         created = encode.create_link(spec, spec["name"], index, spec.get("group", 1)).body
         body = encode.IFINFOMSG.pack(0, 1, index, 0x1000 | up, 0) + created[encode.IFINFOMSG.size :]
         by_shape, one_by_one = decode.link(body, 0, len(body)), decode._link(body)
-        assert {slot: getattr(by_shape, slot) for slot in Link.__slots__} == {slot: getattr(one_by_one, slot) for slot in Link.__slots__}
+        assert {slot: getattr(by_shape, slot) for slot in Link.__slots__} == {
+            slot: getattr(one_by_one, slot) for slot in Link.__slots__
+        }
         by_shape.data["vlan_id"] = by_shape.parent_ns = "spoilt by the reader"
 
 
@@ -162,13 +215,22 @@ def test_raising_and_lowering() -> None:
         found = theirs(encode.change_link(7, up=up))
         assert (found["index"], found["flags"], found["change"]) == (7, int(up), 1)
     found = theirs(encode.change_link("eth0.50", encode.link_attribute("group", 8021)))
-    assert (found["index"], found["change"], found.get_attr("IFLA_IFNAME"), found.get_attr("IFLA_GROUP")) == (0, 0, "eth0.50", 8021)
+    assert (
+        found["index"],
+        found["change"],
+        found.get_attr("IFLA_IFNAME"),
+        found.get_attr("IFLA_GROUP"),
+    ) == (0, 0, "eth0.50", 8021)
 
 
 def test_a_group_message_names_no_link() -> None:
     for message in (encode.change_group(802100001, up=True), encode.remove_group(802100001)):
         found = theirs(message)
-        assert found["index"] == 0 and found.get_attr("IFLA_GROUP") == 802100001 and found.get_attr("IFLA_IFNAME") is None
+        assert (
+            found["index"] == 0
+            and found.get_attr("IFLA_GROUP") == 802100001
+            and found.get_attr("IFLA_IFNAME") is None
+        )
         assert not message.flags & rtnetlink.NLM_F_CREATE
     for forbidden in (encode.change_group, encode.remove_group):
         with pytest.raises(AssertionError):
@@ -176,40 +238,69 @@ def test_a_group_message_names_no_link() -> None:
 
 
 def test_settings() -> None:
-    found = theirs(encode.change_link(7, encode.interface_settings({"arp_ignore": 8, "rp_filter": 1}, 1)))
+    found = theirs(
+        encode.change_link(7, encode.interface_settings({"arp_ignore": 8, "rp_filter": 1}, 1))
+    )
     families = dict(listed(found.get_attr("IFLA_AF_SPEC")))
     assert families["AF_INET6"].get_attr("IFLA_INET6_ADDR_GEN_MODE") == 1
     raw = dict(attributes(encode.interface_settings({"arp_ignore": 8, "rp_filter": -1}, None)))
-    (_conf, settings), = attributes(dict(attributes(raw[encode.IFLA_AF_SPEC]))[socket.AF_INET])
-    assert {kind: struct.unpack("=i", body)[0] for kind, body in attributes(settings)} == {IPV4["arp_ignore"]: 8, IPV4["rp_filter"]: -1}
+    ((_conf, settings),) = attributes(dict(attributes(raw[encode.IFLA_AF_SPEC]))[socket.AF_INET])
+    assert {kind: struct.unpack("=i", body)[0] for kind, body in attributes(settings)} == {
+        IPV4["arp_ignore"]: 8,
+        IPV4["rp_filter"]: -1,
+    }
     assert encode.interface_settings({}, None) == b""
 
 
-@given(st.lists(st.text("abc-_é", min_size=1, max_size=60), min_size=1, max_size=5, unique=True), st.booleans())
+@given(
+    st.lists(st.text("abc-_é", min_size=1, max_size=60), min_size=1, max_size=5, unique=True),
+    st.booleans(),
+)
 def test_alternative_names(names: List[str], add: bool) -> None:
     message = encode.alternative_names(7, names, add)
     found = theirs(message)
     assert found["index"] == 7
     assert [name for _kind, name in listed(found.get_attr("IFLA_PROP_LIST"))] == names
-    assert read(message._replace(body=message.body + encode.link_attribute("name", "x"))).altnames == tuple(sorted(names))
+    assert read(
+        message._replace(body=message.body + encode.link_attribute("name", "x"))
+    ).altnames == tuple(sorted(names))
 
 
 def test_mappings_that_are_gone_are_set_to_nothing() -> None:
-    change = encode.kind_change("vlan", {"egress_qos_map": {"1": 5}}, {"egress_qos_map": {"1": 2, "3": 4}})
-    found = theirs(encode.change_link(7, change)).get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
-    assert {row["from"]: row["to"] for _kind, row in listed(found.get_attr("IFLA_VLAN_EGRESS_QOS"))} == {1: 5, 3: 0}
+    change = encode.kind_change(
+        "vlan", {"egress_qos_map": {"1": 5}}, {"egress_qos_map": {"1": 2, "3": 4}}
+    )
+    found = (
+        theirs(encode.change_link(7, change)).get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
+    )
+    assert {
+        row["from"]: row["to"] for _kind, row in listed(found.get_attr("IFLA_VLAN_EGRESS_QOS"))
+    } == {1: 5, 3: 0}
 
 
 # --- addresses and routes ------------------------------------------------------------------------
 
 
-@given(st.one_of(st.tuples(IPV4_ADDRESSES, st.integers(0, 32)), st.tuples(IPV6_ADDRESSES, st.integers(0, 128))))
+@given(
+    st.one_of(
+        st.tuples(IPV4_ADDRESSES, st.integers(0, 32)),
+        st.tuples(IPV6_ADDRESSES, st.integers(0, 128)),
+    )
+)
 def test_address(parts: Tuple[str, int]) -> None:
     text, length = parts
     message = encode.create_address(f"{text}/{length}", 7)
     found = theirs(message)
-    assert (found["index"], found["prefixlen"], found["family"]) == (7, length, socket.AF_INET6 if ":" in text else socket.AF_INET)
-    assert ipaddress.ip_address(found.get_attr("IFA_LOCAL")) == ipaddress.ip_address(found.get_attr("IFA_ADDRESS")) == ipaddress.ip_address(text)
+    assert (found["index"], found["prefixlen"], found["family"]) == (
+        7,
+        length,
+        socket.AF_INET6 if ":" in text else socket.AF_INET,
+    )
+    assert (
+        ipaddress.ip_address(found.get_attr("IFA_LOCAL"))
+        == ipaddress.ip_address(found.get_attr("IFA_ADDRESS"))
+        == ipaddress.ip_address(text)
+    )
     assert found.get_attr("IFA_FLAGS") == (encode.IFA_F_NODAD if ":" in text else None)
     ours = decode.address(message.body, 0, len(message.body))
     assert (ours.ifindex, ours.address, ours.protocol) == (7, f"{text}/{length}", 201)
@@ -221,7 +312,19 @@ def test_addresses_are_written_as_ipaddress_writes_them(text: str) -> None:
     assert decode.address_text(ipaddress.ip_address(text).packed) == text
 
 
-@pytest.mark.parametrize("text", ["::", "::1", "::102:304", "::ffff:0:0", "::ffff:102:304", "1::", "0:0:1::", "64:ff9b::102:304"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "::",
+        "::1",
+        "::102:304",
+        "::ffff:0:0",
+        "::ffff:102:304",
+        "1::",
+        "0:0:1::",
+        "64:ff9b::102:304",
+    ],
+)
 def test_unusual_addresses(text: str) -> None:
     assert decode.address_text(ipaddress.ip_address(text).packed) == str(ipaddress.ip_address(text))
 
@@ -231,14 +334,31 @@ def test_route(spec: Spec, oif: int, replace: bool) -> None:
     message = encode.create_route(spec, oif if spec["dev"] else 0, replace)
     found = theirs(message)
     network = ipaddress.ip_network(spec["prefix"])
-    assert (found["dst_len"], found["proto"], found["type"]) == (network.prefixlen, spec["protocol"], encode.ROUTE_TYPES[spec["type"]])
-    assert found.get_attr("RTA_TABLE") == spec["table"] and (found.get_attr("RTA_PRIORITY") or 0) == spec["metric"]
+    assert (found["dst_len"], found["proto"], found["type"]) == (
+        network.prefixlen,
+        spec["protocol"],
+        encode.ROUTE_TYPES[spec["type"]],
+    )
+    assert (
+        found.get_attr("RTA_TABLE") == spec["table"]
+        and (found.get_attr("RTA_PRIORITY") or 0) == spec["metric"]
+    )
     assert found.get_attr("RTA_OIF") == (oif if spec["dev"] else None)
     for name, option in (("RTA_GATEWAY", "via"), ("RTA_PREFSRC", "src")):
         written = found.get_attr(name)
-        assert (written and ipaddress.ip_address(written)) == (spec[option] and ipaddress.ip_address(spec[option]))
+        assert (written and ipaddress.ip_address(written)) == (
+            spec[option] and ipaddress.ip_address(spec[option])
+        )
     (ours,) = decode.routes(message.body, 0, len(message.body)) or ()
-    expected = (spec["prefix"], spec["type"], spec["via"], oif if spec["dev"] else 0, spec["src"], spec["metric"], spec["table"])
+    expected = (
+        spec["prefix"],
+        spec["type"],
+        spec["via"],
+        oif if spec["dev"] else 0,
+        spec["src"],
+        spec["metric"],
+        spec["table"],
+    )
     assert ours[:7] == expected and ours.protocol == spec["protocol"]
     removal = theirs(encode.remove_route(spec))
     assert (removal["scope"], removal["type"], removal["proto"]) == (255, 0, spec["protocol"])
@@ -263,8 +383,12 @@ def test_every_link_of_this_machine_is_read_as_pyroute2_does() -> None:
         for ours, message in kernel.dump(encode.all_links(), collect):
             expected[ours.index] = message
             assert ours.index == message["index"] and ours.up == bool(message["flags"] & 1)
-            assert ours.name == message.get_attr("IFLA_IFNAME") and ours.mtu == message.get_attr("IFLA_MTU")
-            assert ours.mac == (message.get_attr("IFLA_ADDRESS") or "") and ours.group == message.get_attr("IFLA_GROUP")
+            assert ours.name == message.get_attr("IFLA_IFNAME") and ours.mtu == message.get_attr(
+                "IFLA_MTU"
+            )
+            assert ours.mac == (
+                message.get_attr("IFLA_ADDRESS") or ""
+            ) and ours.group == message.get_attr("IFLA_GROUP")
             conf = dict(listed(message.get_attr("IFLA_AF_SPEC")))["AF_INET"]
             assert ours.conf4 is not None and ours.conf4[IPV4["rp_filter"] - 1] == conf["rp_filter"]
     assert expected
@@ -272,7 +396,10 @@ def test_every_link_of_this_machine_is_read_as_pyroute2_does() -> None:
 
 def test_questions_are_answered_in_their_order() -> None:
     with Socket() as kernel:
-        answers = kernel.ask([encode.get_link("lo"), encode.get_link("no-such-link"), *[encode.get_link(1)] * 50], decode.index)
+        answers = kernel.ask(
+            [encode.get_link("lo"), encode.get_link("no-such-link"), *[encode.get_link(1)] * 50],
+            decode.index,
+        )
     assert answers == [1, None, *[1] * 50]
 
 
@@ -315,7 +442,10 @@ def _done(sequence: int, flags: int = 0) -> bytes:
 
 def test_a_dump_that_was_disturbed_is_taken_again() -> None:
     link = encode.create_link({"kind": "dummy", "name": "d0"}, "d0", 0, 0).body
-    part = [rtnetlink.HEADER.pack(16 + len(link), 16, 2 | flags, sequence, 0) + link for sequence, flags in ((1, 0x10), (2, 0), (3, 0))]
+    part = [
+        rtnetlink.HEADER.pack(16 + len(link), 16, 2 | flags, sequence, 0) + link
+        for sequence, flags in ((1, 0x10), (2, 0), (3, 0))
+    ]
     kernel = _Canned([part[0], _done(1), part[1], _done(2, 0x10), part[2] + _done(3)])
     assert [link.name for link in kernel.dump(encode.all_links(), decode.link)] == ["d0"]
     endless = _Canned([_done(sequence, 0x10) for sequence in range(1, 100)])
@@ -336,7 +466,10 @@ def test_answers_that_do_not_fit_are_not_taken_for_success() -> None:
 def test_the_text_of_an_error() -> None:
     text = b"8021q: VLAN device already exists\0"
     tlv = struct.pack("=HH", 4 + len(text), 1) + text + b"\0" * (-len(text) % 4)
-    for flags, echo in ((0x300, bytes(16)), (0x200, rtnetlink.HEADER.pack(40, 16, 0, 1, 0) + bytes(24))):
+    for flags, echo in (
+        (0x300, bytes(16)),
+        (0x200, rtnetlink.HEADER.pack(40, 16, 0, 1, 0) + bytes(24)),
+    ):
         body = struct.pack("=i", -errno.EEXIST) + echo + tlv
         error = rtnetlink.HEADER.pack(16 + len(body), 2, flags, 1, 0) + body
         (failure,) = _Canned([error]).batch([Message(16, 0, b"")])
@@ -349,8 +482,17 @@ def test_importing_takes_nothing_but_python() -> None:
     import sys
 
     engine = os.path.dirname(decode.__file__)
-    program = "import _engine.observe, _engine.apply, sys; print([m for m in sys.modules if m in ('pyroute2', 'http', 'subprocess')])"
+    program = (
+        "import _engine.observe, _engine.apply, sys;"
+        "print([name for name in ('pyroute2', 'http', 'subprocess') if name in sys.modules])"
+    )
     with tempfile.TemporaryDirectory() as place:
         os.symlink(engine, os.path.join(place, "_engine"))
-        done = subprocess.run([sys.executable, "-Sc", program], env={"PYTHONPATH": place}, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-Sc", program],
+            env={"PYTHONPATH": place},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     assert done.stdout.strip() == "[]"
