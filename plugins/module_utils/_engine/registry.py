@@ -168,10 +168,10 @@ class Registry:
         ``group`` is the link group of the links that it makes. Returns the transaction's number.
         """
         plan = _encode(changes)
-        # What finish will write, at most: the objects, and the pages that they replace.
-        statedir.room(self.directory, 3 * len(plan) + 2**18)
         row = (statedir.now(), statedir.printable(who), owner, group, _pack(plan))
         with self._writing() as database:
+            # What finish will write, at most: the objects, and the pages that they replace.
+            statedir.room(self.directory, 3 * len(plan) + 2**18)
             cursor = database.execute(
                 "INSERT INTO transactions (state, time, who, owner, link_group, plan)"
                 " VALUES ('pending', ?, ?, ?, ?, ?)",
