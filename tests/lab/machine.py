@@ -14,6 +14,7 @@ from pathlib import Path
 
 import trees
 from contain import LabError, bind, contained, mount
+from recipes import KERNEL_RUNS_ON
 
 COLLECTIONS = "/opt/collections"
 DIRECTORY = f"{COLLECTIONS}/ansible_collections/netops/underlay"
@@ -69,7 +70,7 @@ def missing_drivers() -> list[str]:
 def trees_for(wish: argparse.Namespace) -> list[trees.Tree]:
     wanted = [trees.lab(wish.root), *(trees.host(name) for name in wish.host)]
     if wish.kernel != "host":
-        wanted += [trees.lab(trees.KERNEL_RUNS_ON), trees.kernel(wish.kernel)]
+        wanted += [trees.lab(KERNEL_RUNS_ON), trees.kernel(wish.kernel)]
     return list(dict.fromkeys(wanted))
 
 
@@ -92,7 +93,7 @@ def run(wish: argparse.Namespace) -> int:
 
 
 def put_together(stage: Path, wish: argparse.Namespace) -> None:
-    runs_on = wish.root if wish.kernel == "host" else trees.KERNEL_RUNS_ON
+    runs_on = wish.root if wish.kernel == "host" else KERNEL_RUNS_ON
     for name in ("usr", "proc", "dev/shm", "mnt", "tmp", "guest/run"):
         (stage / name).mkdir(parents=True)
     for name in ("bin", "sbin", "lib", "lib64"):
