@@ -18,7 +18,7 @@ Network = ipam.Network
 
 
 def overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.overlaps(other)  # type: ignore[arg-type]
+    return one.version == other.version and one.overlaps(other)
 
 
 # --- a pool against a set ------------------------------------------------------------------------
@@ -118,16 +118,16 @@ class Pools(RuleBasedStateMachine):
         self.pool.release(text)
         self.holders.pop(ipaddress.ip_address(text), None)
 
-    @precondition(lambda self: getattr(self, "holders", None))
+    @precondition(lambda self: bool(getattr(self, "holders", None)))
     @rule(data=st.data())
     def release_held(self, data: st.DataObject) -> None:
         ip = data.draw(st.sampled_from(sorted(self.holders)))
         self.pool.release(str(ip))
         del self.holders[ip]
         if ip in self.range and ip not in self.reserved:
-            assert ipaddress.ip_address(self.pool.free()) <= ip, (
-                "an address can be had again at once"
-            )
+            free = self.pool.free()
+            assert free is not None
+            assert int(ipaddress.ip_address(free)) <= int(ip), "it can be had again at once"
 
     @invariant()
     def as_the_model_says(self) -> None:

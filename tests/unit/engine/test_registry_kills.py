@@ -37,7 +37,7 @@ def kill_at_statement(number: int) -> None:
     connect = sqlite3.connect
 
     def traced(*args: Any, **kwargs: Any) -> sqlite3.Connection:
-        database = connect(*args, **kwargs)
+        database: sqlite3.Connection = connect(*args, **kwargs)
 
         def see(_: str) -> None:
             if next(statements) == number:
