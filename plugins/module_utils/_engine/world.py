@@ -206,10 +206,10 @@ class World:
                 if address.address == spec["address"]:
                     return {"netns": spec["netns"], "link": spec["link"], "address": address.address}
             return None
+        identity = (spec["prefix"], spec["metric"], spec["table"], spec["protocol"])
         for route in space.routes:
-            found = self.route_spec(space, route)
-            if all(found[key] == spec[key] for key in ("prefix", "metric", "table", "protocol")):
-                return found
+            if route.prefix == identity[0] and (route.prefix, route.metric, route.table, route.protocol) == identity:
+                return self.route_spec(space, route)
         return None
 
     def link_spec(self, space: Namespace, link: Link, presence: Optional[str] = None) -> Spec:
