@@ -139,11 +139,9 @@ class Space:
     def forget(self, name: str) -> None:
         """A link is gone, with its other names."""
         gone = self.links.pop(name)
-        if gone.ifindex:
-            for other in [
-                other for other, known in self.links.items() if known.ifindex == gone.ifindex
-            ]:
-                del self.links[other]
+        seen = self.known.links.get(gone.ifindex) if self.known else None
+        for other in (seen.name, *seen.altnames) if seen else ():
+            self.links.pop(other, None)
 
     # -- sysctls ----------------------------------------------------------------------------------
 
