@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -51,7 +52,23 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
 def bind(source: str | os.PathLike[str], target: str | os.PathLike[str], read_only: bool = False) -> None:
     mount(os.fspath(source), os.fspath(target), flags=MS_BIND)
     if read_only:
-        mount("", os.fspath(target), flags=MS_BIND | MS_REMOUNT | MS_RDONLY)
+        kept = os.statvfs(target).f_flag & (os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME)
+        mount("", os.fspath(target), flags=MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
+
+
+def become_root() -> None:
+    """Go on as root: where the user is somebody else, as root of a user namespace, which is enough for a guest."""
+    if os.geteuid() == 0:
+        return
+    if not shutil.which("newuidmap"):
+        raise LabError("this machine lacks uidmap, which users other than root need: install it, or be root")
+    os.execvp("unshare", ["unshare", "--user", "--map-root-user", "--map-auto", sys.executable, *sys.argv])
+
+
+def is_root_of_the_machine() -> bool:
+    """And not only of a user namespace."""
+    with open("/proc/self/uid_map") as uid_map:
+        return os.geteuid() == 0 and uid_map.read().split() == ["0", "0", "4294967295"]
 
 
 def contained(function: Callable[[], int], network: bool) -> int:

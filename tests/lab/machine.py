@@ -154,6 +154,7 @@ def boot(stage: Path, wish: argparse.Namespace) -> int:
         f"con1=null,fd:{stdout}",
         f"con2=null,fd:{stderr}",
         "seccomp=on",
+        "pty.legacy_count=0",  # five hundred devices that nobody needs, each of which udev looks at in every host
         "quiet" if not wish.console else "loglevel=7",
         f"LAB_KERNEL={wish.kernel}",
         *wish.kernel_arg,

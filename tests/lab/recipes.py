@@ -29,6 +29,14 @@ SMALL = (
     "--dpkgopt=path-exclude=/usr/share/man/*",
     "--dpkgopt=path-exclude=/usr/share/locale/*",
 )
+# Podman of Debian 12 would look for another network backend, and systemd is not there to be asked for cgroups.
+CONTAINERS = """\
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+[network]
+network_backend = "netavark"
+"""
 PYROUTE2 = ("0.7", "0.9")  # the series that the collection must get along with, side by side in /opt
 
 
@@ -50,6 +58,7 @@ def make_lab(to: Path, root: str) -> None:
     (to / "etc/apt/sources.list").write_text("deb [trusted=yes] file:/opt/repo ./\n")
     (to / "opt/repo").symlink_to(f"hosts/{root}/opt/repo")
     (to / "opt/images").mkdir()
+    (to / "etc/containers/containers.conf").write_text(CONTAINERS)
     make_image(to / "opt/images/busybox.tar", to / "usr/bin/busybox")
     for mount_point in ("lab", "opt/collections/ansible_collections/netops/underlay", "usr/lib/modules"):
         (to / mount_point).mkdir(parents=True, exist_ok=True)
@@ -68,6 +77,8 @@ def make_host(to: Path, root: str) -> None:
     (to / "etc/apt/sources.list").write_text("deb [trusted=yes] file:/opt/repo ./\n")
     for stamp in ("etc/.updated", "var/.updated"):
         (to / stamp).touch()  # or systemd rebuilds its caches at every host's first boot
+    for timer in (to / "etc/systemd/system/timers.target.wants").glob("apt-daily*"):
+        timer.unlink()  # a test is not to wait for the lock of an upgrade that nobody asked for
     for mount_point in ("lab", "usr/lib/modules"):
         (to / mount_point).mkdir(exist_ok=True)
 

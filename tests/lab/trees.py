@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import recipes
-from contain import LabError, contained
+from contain import LabError, contained, is_root_of_the_machine
 from progress import say
 from recipes import HERE
 
@@ -97,7 +97,7 @@ def install_tools() -> None:
     if not missing:
         return
     names = " ".join(sorted(missing))
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
+    if not is_root_of_the_machine() or not shutil.which("apt-get"):
         raise LabError(f"this machine lacks {names}: install them with its package manager")
     say(f"installing {names}")
     recipes.run(["apt-get", "-qq", "update"])
@@ -146,7 +146,11 @@ def use(tree: Tree) -> int:
 
 @contextmanager
 def locked(cache: Path) -> Iterator[None]:
-    cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / "lock", "w") as lock:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        lock = open(cache / "lock", "w")
+    except PermissionError as error:
+        raise LabError(f"{error.filename} belongs to somebody else; UNDERLAY_LAB_CACHE names another place") from None
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
