@@ -449,3 +449,17 @@ def test_a_group_that_holds_somebody_is_not_taken() -> None:
     assert missing(do(*changes), *changes) == []
     do(*(change.inverse() for change in changes))
     assert sorted(links()) == ["far", "theirs", "trunk"] and "UP" not in link("theirs")["flags"]
+
+
+def test_vlans_of_a_base_with_a_small_mtu() -> None:
+    run("ip link set trunk mtu 1000")
+    changes = [new_vlan(number) for number in range(1, 20)]
+    assert missing(do(*changes), *changes) == []
+
+
+def test_proc_sys_that_may_not_be_written() -> None:
+    run("mount --bind -o ro /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys")
+    if HAS_IPV6:
+        with pytest.raises(Refused, match="/proc/sys may not be written here") as caught:
+            do(new_vlan(5))
+        assert caught.value.errno == errno.EROFS

@@ -12,7 +12,8 @@ from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
 from . import encode, links, namespaces
 from .encode import IFA_F_SECONDARY
 from .namespaces import NamespaceError
-from .refused import Refused
+from .refused import Refused, refusal
+from .rtnetlink import NetlinkError
 from .space import Space, names_of
 from .world import HOST, KERNEL_KINDS, Change, Spec, World
 
@@ -30,24 +31,35 @@ def apply(changes: Sequence[Change], world: World, journal_group: Optional[int] 
     killed can be told by it. Raises Refused for the first change that is refused; what was done
     before it stays.
     """
+    group = links.free_group(world, journal_group, changes)
     with _Spaces(world) as spaces:
-        group = links.free_group(world, journal_group, changes)
         for stage, run in _runs(changes):
-            if stage == "netns":
-                for change in run:
-                    spaces.drop(_workload(change))
-                    _namespace(change)
-                continue
-            space = spaces.enter(_workload(run[0]), run[0])
-            if stage == "create":
-                space.flush()
-                links.create(spaces.enter(HOST, run[0]), space, run, group)
-            elif stage == "remove":
-                space.flush()
-                links.remove(space, run, group)
-            else:
-                _carry_out(space, run)
+            try:
+                _perform(spaces, stage, run, group)
+            except NamespaceError as error:
+                raise Refused(run[0], 0, str(error)) from None
+            except NetlinkError as error:
+                raise refusal(run[0], error.errno, error.text) from None
+            except OSError as error:
+                raise refusal(run[0], error.errno or 0, str(error)) from None
         spaces.flush()
+
+
+def _perform(spaces: _Spaces, stage: str, run: Sequence[Change], group: int) -> None:
+    if stage == "netns":
+        for change in run:
+            spaces.drop(_workload(change))
+            _namespace(change)
+        return
+    space = spaces.enter(_workload(run[0]), run[0])
+    if stage == "create":
+        space.flush()
+        links.create(spaces.enter(HOST, run[0]), space, run, group)
+    elif stage == "remove":
+        space.flush()
+        links.remove(space, run, group)
+    else:
+        _carry_out(space, run)
 
 
 def _workload(change: Change) -> str:

@@ -53,8 +53,7 @@ class _Settings:
             (self.ipv4 if family == "ipv4" else self.ipv6)[key] = (
                 space.default(family, key) if value is None else value
             )
-        #: By message it takes no write for each link, but then a link that is up gets no link-local
-        #: address.
+        # A message spares a write for each link, but gives one that is up no link-local address.
         self.genmode = self.ipv6.pop("addr_gen_mode", None) if new else None
 
     def message(self) -> bytes:
@@ -86,9 +85,7 @@ def create(host: Space, space: Space, changes: Sequence[Change], group: int) -> 
             for change in wave
             if change.after and change.after.get("parent")
         )
-        alike = (
-            [change for change in wave if _is_common(change.after or {})] if space is host else []
-        )
+        alike = [change for change in wave if space is host and _is_common(host, change)]
         if len(alike) < _MANY:
             alike = []
         chosen = {id(change) for change in alike}
@@ -96,14 +93,19 @@ def create(host: Space, space: Space, changes: Sequence[Change], group: int) -> 
         _make(host, space, [change for change in wave if id(change) not in chosen], group, False)
 
 
-def _is_common(spec: Spec) -> bool:
+def _is_common(host: Space, change: Change) -> bool:
     """Whether a link takes the same messages as most."""
-    return (
-        spec.get("presence") == "none"
-        and bool(spec.get("up"))
-        and not spec.get("sysctls")
-        and (spec.get("mtu") or _IPV6_MIN_MTU) >= _IPV6_MIN_MTU
-    )
+    spec = change.after or {}
+    usual = spec.get("presence") == "none" and spec.get("up") and not spec.get("sysctls")
+    return bool(usual) and _gets_ipv6(host, spec) == host.world.ipv6
+
+
+def _gets_ipv6(host: Space, spec: Spec) -> bool:
+    mtu = spec.get("mtu")
+    if not mtu and spec.get("parent") and host.known:
+        parent = host.known.names.get(spec["parent"])
+        mtu = parent.mtu if parent else None
+    return host.world.ipv6 and (mtu or _IPV6_MIN_MTU) >= _IPV6_MIN_MTU
 
 
 def _waves(changes: Sequence[Change]) -> Iterator[List[Change]]:
@@ -127,8 +129,8 @@ def _make(host: Space, space: Space, changes: Sequence[Change], group: int, toge
     specs: List[Made] = []
     for change in changes:
         spec = change.after or {}
-        ipv6 = space.world.ipv6 and (spec.get("mtu") or _IPV6_MIN_MTU) >= _IPV6_MIN_MTU
-        specs.append((change, spec, _Settings(spec, space, new=True, ipv6=ipv6)))
+        settings = _Settings(spec, space, new=True, ipv6=_gets_ipv6(host, spec))
+        specs.append((change, spec, settings))
     moves = _bring_forth(host, space, specs, group, together)
     if not (together and _for_all(space, changes[0], group, specs[0][2].message())):
         space.send(
@@ -275,9 +277,8 @@ def change(space: Space, wanted: Change) -> None:
     if settings.ipv6:
         space.flush()
         space.write_ipv6([(wanted, after["name"], settings.ipv6)], new=False)
-        if settings.ipv6.get("addr_gen_mode") == _GENMODE_NONE and not settings.ipv6.get(
-            "disable_ipv6"
-        ):
+        enabled = not settings.ipv6.get("disable_ipv6")
+        if enabled and settings.ipv6.get("addr_gen_mode") == _GENMODE_NONE:
             _remove_link_local(space, wanted, known.ifindex)
     _rename_alternatives(
         space,

@@ -15,10 +15,10 @@ import struct
 import sys
 from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_NEWNSID, RTM_GETNSID = 88, 90
+RTM_GETNSID = 90
 RTM_NEWLINKPROP, RTM_DELLINKPROP = 108, 109
 
 NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
@@ -250,7 +250,10 @@ class Socket:
             bits = message.flags | (last_flags if index == last else flags)
             parts.append(pack(_HEADER_LENGTH + len(body), message.type, bits, base + index, 0))
             parts.append(body)  # attributes are padded, so that the next header is aligned
-        self._socket.send(b"".join(parts))
+        try:
+            self._socket.send(b"".join(parts))
+        except OSError as error:
+            raise Lost(error.errno or 0, "the kernel took no messages") from None
         return base
 
     def _receive(self) -> bytes:

@@ -146,27 +146,24 @@ class Space:
     # -- sysctls ----------------------------------------------------------------------------------
 
     def write_ipv6(self, settings: Iterable[Tuple[Change, str, Dict[str, int]]], new: bool) -> None:
-        """Write IPv6 sysctls of links: (change, name of the link, settings). ``new`` links have the
-        defaults.
+        """Write IPv6 sysctls of links (change, name, settings); there is no message for them.
 
-        There is no message for them. Raises Refused.
+        ``new`` links have the defaults. Raises Refused, and NamespaceError.
         """
         with self._inside():
             for change, name, values in settings:
                 # With addresses generated as wanted before IPv6 comes on.
                 for key in sorted(values, key="disable_ipv6".__eq__):
-                    if not (new and self.default("ipv6", key) == values[key]):
-                        try:
-                            _write(f"/proc/sys/net/ipv6/conf/{name}/{key}", values[key])
-                        except OSError as error:
-                            raise refusal(
-                                change,
-                                error.errno or 0,
-                                f"sysctl {key} of {name}: {error.strerror}",
-                            ) from None
+                    if new and self.default("ipv6", key) == values[key]:
+                        continue
+                    try:
+                        _write(f"/proc/sys/net/ipv6/conf/{name}/{key}", values[key])
+                    except OSError as error:
+                        text = f"sysctl {key} of {name}: {error.strerror}"
+                        raise refusal(change, error.errno or 0, text) from None
 
     def default(self, family: str, key: str) -> int:
-        """What a new link gets here. Raises OSError."""
+        """What a new link gets here. Raises OSError, and NamespaceError."""
         path = f"/proc/sys/net/{family}/conf/default/{key}"
         if path not in self._defaults:
             with self._inside(), open(path, encoding="ascii") as file:
