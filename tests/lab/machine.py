@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trees
 from contain import LabError, bind, contained, mount
-from recipes import KERNEL_RUNS_ON
+from recipes import HERE, KERNEL_RUNS_ON
 
 COLLECTIONS = "/opt/collections"
 DIRECTORY = f"{COLLECTIONS}/ansible_collections/netops/underlay"
@@ -122,7 +122,7 @@ def put_together(stage: Path, wish: argparse.Namespace) -> None:
         mount("tmpfs", os.fspath(hidden), "tmpfs", options="ro,size=4k,mode=755")
     for name in wish.host:
         show(trees.host(name).path, f"hosts/{name}")
-    show(trees.HERE / "guest", "lab")
+    show(HERE / "guest", "lab")
     if wish.kernel != "host":
         kernel = trees.kernel(wish.kernel).path
         show(kernel / "modules", "modules")
