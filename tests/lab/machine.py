@@ -16,7 +16,6 @@ import trees
 from contain import LabError, bind, contained, mount
 from recipes import HERE, KERNEL_RUNS_ON
 
-FASTEST = "7.2"  # of the kernels
 COLLECTIONS = "/opt/collections"
 DIRECTORY = f"{COLLECTIONS}/ansible_collections/netops/underlay"
 ENVIRONMENT = {

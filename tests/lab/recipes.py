@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 
 SUITES = {"debian13": "trixie", "debian12": "bookworm"}
 KERNELS = {"7.2": "sid", "6.12": "trixie"}  # the suite whose user-mode-linux has this version
+FASTEST = "7.2"  # of the kernels
 KERNEL_RUNS_ON = "debian13"  # both kernels are programs that want a C library as new as this root's
 
 SMALL = (
@@ -43,7 +44,8 @@ PYROUTE2 = ("0.7", "0.9")  # the series that the collection must get along with,
 def make_kernel(to: Path, version: str) -> None:
     # The archive's date may be long past where it is a snapshot; who signed it is checked all the same.
     with step(f"kernel {version}"):
-        debootstrap(KERNELS[version], to / "package", "extract", ["user-mode-linux"], "--aptopt=Acquire::Check-Valid-Until false")
+        stale = "--aptopt=Acquire::Check-Valid-Until false"
+        debootstrap(KERNELS[version], to / "package", "extract", ["user-mode-linux"], stale)
     (to / "package/usr/bin/linux.uml").rename(to / "linux")
     (to / "package/usr/lib/uml/modules").rename(to / "modules")
     shutil.rmtree(to / "package")
@@ -109,7 +111,8 @@ def install_controller(to: Path) -> None:
     pip = next((to / "usr/share/python-wheels").glob("pip-*.whl")).relative_to(to) / "pip"
     quiet = {"PIP_QUIET": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
 
-    download = [*outside_python(to), os.fspath(to / pip), "download", "--only-binary=:all:", "--dest", os.fspath(wheels)]
+    pip_outside = [*outside_python(to), os.fspath(to / pip)]
+    download = [*pip_outside, "download", "--only-binary=:all:", "--dest", os.fspath(wheels)]
     environment = {**os.environ, **quiet, "PYTHONHOME": os.fspath(to / "usr")}
     run([*download, "--requirement", os.fspath(HERE / "requirements.txt")], environment)
     for series in PYROUTE2:
@@ -181,8 +184,7 @@ def run(command: list[str], environment: dict[str, str] | None = None) -> str:
         command,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )

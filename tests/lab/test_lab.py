@@ -276,9 +276,7 @@ def test_cleaning_and_half_made_trees(tmp_path: Path) -> None:
     script = "import trees; trees.build([trees.kernel('7.2')]); print(trees.kernel('7.2').path)"
     command = ["python3", "-c", script]
     pipe = subprocess.PIPE
-    made = [
-        subprocess.Popen(command, cwd=HERE, env=environment, stdout=pipe, stderr=pipe, text=True) for _ in range(2)
-    ]
+    made = [subprocess.Popen(command, cwd=HERE, env=environment, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
     (path, said), (same_path, also_said) = [maker.communicate() for maker in made]
     assert path == same_path
     assert (said + also_said).count("kernel 7.2") == 1

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: netops.underlay contributors
+"""Hosts that are whole machines: each a User-Mode Linux with systemd, sshd and a disk of its own, behind one switch.
+
+They really boot, reboot and lose their power. The controller is where this runs, inside `tests/lab/run --fleet`:
+
+    with Fleet([Host("h1"), Host("h2", root="debian12")]) as fleet:
+        fleet.switch.vlans("h1", "eth1", {10, 20})
+        fleet.run("ansible-playbook", "site.yml")
+        fleet["h1"].power_cut()
+        fleet["h1"].boot()
+        print(fleet["h1"].ssh("ip -d link").stdout)
+
+What a NIC is cabled to: "mgmt", the network that the controller is in, without tags; "trunk", tagged VLANs only, of
+which the port carries none until the switch is told; "mgmt+trunk", both.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from switch import NATIVE, Switch
+
+KERNEL = Path("/opt/kernel")
+HOSTS = Path("/opt/hosts")
+BOOT = "/lab/boot-host"
+CONTROLLER_NIC = "mgmt"
+NETWORK_4 = ipaddress.ip_network("198.51.100.0/24")
+NETWORK_6 = ipaddress.ip_network("fd00:51::/64")
+FIRST_HOST = 10
+DISK = "4G"  # at most: it takes what is written to it
+PORTS = {"mgmt": NATIVE, "trunk": None, "mgmt+trunk": NATIVE}
+BOOT_TIMEOUT = 180.0
+SSH_OPTIONS = (
+    "-oBatchMode=yes",
+    "-oConnectTimeout=2",
+    "-oStrictHostKeyChecking=no",
+    "-oUserKnownHostsFile=/dev/null",
+    "-oLogLevel=ERROR",
+)
+
+
+class FleetError(Exception):
+    """A host or the rig does not do what it was asked to."""
+
+
+@dataclass
+class Host:
+    name: str
+    root: str = "debian13"
+    nics: Mapping[str, str] = field(default_factory=lambda: {"eth0": "mgmt", "eth1": "trunk"})
+    mem: str = "512M"
+    kernel_args: Sequence[str] = ()
+
+    number: int = field(default=0, init=False)
+    directory: Path = field(default=Path(), init=False)
+    key: Path = field(default=Path(), init=False)
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def address(self) -> str:
+        return str(NETWORK_4[FIRST_HOST + self.number])
+
+    @property
+    def address_6(self) -> str:
+        return str(NETWORK_6[FIRST_HOST + self.number])
+
+    def mac(self, nic: str) -> str:
+        return f"52:54:00:00:{self.number:02x}:{list(self.nics).index(nic):02x}"
+
+    # --- power ---
+
+    def boot(self, wait: bool = True) -> None:
+        if self.is_on:
+            raise FleetError(f"{self.name} is on already")
+        words = [
+            os.fspath(KERNEL / "linux"),
+            f"mem={self.mem}",
+            "rootfstype=hostfs",
+            "rootflags=/",
+            "ro",
+            f"init={BOOT}",
+            f"umid={self.name}",
+            f"uml_dir={self.directory}/",
+            f"ubd0={self.directory}/disk",
+            "con=null",
+            "con0=null,fd:1",
+            "seccomp=on",
+            "pty.legacy_count=0",
+            "loglevel=4",
+            f"LAB_TREE={HOSTS / self.root}",
+            f"LAB_MODULES={KERNEL / 'modules'}",
+            f"LAB_SEED={self.directory}/seed",
+            *self.kernel_args,
+        ]
+        for number, nic in enumerate(self.nics):
+            words.append(f"vec{number}:transport=bess,dst={self.directory}/{nic},depth=128,mac={self.mac(nic)}")
+        # In a process namespace of its own, so that nothing of it is left when its first process is killed. That is a
+        # shell: a first process cannot abort, as a kernel that panics does.
+        with open(self.console_file, "ab") as console:
+            self._process = subprocess.Popen(
+                ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", '"$@"; exit $?', self.name, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                env={"PATH": "/usr/sbin:/usr/bin", "TMPDIR": "/dev/shm"},
+                start_new_session=True,
+            )
+        if wait:
+            self.wait()
+
+    @property
+    def is_on(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def power_cut(self) -> None:
+        """From one moment to the next: what was not on the disk is lost."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+
+    def power_off(self, timeout: float = 90) -> None:
+        """As an administrator does it."""
+        self.ssh("systemctl poweroff", check=False)
+        assert self._process is not None
+        self._process.wait(timeout)
+
+    def reboot(self) -> None:
+        before = self.boot_id()
+        self.ssh("systemctl reboot", check=False)
+        self.wait(not_boot=before)
+
+    def wait(self, timeout: float = BOOT_TIMEOUT, not_boot: str = "") -> None:
+        """Until it is up, and, where that is given, in another boot than that one."""
+        deadline = time.monotonic() + timeout
+        command = "systemctl is-system-running --wait; cat /proc/sys/kernel/random/boot_id"
+        while True:
+            said = self.ssh(command, check=False, timeout=timeout).stdout.split()
+            if len(said) == 2 and said[1] != not_boot:
+                return
+            if not self.is_on:
+                raise FleetError(f"{self.name} went off by itself; the last it said:\n{self.console()[-2000:]}")
+            if time.monotonic() > deadline:
+                raise FleetError(f"{self.name} is not up after {timeout:.0f} s; the last:\n{self.console()[-2000:]}")
+            time.sleep(0.2)
+
+    # --- what is on it ---
+
+    def ssh(
+        self, command: str, *, check: bool = True, stdin: str = "", timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        words = ["ssh", *SSH_OPTIONS, f"-i{self.key}", f"root@{self.address}", command]
+        try:
+            done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise FleetError(f"{self.name} did not answer in {timeout:.0f} s: {command}") from None
+        if check and done.returncode:
+            raise FleetError(f"{self.name}: {command}: ended with {done.returncode}: {done.stderr.strip()}")
+        return done
+
+    def boot_id(self) -> str:
+        return self.ssh("cat /proc/sys/kernel/random/boot_id").stdout.strip()
+
+    @property
+    def console_file(self) -> Path:
+        return self.directory / "console"
+
+    def console(self) -> str:
+        """What the kernel and systemd said, over all boots."""
+        return self.console_file.read_text(errors="replace") if self.console_file.exists() else ""
+
+    # --- what makes it this host ---
+
+    def install(self, directory: Path, key: Path, number: int) -> None:
+        """An empty disk, and what the first boot copies to it."""
+        self.directory, self.key, self.number = directory, key, number
+        seed = directory / "seed"
+        files = {
+            "etc/hostname": f"{self.name}\n",
+            "etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {self.name}\n",
+            "root/.ssh/authorized_keys": key.with_suffix(".pub").read_text(),
+        }
+        for position, (nic, cabled) in enumerate(self.nics.items()):
+            match = f"[Match]\nPermanentMACAddress={self.mac(nic)}\n"
+            files[f"etc/systemd/network/10-{nic}.link"] = f"{match}[Link]\nName={nic}\nMACAddressPolicy=none\n"
+            if cabled != "trunk" and position == 0:
+                files[f"etc/systemd/network/20-{nic}.network"] = (
+                    f"[Match]\nName={nic}\n[Network]\nIPv6AcceptRA=no\n"
+                    f"Address={self.address}/{NETWORK_4.prefixlen}\nAddress={self.address_6}/{NETWORK_6.prefixlen}\n"
+                    f"Gateway={NETWORK_4[1]}\n"
+                )
+        for name, content in files.items():
+            path = seed / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        (seed / "root/.ssh").chmod(0o700)
+        wants = seed / "etc/systemd/system/multi-user.target.wants"
+        wants.mkdir(parents=True)
+        (wants / "systemd-networkd.service").symlink_to("/usr/lib/systemd/system/systemd-networkd.service")
+        subprocess.run(["truncate", f"--size={DISK}", directory / "disk"], check=True)
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", directory / "disk"], check=True)
+
+
+class Fleet:
+    """The hosts from `with` to its end. They boot at the same time, and are up when its body begins."""
+
+    def __init__(self, hosts: Sequence[Host], *, boot: bool = True) -> None:
+        if not KERNEL.is_dir():
+            raise FleetError("no User-Mode Linux here: start this by tests/lab/run --fleet -- COMMAND")
+        if len({host.name for host in hosts}) < len(hosts):
+            raise FleetError("two hosts have the same name")
+        self.hosts = list(hosts)
+        self.switch = Switch()
+        self._boot = boot
+
+    def __enter__(self) -> Fleet:
+        # A short path: that of a socket has at most 108 characters.
+        self.directory = Path(tempfile.mkdtemp(prefix="fleet-"))
+        self.key = self.directory / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
+        self.switch.start()
+        try:
+            self._cable()
+            self.inventory.write_text(self._inventory())
+            if self._boot:
+                for host in self.hosts:
+                    host.boot(wait=False)
+                for host in self.hosts:
+                    host.wait()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for host in self.hosts:
+            host.power_cut()
+        self.switch.stop()
+        shutil.rmtree(self.directory)
+
+    def __getitem__(self, name: str) -> Host:
+        return next(host for host in self.hosts if host.name == name)
+
+    def __iter__(self) -> Iterator[Host]:
+        return iter(self.hosts)
+
+    def run(
+        self, *command: str, check: bool = True, timeout: float | None = None, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """A command of the controller: ansible-playbook finds the hosts without being told."""
+        done = subprocess.run(
+            command,
+            env={**os.environ, **self.environment, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if check and done.returncode:
+            raise FleetError(
+                f"{command[0]} ended with {done.returncode}:\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
+            )
+        return done
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"ANSIBLE_INVENTORY": os.fspath(self.inventory), "ANSIBLE_HOST_KEY_CHECKING": "False"}
+
+    @property
+    def inventory(self) -> Path:
+        return self.directory / "inventory.ini"
+
+    def _inventory(self) -> str:
+        lines = ["[rack]"]
+        lines += [f"{host.name} ansible_host={host.address}" for host in self.hosts]
+        options = " ".join(SSH_OPTIONS)
+        lines += [
+            "[rack:vars]",
+            "ansible_user=root",
+            f"ansible_ssh_private_key_file={self.key}",
+            f"ansible_ssh_common_args='{options}'",
+            "ansible_python_interpreter=/usr/bin/python3",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _cable(self) -> None:
+        self.switch.add_tap(CONTROLLER_NIC)
+        for words in (
+            f"address add {NETWORK_4[1]}/{NETWORK_4.prefixlen} dev {CONTROLLER_NIC}",
+            f"address add {NETWORK_6[1]}/{NETWORK_6.prefixlen} dev {CONTROLLER_NIC} nodad",
+            f"link set {CONTROLLER_NIC} up",
+        ):
+            subprocess.run(["ip", *words.split()], check=True)
+        for number, host in enumerate(self.hosts, 1):
+            directory = self.directory / host.name
+            directory.mkdir()
+            for nic, cabled in host.nics.items():
+                self.switch.add_host(host.name, nic, directory / nic, PORTS[cabled])
+            host.install(directory, self.key, number)
