@@ -20,7 +20,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -60,12 +59,16 @@ class Host:
     root: str = "debian13"
     nics: Mapping[str, str] = field(default_factory=lambda: {"eth0": "mgmt", "eth1": "trunk"})
     mem: str = "512M"
+    mtu: int = 1500  # the largest that its NICs can be set to
     kernel_args: Sequence[str] = ()
 
     number: int = field(default=0, init=False)
     directory: Path = field(default=Path(), init=False)
     key: Path = field(default=Path(), init=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
+    _alive: int = field(
+        default=-1, init=False, repr=False
+    )  # a pipe that nobody writes to: it ends with the last process
 
     @property
     def address(self) -> str:
@@ -83,6 +86,7 @@ class Host:
     def boot(self, wait: bool = True) -> None:
         if self.is_on:
             raise FleetError(f"{self.name} is on already")
+        self._gone()
         words = [
             os.fspath(KERNEL / "linux"),
             f"mem={self.mem}",
@@ -104,9 +108,11 @@ class Host:
             *self.kernel_args,
         ]
         for number, nic in enumerate(self.nics):
-            words.append(f"vec{number}:transport=bess,dst={self.directory}/{nic},depth=128,mac={self.mac(nic)}")
+            wire = f"transport=bess,dst={self.directory}/{nic},depth=128"
+            words.append(f"vec{number}:{wire},mac={self.mac(nic)},mtu={self.mtu}")
         # In a process namespace of its own, so that nothing of it is left when its first process is killed. That is a
         # shell: a first process cannot abort, as a kernel that panics does.
+        self._alive, held = os.pipe()
         with open(self.console_file, "ab") as console:
             self._process = subprocess.Popen(
                 ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", '"$@"; exit $?', self.name, *words],
@@ -114,8 +120,10 @@ class Host:
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 env={"PATH": "/usr/sbin:/usr/bin", "TMPDIR": "/dev/shm"},
+                pass_fds=(held,),
                 start_new_session=True,
             )
+        os.close(held)
         if wait:
             self.wait()
 
@@ -126,14 +134,23 @@ class Host:
     def power_cut(self) -> None:
         """From one moment to the next: what was not on the disk is lost."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
+            self._process.kill()
+            self._gone()
 
     def power_off(self, timeout: float = 90) -> None:
         """As an administrator does it."""
         self.ssh("systemctl poweroff", check=False)
-        assert self._process is not None
-        self._process.wait(timeout)
+        if self._process is not None:
+            self._process.wait(timeout)
+            self._gone()
+
+    def _gone(self) -> None:
+        """Until the last process is: two kernels on one disk would be the end of it."""
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+            os.read(self._alive, 1)
+            os.close(self._alive)
 
     def reboot(self) -> None:
         before = self.boot_id()
@@ -149,6 +166,7 @@ class Host:
             if len(said) == 2 and said[1] != not_boot:
                 return
             if not self.is_on:
+                self._gone()
                 raise FleetError(f"{self.name} went off by itself; the last it said:\n{self.console()[-2000:]}")
             if time.monotonic() > deadline:
                 raise FleetError(f"{self.name} is not up after {timeout:.0f} s; the last:\n{self.console()[-2000:]}")
@@ -190,10 +208,10 @@ class Host:
             "etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {self.name}\n",
             "root/.ssh/authorized_keys": key.with_suffix(".pub").read_text(),
         }
-        for position, (nic, cabled) in enumerate(self.nics.items()):
+        for position, nic in enumerate(self.nics):
             match = f"[Match]\nPermanentMACAddress={self.mac(nic)}\n"
             files[f"etc/systemd/network/10-{nic}.link"] = f"{match}[Link]\nName={nic}\nMACAddressPolicy=none\n"
-            if cabled != "trunk" and position == 0:
+            if position == 0:
                 files[f"etc/systemd/network/20-{nic}.network"] = (
                     f"[Match]\nName={nic}\n[Network]\nIPv6AcceptRA=no\n"
                     f"Address={self.address}/{NETWORK_4.prefixlen}\nAddress={self.address_6}/{NETWORK_6.prefixlen}\n"
@@ -219,11 +237,16 @@ class Fleet:
             raise FleetError("no User-Mode Linux here: start this by tests/lab/run --fleet -- COMMAND")
         if len({host.name for host in hosts}) < len(hosts):
             raise FleetError("two hosts have the same name")
+        for host in hosts:
+            if next(iter(host.nics.values())) == "trunk":
+                raise FleetError(f"{host.name}: its first NIC is the way to it, so it is cabled to mgmt or mgmt+trunk")
         self.hosts = list(hosts)
         self.switch = Switch()
         self._boot = boot
 
     def __enter__(self) -> Fleet:
+        if Path("/sys/class/net", CONTROLLER_NIC).exists():
+            raise FleetError("another fleet is up here: it has the controller's NIC and the addresses")
         # A short path: that of a socket has at most 108 characters.
         self.directory = Path(tempfile.mkdtemp(prefix="fleet-"))
         self.key = self.directory / "key"

@@ -17,6 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -188,7 +189,7 @@ class Switch:
         if frame[12:14] == b"\x81\x00" and len(frame) >= 18:
             tag = struct.unpack_from("!H", frame, 14)[0] & 0x0FFF
         source.seen[tag] += 1
-        # A tag with VLAN 0 carries a priority only. Everything else with a tag belongs to a VLAN that is carried tagged.
+        # A tag of VLAN 0 carries a priority only. Any other is carried where its VLAN is, tagged, or not at all.
         vlan = tag if tag else source.untagged
         if vlan is None or not source.plugged or (tag and vlan not in source.tagged):
             return
@@ -199,7 +200,5 @@ class Switch:
         for port in (known,) if known else self._ports.values():
             if port is source or port.descriptor is None or not port.carries(vlan):
                 continue
-            try:
+            with suppress(OSError):  # full, down or gone: a switch drops
                 os.write(port.descriptor, tagged if vlan in port.tagged else untagged)
-            except OSError:
-                pass  # full, down or gone: a switch drops
