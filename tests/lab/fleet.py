@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from switch import NATIVE, Switch
+from switch import NATIVE, TUN, Switch
 
 KERNEL = Path("/opt/kernel")
 HOSTS = Path("/opt/hosts")
@@ -245,6 +245,8 @@ class Fleet:
         self._boot = boot
 
     def __enter__(self) -> Fleet:
+        if not os.access(TUN, os.R_OK | os.W_OK):
+            raise FleetError(f"{TUN} may not be used by this user: be root, or let all users (chmod 666 {TUN})")
         if Path("/sys/class/net", CONTROLLER_NIC).exists():
             raise FleetError("another fleet is up here: it has the controller's NIC and the addresses")
         # A short path: that of a socket has at most 108 characters.

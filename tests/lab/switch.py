@@ -23,6 +23,7 @@ from pathlib import Path
 
 NATIVE = 1  # the VLAN of frames without a tag, unless a port says otherwise: the controller is in it
 TAG = 0x8100
+TUN = "/dev/net/tun"
 TUNSETIFF = 0x400454CA
 IFF_TAP = 0x0002
 IFF_NO_PI = 0x1000
@@ -105,7 +106,7 @@ class Switch:
 
     def add_tap(self, name: str, untagged: int | None = NATIVE, tagged: Iterable[int] = ()) -> None:
         """A port whose other end is a network device of this namespace, made here."""
-        tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        tap = os.open(TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
         port = Port(name, untagged, frozenset(tagged), descriptor=tap)
         with self._lock:

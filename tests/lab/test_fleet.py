@@ -89,12 +89,16 @@ def test_a_tenant_beside_the_hosts(fleet: Fleet) -> None:
     """The controller's side can have a leg in a VLAN, without a tag, as a server at an access port."""
     tag(fleet["h1"], 20)
     fleet.switch.add_tap("tenant", untagged=20)
-    for words in ("netns add tenant", "link set tenant netns tenant", "-n tenant link set tenant up"):
+    for words in (
+        "netns add tenant",
+        "link set tenant netns tenant",
+        "-n tenant link set tenant up",
+        "-n tenant address add 10.0.20.200/24 dev tenant",
+    ):
         subprocess.run(["ip", *words.split()], check=True)
-    subprocess.run("ip -n tenant address add 10.0.20.200/24 dev tenant".split(), check=True)
-    fleet.run(*"ip netns exec tenant ping -c 1 -W 2".split(), f"10.0.20.{fleet['h1'].number}")
-    lost = fleet.run(*"ip netns exec tenant ping -c 1 -W 1".split(), fleet["h1"].address, check=False)
-    assert lost.returncode != 0
+    ping = ["ip", "netns", "exec", "tenant", "ping", "-c", "1", "-W", "2"]
+    fleet.run(*ping, f"10.0.20.{fleet['h1'].number}")
+    assert fleet.run(*ping, fleet["h1"].address, check=False).returncode != 0
 
 
 def test_links_that_go_down_come_up_again(fleet: Fleet) -> None:

@@ -269,8 +269,8 @@ def test_docker_works_without_a_registry(root: str) -> None:
 @pytest.mark.parametrize("kernel", ["7.2", "6.12"])
 def test_the_fleet(kernel: str) -> None:
     """Its tests run in it."""
-    hosts = ("--host", "debian13", "--host", "debian12")
-    lab("--fleet", "--kernel", kernel, *hosts, "--", "pytest", "-q", "-p", "no:cacheprovider", "tests/lab/test_fleet.py")
+    fleet = ("--fleet", "--kernel", kernel, "--host", "debian13", "--host", "debian12")
+    lab(*fleet, "--", "pytest", "-q", "-p", "no:cacheprovider", "tests/lab/test_fleet.py")
 
 
 def test_cleaning_and_half_made_trees(tmp_path: Path) -> None:

@@ -148,9 +148,11 @@ def use(tree: Tree) -> int:
 def locked(cache: Path) -> Iterator[None]:
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        lock = open(cache / "lock", "w")
+        descriptor = os.open(cache / "lock", os.O_CREAT | os.O_RDWR, 0o644)
     except PermissionError as error:
         raise LabError(f"{error.filename} belongs to somebody else; UNDERLAY_LAB_CACHE names another place") from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)
