@@ -67,7 +67,7 @@ def build(wanted: list[Tree]) -> None:
     if all(tree.path.is_dir() for tree in wanted):
         return
     with locked(CACHE):
-        missing = [tree for tree in dict.fromkeys(wanted) if not tree.path.is_dir()]
+        missing = list({tree.name: tree for tree in wanted if not tree.path.is_dir()}.values())
         if not missing:
             return
         install_tools()
