@@ -126,6 +126,28 @@ def vlan_endpoint() -> Options:
     }
 
 
+def ipvlan_l3_routes() -> Options:
+    return {
+        "name": {"type": "str", "required": True},
+        "routes": {
+            "type": "list",
+            "elements": "dict",
+            "options": {
+                "prefix": {"type": "str", "required": True},
+                "via": {"type": "str"},
+                "dev": {"type": "str"},
+                "type": {"type": "str", "choices": ["unicast", "unreachable", "blackhole", "prohibit"], "default": "unicast"},
+                "metric": {"type": "int"},
+                "table": {"type": "int"},
+                "vrf": {"type": "str"},
+            },
+        },
+        "network": {"type": "str"},
+        "exact": {"type": "bool", "default": False},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    }
+
+
 def vlan_map() -> Options:
     """The rows are judged by the engine alone: Ansible would check thousands of them slowly, and name only the first."""
     rows = {"type": "list", "elements": "dict"}

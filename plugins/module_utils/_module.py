@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Callable, Dict, Mapping, NoReturn, Optional
+from typing import Any, Callable, Dict, Mapping, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
 from . import _argspec
-from ._engine import report
+from ._engine import model, report
 from ._engine.apply import Refused
 from ._engine.converge import Outcome, Run, Stuck, Undone, converge, is_persistent
 from ._engine.fields import Refusal
@@ -20,6 +20,7 @@ from ._engine.model import Declaration
 from ._engine.namespaces import NamespaceError
 from ._engine.observe import KernelError
 from ._engine.registry import RegistryError
+from ._engine.world import Spec
 
 #: A result stays below this many bytes of JSON (AWX drops what is larger than 700,000).
 RESULT_BYTES = 300_000
@@ -98,13 +99,29 @@ def _who() -> str:
     return f"{user}, Ansible"
 
 
-def given(params: Mapping[str, Any], without: "tuple[str, ...]" = ("state", "adopt", "state_dir", "lock_timeout")) -> Dict[str, Any]:
+#: Options that say how a task is carried out, not what the item is.
+_NOT_OF_THE_ITEM = frozenset(("state", *_argspec.common(), *_argspec.change()))
+
+
+def given(params: Mapping[str, Any]) -> Dict[str, Any]:
     """The options of the item alone, those that were given."""
-    return {key: value for key, value in params.items() if key not in without and not key.startswith("_") and value is not None}
+    return {key: value for key, value in params.items() if key not in _NOT_OF_THE_ITEM and not key.startswith("_") and value is not None}
 
 
-def only(outcome: Outcome, kind: str) -> Optional[Dict[str, Any]]:
-    """The one item that a task was about, complete; None where it is absent."""
-    for spec in outcome.items.get(kind, {}).values():
-        return spec
-    return None
+def map_of(params: Mapping[str, Any]) -> Dict[str, Any]:
+    """A whole map, as :func:`model.declare_map` takes it."""
+    return {**given(params), "adopt": params["adopt"]}
+
+
+def run_item(kind: str, options: _argspec.Options, tell: Callable[[str, Spec, Outcome], Dict[str, Any]]) -> NoReturn:
+    """The whole of a module that is about one item; ``tell`` says of it what its user needs next."""
+
+    def describe(outcome: Outcome) -> Dict[str, Any]:
+        for key, spec in outcome.items[kind].items():
+            return tell(key, spec, outcome)
+        return {}
+
+    Module(
+        {**_argspec.common(), **_argspec.change(), **options},
+        lambda params: model.declare(kind, given(params), params["state"], params["adopt"]),
+    ).converge(describe)

@@ -47,7 +47,8 @@ class Outcome:
 
     changes: List[Change]
     warnings: List[str]
-    items: Dict[str, Dict[str, Spec]]
+    items: Dict[str, Dict[str, Spec]]  # the declared ones, complete
+    networks: Dict[str, Spec]  # all of the host
     world: World  # after the run
     number: Optional[int] = None  # of the transaction, where there was one
     plan_file: Optional[str] = None  # every change of it, on this host
@@ -105,13 +106,13 @@ def _survey(declared: Declaration, registry: Registry) -> _Scene:
 
 def _rehearse(declared: Declaration, run: Run, registry: Registry) -> Outcome:
     scene = _survey(declared, registry)
-    return Outcome(scene.plan.changes, run.notes + scene.plan.warnings, scene.plan.items, scene.world)
+    return Outcome(scene.plan.changes, run.notes + scene.plan.warnings, scene.plan.items, scene.plan.networks, scene.world)
 
 
 def _perform(declared: Declaration, run: Run, registry: Registry) -> Outcome:
     scene = _survey(declared, registry)
     changes = scene.plan.changes
-    outcome = Outcome(changes, run.notes + scene.plan.warnings, scene.plan.items, scene.world)
+    outcome = Outcome(changes, run.notes + scene.plan.warnings, scene.plan.items, scene.plan.networks, scene.world)
     if changes:
         group = random.choice(PRIVATE_GROUPS)
         outcome.number = registry.begin(run.who, declared.owner, changes, group)

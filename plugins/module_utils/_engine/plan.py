@@ -35,6 +35,7 @@ class Plan:
     changes: List[Change] = field(default_factory=list)
     warnings: List[str] = field(default_factory=list)
     items: Dict[str, Dict[str, Spec]] = field(default_factory=dict)  # the declared ones, complete
+    networks: Dict[str, Spec] = field(default_factory=dict)  # all of the host, once the plan is applied
     book: Book = field(default_factory=lambda: Book({}))  # the lines behind the digests of ``hosts`` changes
 
 
@@ -67,6 +68,7 @@ def plan(declared: Declaration, records: Records, world: World, seed: str) -> Pl
             kind: {key: target.items[kind][key] for key, item in target.scope[kind].items() if item.spec is not None}
             for kind in ITEM_KINDS
         },
+        target.items["network"],
         derivation.book,
     )
 
