@@ -15,13 +15,12 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.world impo
     Change,
     Need,
 )
-
 from conftest import do, ip, missing, needs_ipv6, new_address, new_route, new_vlan, run
 
 pytestmark = pytest.mark.usefixtures("trunk")
 
 
-def addresses(dev: str = "trunk") -> "set[str]":
+def addresses(dev: str = "trunk") -> set[str]:
     return {
         f"{row['local']}/{row['prefixlen']}"
         for row in ip("addr", "show", "dev", dev)[0]["addr_info"]
@@ -29,7 +28,7 @@ def addresses(dev: str = "trunk") -> "set[str]":
     }
 
 
-def routes(*arguments: str) -> "list[Dict[str, Any]]":
+def routes(*arguments: str) -> list[Dict[str, Any]]:
     return ip("route", "show", *arguments)
 
 

@@ -13,7 +13,6 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine import iso
 from ansible_collections.netops.underlay.plugins.module_utils._engine.apply import Refused, apply
 from ansible_collections.netops.underlay.plugins.module_utils._engine.observe import observe
 from ansible_collections.netops.underlay.plugins.module_utils._engine.world import LINK_GROUP, Need
-
 from conftest import (
     GROUP,
     HAS_IPV6,

@@ -21,7 +21,6 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.world impo
     Change,
     Need,
 )
-
 from conftest import (
     GROUP,
     HAS_IPV6,
@@ -139,7 +138,7 @@ def test_everything_once() -> None:
 
 def endpoint(
     kind: str = "macvlan", name: str = "eth0", number: int = 10, **options: Any
-) -> "list[Change]":
+) -> list[Change]:
     """The changes that attach one, in the order of a plan."""
     mode: Dict[str, Any] = (
         {"mode": "bridge"} if kind == "macvlan" else {"mode": "l2", "flag": "bridge"}
@@ -164,7 +163,7 @@ def endpoint(
     return [low, *addresses, raised, *routes]
 
 
-def seen(changes: "list[Change]") -> "list[Change]":
+def seen(changes: list[Change]) -> list[Change]:
     """What shall be there at the end: the raising of a link says it twice."""
     made_ones = [change for change in changes if change.before is None]
     return [

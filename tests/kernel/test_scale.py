@@ -20,7 +20,6 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.world impo
     Change,
     Need,
 )
-
 from conftest import (
     GROUP,
     do,
@@ -97,7 +96,7 @@ def test_the_one_among_4094_that_cannot_come_up_is_named() -> None:
     assert (caught.value.change.key, caught.value.errno) == ("low.9", errno.ENETDOWN)
 
 
-def _endpoints(count: int) -> "list[Change]":
+def _endpoints(count: int) -> list[Change]:
     changes = []
     for number in range(count):
         netns = f"netns:n{number}"

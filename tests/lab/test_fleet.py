@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from fleet import HOSTS, KERNEL, Fleet, FleetError, Host
 
 if not KERNEL.is_dir():

@@ -32,7 +32,7 @@ _OF_AN_ADDRESS = frozenset(
 #: Of one length. Where links are more motley than that, looking for a shape would cost more than it
 #: saves.
 _MOST_SHAPES = 16
-_shapes: Dict[int, "List[_Shape]"] = {}
+_shapes: Dict[int, List[_Shape]] = {}
 _U32 = struct.Struct("=I")
 _S32 = struct.Struct("=i")
 _U16 = struct.Struct("=H")
@@ -84,7 +84,7 @@ class _Shape:
     Thousands do, and reading each of them attribute by attribute takes five times as long.
     """
 
-    __slots__ = ("example", "expected", "mask", "mac", "name", "parent", "perm_mac", "vlan_id")
+    __slots__ = ("example", "expected", "mac", "mask", "name", "parent", "perm_mac", "vlan_id")
 
     def __init__(self, message: bytes, number: int, example: Link) -> None:
         self.example = example

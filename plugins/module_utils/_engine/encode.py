@@ -138,7 +138,7 @@ def create_link(
     return Message(nl.RTM_NEWLINK, nl.NLM_F_CREATE | nl.NLM_F_EXCL, b"".join(parts))
 
 
-def change_link(link: "int | str", *attributes: bytes, up: Optional[bool] = None) -> Message:
+def change_link(link: int | str, *attributes: bytes, up: Optional[bool] = None) -> Message:
     """Changes of one link, by ifindex or by name."""
     index, name = (link, b"") if isinstance(link, int) else (0, _text(IFLA_IFNAME, link))
     head = IFINFOMSG.pack(0, 0, index, IFF_UP if up else 0, 0 if up is None else IFF_UP)
@@ -165,7 +165,7 @@ def remove_group(group: int) -> Message:
     return Message(nl.RTM_DELLINK, 0, IFINFOMSG.pack(0, 0, 0, 0, 0) + u32(IFLA_GROUP, group))
 
 
-def alternative_names(link: "int | str", names: Iterable[str], add: bool) -> Message:
+def alternative_names(link: int | str, names: Iterable[str], add: bool) -> Message:
     index, name = (link, b"") if isinstance(link, int) else (0, _text(IFLA_IFNAME, link))
     listed = b"".join(_text(IFLA_ALT_IFNAME, alternative) for alternative in names)
     body = IFINFOMSG.pack(0, 0, index, 0, 0) + name + attribute(IFLA_PROP_LIST | _NESTED, listed)
@@ -174,7 +174,7 @@ def alternative_names(link: "int | str", names: Iterable[str], add: bool) -> Mes
     return Message(nl.RTM_DELLINKPROP, 0, body)
 
 
-def get_link(link: "int | str") -> Message:
+def get_link(link: int | str) -> Message:
     index, name = (link, b"") if isinstance(link, int) else (0, _text(IFLA_IFNAME, link))
     body = IFINFOMSG.pack(0, 0, index, 0, 0) + name + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
     return Message(nl.RTM_GETLINK, 0, body)
@@ -188,7 +188,7 @@ def all_links() -> Message:
     )
 
 
-def link_attribute(option: str, value: "int | str") -> bytes:
+def link_attribute(option: str, value: int | str) -> bytes:
     """``name``, ``group``, ``mtu`` or ``mac`` for change_link."""
     if option == "name":
         return _text(IFLA_IFNAME, str(value))

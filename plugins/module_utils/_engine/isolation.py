@@ -19,7 +19,7 @@ The numbers are the kernel's indices: IPV4_DEVCONF_* (include/uapi/linux/ip.h) a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, Mapping, NamedTuple, Optional, Tuple
 
 if TYPE_CHECKING:
     from .world import Link
@@ -104,7 +104,7 @@ class Sysctls:
             return self.link.conf6[IPV6[key]]
         return None
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, dict) and all(
             self.get(name) == value or (self.link.conf6 is None and name.startswith("ipv6.")) for name, value in other.items()
         )

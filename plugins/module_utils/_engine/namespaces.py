@@ -44,7 +44,7 @@ class Missing(NamespaceError):
 # --- system calls --------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _libc() -> Any:
     import ctypes
 
@@ -189,7 +189,7 @@ def _candidates() -> Iterator[Tuple[str, str]]:
         yield path, path
 
 
-def _listed(directory: str) -> "list[str]":
+def _listed(directory: str) -> list[str]:
     try:
         return sorted(os.listdir(directory))
     except OSError:

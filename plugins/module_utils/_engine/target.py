@@ -25,7 +25,7 @@ class Parent(NamedTuple):
     link: Optional[Link]  # as observed
     base: Optional[str] = None  # made on the fly (or declared) on this link ...
     vlan_id: int = 0  # ... for this VLAN
-    altnames: List[str] = []  # noqa: RUF012  (never changed)
+    altnames: List[str] = []
 
     @property
     def identity(self) -> object:

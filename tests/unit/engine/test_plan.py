@@ -10,7 +10,6 @@ from typing import Any, Dict, List
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine import model, plan
 from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
-
 from paper_kernel import PaperKernel
 
 NETOPS = [

@@ -193,7 +193,7 @@ def test_a_link_is_read_as_it_was_written(spec: Spec, parent: int) -> None:
 
 @given(st.lists(st.tuples(LINKS, st.booleans(), st.integers(1, 9)), min_size=1, max_size=40))
 def test_shapes_tell_what_reading_each_attribute_does(
-    specs: "List[Tuple[Spec, bool, int]]",
+    specs: List[Tuple[Spec, bool, int]],
 ) -> None:
     for spec, up, index in specs:
         created = encode.create_link(spec, spec["name"], index, spec.get("group", 1)).body
