@@ -314,6 +314,8 @@ class Derivation:
             metric = IPV6_METRIC if ":" in prefix else 0
         spec = {"netns": netns, "prefix": prefix, "type": kind, "via": via, "dev": dev, "metric": metric, "table": table,
                 "protocol": PROTOCOL}  # fmt: skip
+        if via and not dev:
+            del spec["dev"]  # the kernel finds it by the next hop
         self.want("route", route_key(spec), spec, of, reason)
 
     def _workload(self, workload: str) -> None:
