@@ -46,6 +46,8 @@ def apply(changes: Sequence[Change], world: World, journal_group: Optional[int] 
 
 
 def _perform(spaces: _Spaces, stage: str, run: Sequence[Change], group: int) -> None:
+    if stage != "netns" and all(change.after is None for change in run) and spaces.is_gone(_workload(run[0])):
+        return  # with all that was in it
     if stage == "netns":
         for change in run:
             spaces.drop(_workload(change))
@@ -69,7 +71,7 @@ def _workload(change: Change) -> str:
 def _runs(changes: Sequence[Change]) -> Iterator[Tuple[str, List[Change]]]:
     """Consecutive changes of one namespace that go together, with what they are."""
     wanted = (change for change in changes if change.kind in KERNEL_KINDS)
-    for (stage, _), run in itertools.groupby(
+    for (stage, _rest), run in itertools.groupby(
         wanted, lambda change: (_stage(change), _workload(change))
     ):
         yield stage, list(run)
@@ -112,6 +114,10 @@ class _Spaces:
         finally:
             space.close()
 
+    def is_gone(self, workload: str) -> bool:
+        """Whether a namespace was not there when the world was observed, nor made since."""
+        return self._world.namespace(workload) is None and workload not in self._remade
+
     def drop(self, workload: str) -> None:
         """A namespace comes or goes: nothing that was known of it holds."""
         if workload in self._open:
@@ -126,13 +132,13 @@ class _Spaces:
     def __enter__(self) -> _Spaces:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_rest: object) -> None:
         for space in self._open.values():
             space.close()
 
 
 def _namespace(change: Change) -> None:
-    kind, _, name = _workload(change).partition(":")
+    kind, _rest, name = _workload(change).partition(":")
     if kind != "netns":
         raise Refused(
             change,

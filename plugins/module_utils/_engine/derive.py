@@ -101,8 +101,7 @@ class Derivation:
 
     def _vlan(self, key: str, vlan: Spec) -> None:
         parent = self.target.resolve(key)
-        assert parent is not None  # a declared sub-interface always resolves
-        if not self._sub_interface(parent, self.target.path("vlan", key, "parent"), f"vlan:{key}", vlan):
+        if parent is None or not self._sub_interface(parent, self.target.path("vlan", key, "parent"), f"vlan:{key}", vlan):
             return
         for address in vlan.get("addresses", ()):
             spec = {"netns": HOST, "link": parent.name, "address": address}
@@ -259,7 +258,8 @@ class Derivation:
     def _endpoint(self, key: str, endpoint: Spec) -> None:
         network = self.target.items["network"][endpoint["network"]]
         parent = self.target.parent(network)
-        assert parent is not None
+        if parent is None:
+            return
         workload, name, of = endpoint["workload"], endpoint["interface"], f"endpoint:{key}"
         if not self._enterable(key, workload):
             return
@@ -333,7 +333,7 @@ class Derivation:
             foreign = self._foreign_default(workload, default)
             if not offers:
                 continue
-            auto, _, key, via = min(offers, key=lambda offer: offer[:3])
+            auto, _rest, key, via = min(offers, key=lambda offer: offer[:3])
             if foreign and auto:
                 continue
             if foreign:

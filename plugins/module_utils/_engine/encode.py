@@ -150,18 +150,24 @@ def change_group(group: int, *attributes: bytes, up: Optional[bool] = None) -> M
 
     Never group 0: it holds lo and every NIC.
     """
-    assert group > 0
+    _one_of_its_own(group)
     head = IFINFOMSG.pack(0, 0, 0, IFF_UP if up else 0, 0 if up is None else IFF_UP)
     return Message(nl.RTM_NEWLINK, 0, head + u32(IFLA_GROUP, group) + b"".join(attributes))
 
 
+def _one_of_its_own(group: int) -> None:
+    if group <= 0:
+        raise ValueError("group 0 holds everything that nobody put into another")
+
+
 def remove_link(index: int) -> Message:
-    assert index > 0
+    if index <= 0:
+        raise ValueError("without an index the kernel looks for another selector")
     return Message(nl.RTM_DELLINK, 0, IFINFOMSG.pack(0, 0, index, 0, 0))
 
 
 def remove_group(group: int) -> Message:
-    assert group > 0
+    _one_of_its_own(group)
     return Message(nl.RTM_DELLINK, 0, IFINFOMSG.pack(0, 0, 0, 0, 0) + u32(IFLA_GROUP, group))
 
 
@@ -288,7 +294,7 @@ def packed_address(text: str) -> Tuple[int, bytes]:
 
 
 def _packed_prefix(text: str) -> Tuple[int, bytes, int]:
-    address, _, length = text.partition("/")
+    address, _rest, length = text.partition("/")
     return (*packed_address(address), int(length))
 
 

@@ -76,7 +76,7 @@ def write(workload: str, lines: str) -> None:
 
 def _pid(workload: str) -> Optional[int]:
     """The process whose root directory a workload's hosts file is under; None for a named namespace's own file."""
-    engine, _, name = workload.partition(":")
+    engine, _rest, name = workload.partition(":")
     if engine == "netns":
         return None
     try:

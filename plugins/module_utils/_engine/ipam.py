@@ -225,10 +225,10 @@ def overlaps(entries: Iterable[Tuple[Label, str]]) -> List[Tuple[Label, Label]]:
     sized.sort(key=lambda entry: (entry[0], entry[1], -entry[2], entry[3]))
     found: List[Tuple[Label, Label]] = []
     around: List[Tuple[int, int, Label]] = []
-    for version, low, high, _, label in sized:
+    for version, low, high, _rest, label in sized:
         while around and (around[-1][0] != version or around[-1][1] < low):
             around.pop()
-        found += [(other, label) for _, _, other in around]
+        found += [(other, label) for _rest, _rest, other in around]
         around.append((version, high, label))
     return found
 

@@ -95,7 +95,7 @@ class Sysctls:
         self.link = link
 
     def get(self, name: str) -> Optional[int]:
-        family, _, key = name.partition(".")
+        family, _rest, key = name.partition(".")
         if family == "ipv4" and self.link.conf4 and key in IPV4:
             return self.link.conf4[IPV4[key] - 1]
         if name == "ipv6.addr_gen_mode":

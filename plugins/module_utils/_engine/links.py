@@ -47,7 +47,7 @@ class _Settings:
             wanted.update(isolation.settings(spec["presence"]))
         wanted.update(spec.get("sysctls") or {})
         for name, value in wanted.items():
-            family, _, key = name.partition(".")
+            family, _rest, key = name.partition(".")
             if (value is None and new) or (family == "ipv6" and not ipv6):
                 continue
             (self.ipv4 if family == "ipv4" else self.ipv6)[key] = (

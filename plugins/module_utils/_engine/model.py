@@ -347,7 +347,7 @@ def _sysctl_name(value: Any) -> str:
     """``net.ipv4.conf.IFNAME.arp_notify`` (as Docker writes it) or ``ipv4.arp_notify``, for the link alone."""
     text = str(value)
     short = text[len("net.") :].replace(".conf.IFNAME.", ".") if text.startswith("net.") else text
-    family, _, key = short.partition(".")
+    family, _rest, key = short.partition(".")
     if key not in {"ipv4": isolation.IPV4, "ipv6": isolation.IPV6}.get(family, {}):
         raise fields.Invalid(
             f"{text} is not a sysctl of a link", "write net.ipv4.conf.IFNAME.KEY or net.ipv6.conf.IFNAME.KEY, IFNAME as it is"

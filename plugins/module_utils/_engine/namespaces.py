@@ -107,7 +107,7 @@ def resolve(workload: str) -> str:
 
     Raises NamespaceError, and Missing where a named namespace is not there.
     """
-    kind, _, name = workload.partition(":")
+    kind, _rest, name = workload.partition(":")
     if workload == HOST:
         return OWN
     if kind == "netns":

@@ -85,7 +85,7 @@ def _asked_for(need: Need, world: World, own: int) -> None:
 
 
 def _is_managed(workload: str) -> bool:
-    engine, _, name = workload.partition(":")
+    engine, _rest, name = workload.partition(":")
     return engine in ("docker", "podman") and containers.managed(engine, name)
 
 

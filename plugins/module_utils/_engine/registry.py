@@ -30,7 +30,7 @@ from .world import Change, Record, Records, Spec
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["Busy", "Registry", "RegistryError", "Transaction"]
+__all__ = ["Armed", "Busy", "Registry", "RegistryError", "Transaction"]
 
 SCHEMA = 1
 #: How many finished transactions are kept for ``underlay undo``.
@@ -53,7 +53,7 @@ class Transaction(NamedTuple):
     """One plan that was carried out or is under way."""
 
     number: int  # rises with every plan: the order of transactions, whatever the clock does
-    state: str  # pending, applied or undone
+    state: str  # pending, unconfirmed, applied or undone
     time: str  # when it began: ISO 8601, UTC; for people
     who: str
     owner: str
@@ -68,6 +68,19 @@ class Transaction(NamedTuple):
         except (TypeError, ValueError, zlib.error) as error:
             what = f"transaction {self.number} of the registry"
             raise _damaged(what, str(error)) from None
+
+
+class Armed(NamedTuple):
+    """A guard that waits for a transaction to be confirmed, else the transaction is undone."""
+
+    number: int  # of the transaction
+    boot: str  # the boot of the host in which it was armed: no timer outlives it
+    until: float  # seconds of CLOCK_BOOTTIME, which no clock that jumps has a part in
+
+    @property
+    def left(self) -> float:
+        """How many seconds are left to confirm; 0 where the time is over, or the host was rebooted."""
+        return max(0.0, self.until - statedir.uptime()) if self.boot == statedir.boot() else 0.0
 
 
 class Registry:
@@ -96,7 +109,7 @@ class Registry:
             specs = json.loads("[" + ",".join([row[3] for row in rows]) + "]")
             if len(specs) != len(rows):
                 raise ValueError("its objects are not those that were written")
-        for (kind, key, of, _), spec in zip(rows, specs):
+        for (kind, key, of, _rest), spec in zip(rows, specs):
             records.setdefault(kind, {})[key] = Record(spec, of)
         return records
 
@@ -113,6 +126,14 @@ class Registry:
     def pending(self) -> Optional[Transaction]:
         """The plan that a killed run left behind."""
         return next(iter(self._transactions("state = ?", "pending", 1)), None)
+
+    def armed(self) -> Optional[Armed]:
+        """The guard of a transaction that is under way, or done and not confirmed."""
+        with self._reading() as database:
+            if database is None:
+                return None
+            row = database.execute("SELECT value FROM meta WHERE name = 'guard'").fetchone()
+            return Armed(*json.loads(row[0])) if row else None
 
     def transactions(self, limit: int = KEPT) -> List[Transaction]:
         """The last transactions, the newest first."""
@@ -162,10 +183,11 @@ class Registry:
             finally:
                 self._locked = False
 
-    def begin(self, who: str, owner: str, changes: Sequence[Change], group: int) -> int:
+    def begin(self, who: str, owner: str, changes: Sequence[Change], group: int, guard: float = 0) -> int:
         """Write down a plan before the kernel is touched: it is on the disk when this returns.
 
-        ``group`` is the link group of the links that it makes. Returns the transaction's number.
+        ``group`` is the link group of the links that it makes. With ``guard``, it has to be
+        confirmed within so many seconds. Returns the transaction's number.
         """
         plan = _encode(changes)
         row = (statedir.now(), statedir.printable(who), owner, group, _pack(plan))
@@ -177,35 +199,60 @@ class Registry:
                 " VALUES ('pending', ?, ?, ?, ?, ?)",
                 row,
             )
+            number = int(cursor.lastrowid or 0)
+            if guard:
+                armed = _encode(Armed(number, statedir.boot(), statedir.uptime() + guard))
+                database.execute("REPLACE INTO meta VALUES ('guard', ?)", (armed,))
         self._begun = list(changes)
-        return int(cursor.lastrowid or 0)
+        return number
 
-    def finish(self, number: int, changes: Sequence[Change]) -> None:
+    def finish(self, number: int, changes: Sequence[Change], undoes: int = 0) -> None:
         """The plan is carried out: lay its changes over the objects, all of them or none.
 
         ``changes`` may differ from those of ``begin``, such as in an address that only the wire
-        could tell. Where this fails, the plan is still pending.
+        could tell. ``undoes`` is the transaction that the plan turned round. Where this fails, the
+        plan is still pending.
         """
         with self._writing() as database:
             _lay_over(database, changes)
             if list(changes) != self._begun:
                 row = (_pack(_encode(changes)), number)
                 database.execute("UPDATE transactions SET plan = ? WHERE number = ?", row)
-            _settle(database, number, "applied")
+            _settle(database, number, "unconfirmed" if _is_armed(database, number) else "applied")
+            if undoes:
+                _settle(database, undoes, "undone")
+                _disarm(database, undoes)
             database.execute(
-                "DELETE FROM transactions WHERE number <= ? AND state != 'pending'",
-                (number - KEPT,),
+                "DELETE FROM transactions WHERE state IN ('applied', 'undone') AND number NOT IN"
+                " (SELECT number FROM transactions ORDER BY number DESC LIMIT ?)",
+                (KEPT,),
             )
 
     def forget(self, number: int) -> None:
         """The plan was undone: it stays in the list for people, and is pending no more."""
         with self._writing() as database:
             _settle(database, number, "undone")
+            _disarm(database, number)
+
+    def withdraw(self, number: int) -> None:
+        """The plan only brought back what stands here already: it leaves no trace in the list."""
+        with self._writing() as database:
+            database.execute("DELETE FROM transactions WHERE number = ?", (number,))
+
+    def confirm(self, number: int) -> None:
+        """Whoever asked for a guarded plan still reaches this host."""
+        with self._writing() as database:
+            database.execute(
+                "UPDATE transactions SET state = 'applied' WHERE number = ? AND state = 'unconfirmed'",
+                (number,),
+            )
+            _disarm(database, number)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction of SQLite: on the disk when this ends, or nothing of it is."""
-        assert self._locked, "the registry is written under its lock"
+        if not self._locked:
+            raise RuntimeError("the registry is written under its lock")
         if not self._exists():
             self._create()
         with _connected(self.path) as database:
@@ -296,6 +343,16 @@ def _merged(old: Spec, after: Spec) -> Spec:
 
 def _settle(database: sqlite3.Connection, number: int, state: str) -> None:
     database.execute("UPDATE transactions SET state = ? WHERE number = ?", (state, number))
+
+
+def _is_armed(database: sqlite3.Connection, number: int) -> bool:
+    row = database.execute("SELECT value FROM meta WHERE name = 'guard'").fetchone()
+    return bool(row) and Armed(*json.loads(row[0])).number == number
+
+
+def _disarm(database: sqlite3.Connection, number: int) -> None:
+    if _is_armed(database, number):
+        database.execute("DELETE FROM meta WHERE name = 'guard'")
 
 
 def _pack(plan: str) -> bytes:

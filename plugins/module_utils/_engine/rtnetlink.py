@@ -148,7 +148,7 @@ class Socket:
     def __enter__(self) -> Socket:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_rest: object) -> None:
         self.close()
 
     def batch(self, messages: Sequence[Message]) -> List[Failure]:
@@ -209,7 +209,7 @@ class Socket:
 
         Raises NetlinkError, or Lost when it never settles.
         """
-        for _ in range(_DUMP_TRIES):
+        for _rest in range(_DUMP_TRIES):
             found = self._dump(message, decode)
             if found is not None:
                 return found

@@ -246,5 +246,3 @@ def _size(target: Target, network: Spec, link: Link) -> None:
     if network["mtu"] and network["mtu"] > limit.mtu:
         target.refuse(target.path("network", network["name"], "mtu"), f"{network['mtu']} is more than the {limit.mtu} of {limit.name}",
                       f"give {limit.mtu} at most, or raise {limit.name}")  # fmt: skip
-
-

@@ -144,7 +144,7 @@ class Target:
             return Parent(short, link, vlan["parent"], vlan["vlan_id"], longer)
         if dummy:
             return Parent(name, link)
-        base, _, tail = name.rpartition(".")
+        base, _rest, tail = name.rpartition(".")
         if link is not None:
             ours = self.is_recorded(link.name) or (self.declared.adopt and link.kind == "vlan" and link.group == LINK_GROUP)
             return Parent(link.name, link, base if ours else None, link.data.get("vlan_id", 0), list(link.altnames))

@@ -197,7 +197,7 @@ def test_a_plan_that_cannot_be_written_down_is_not_begun(registry: Registry) -> 
 
 
 def test_nothing_is_written_without_the_lock(registry: Registry) -> None:
-    with pytest.raises(AssertionError):
+    with pytest.raises(RuntimeError):
         registry.begin("a test", "", [], 7)
     assert not os.path.exists(registry.directory)
 
