@@ -58,7 +58,8 @@ def plan(declared: Declaration, records: Records, world: World, seed: str) -> Pl
     target = Target(declared, records, world, seed)
     rules.check(target)
     derivation = Derivation(target)
-    steps = [*_steps(target, derivation.wanted), *_removals(target, derivation)]
+    removals = list(_removals(target, derivation))
+    steps = [*_steps(target, derivation.wanted, removals), *removals]
     if target.problems:
         raise Refusal(target.problems)
     return Plan(
@@ -87,10 +88,13 @@ class State(NamedTuple):
     old: Optional[Spec] = None  # as recorded, or as the transaction to be undone made it
 
 
-def towards(states: Iterable[State], world: World) -> Iterator[Step]:
-    """The steps from the world as it is to the states, in no order yet."""
+def towards(states: Iterable[State], world: World, leaving: Iterable[Spec] = ()) -> Iterator[Step]:
+    """The steps from the world as it is to the states, in no order yet. ``leaving`` are addresses that go besides."""
     remade: Set[str] = set()
-    for state in sorted(states, key=lambda state: _IN[state.kind]):
+    states = sorted(states, key=lambda state: _IN[state.kind])
+    gone = [state.old for state in states if state.kind == "address" and state.spec is None and state.old is not None]
+    flushed = _flushed([*gone, *leaving], world)
+    for state in states:
         kind, key, spec, of, reason, old = state
         if spec is None:
             if old is not None:
@@ -104,6 +108,9 @@ def towards(states: Iterable[State], world: World) -> Iterator[Step]:
         elif now is not None and kind in ("address", "route") and link_key(spec["netns"], _device(spec)) in remade:
             yield Step(kind, key, spec, None, of, "goes with its link")
             now = None
+        elif now is not None and kind == "route" and ":" not in spec["prefix"] and link_key(spec["netns"], _device(spec)) in flushed:
+            yield Step(kind, key, spec, None, of, "goes with the last address of its link")
+            now = None
         if now is None:
             yield Step(kind, key, None, spec, of, reason)
             continue
@@ -112,6 +119,22 @@ def towards(states: Iterable[State], world: World) -> Iterator[Step]:
             # A route is replaced whole: nothing of it can be changed by itself.
             whole = ({**now}, {**spec}) if kind == "route" else changed
             yield _update(kind, key, spec, whole, of, reason)
+
+
+def _flushed(leaving: Iterable[Spec], world: World) -> Set[str]:
+    """The links that lose their last IPv4 address, and with it all IPv4 routes over them (kernel facts, S8)."""
+    going: Dict[str, Set[str]] = {}
+    for spec in leaving:
+        going.setdefault(link_key(spec["netns"], spec["link"]), set()).add(spec["address"])
+    found = set()
+    for key, gone in going.items():
+        netns, _slash, name = key.rpartition("/")
+        space = world.namespace(netns)
+        link = space.names.get(name) if space else None
+        there = {address.address for address in space.addresses.get(link.index, ()) if ":" not in address.address} if space and link else set()
+        if there and there <= gone:
+            found.add(key)
+    return found
 
 
 def _is_another(now: Spec, spec: Spec) -> bool:
@@ -125,8 +148,9 @@ def _update(kind: str, key: str, spec: Spec, changed: Tuple[Spec, Spec], of: str
     return Step(kind, key, {**identity, **changed[0]}, {**identity, **changed[1]}, of, reason)
 
 
-def _steps(target: Target, wanted: Mapping[Key, Wanted]) -> Iterator[Step]:
+def _steps(target: Target, wanted: Mapping[Key, Wanted], removals: Iterable[Step]) -> Iterator[Step]:
     """What is missing or otherwise among the wanted objects."""
+    leaving = [step.before for step in removals if step.kind == "address" and step.before]
     states = []
     for (kind, key), want in wanted.items():
         record = target.record(kind, key)
@@ -136,18 +160,18 @@ def _steps(target: Target, wanted: Mapping[Key, Wanted]) -> Iterator[Step]:
                 continue
         states.append(State(kind, key, want.spec, want.of, want.reason, record.spec if record else None))
     told = set()
-    for step in towards(states, target.world):
+    for step in towards(states, target.world, leaving):
         want = wanted[step.kind, step.key]
         record = _record(target, step.kind, step.key, want)
         told.add((step.kind, step.key))
-        yield _recorded_too(step, want.spec, record.spec) if record and step.before and step.after else step
+        yield recorded_too(step, want.spec, record.spec) if record and step.before and step.after else step
     for (kind, key), want in wanted.items():
         record = _record(target, kind, key, want)
         if record is None or ((kind, key) in told and record.of == want.of):
             continue
         if record.of != want.of or differences(record.spec, want.spec):
             # The kernel has it so already; the record follows.
-            yield _recorded_too(_update(kind, key, want.spec, ({}, {}), want.of, want.reason), want.spec, record.spec)
+            yield recorded_too(_update(kind, key, want.spec, ({}, {}), want.of, want.reason), want.spec, record.spec)
 
 
 def _record(target: Target, kind: str, key: str, want: Wanted) -> Optional[Record]:
@@ -158,15 +182,14 @@ def _record(target: Target, kind: str, key: str, want: Wanted) -> Optional[Recor
     return record
 
 
-def _recorded_too(step: Step, spec: Spec, recorded: Spec) -> Step:
+def recorded_too(step: Step, spec: Spec, recorded: Spec) -> Step:
     """An update that also tells the registry what the kernel has as wanted already, the same on both sides."""
-    assert step.before is not None
-    assert step.after is not None
-    same = {option: value for option, value in spec.items() if option not in step.after and recorded.get(option) != value}
-    before, after = {**same, **step.before}, {**same, **step.after}
-    if "sysctls" in step.after:
-        before["sysctls"] = {**spec.get("sysctls", {}), **step.before["sysctls"]}
-        after["sysctls"] = {**spec.get("sysctls", {}), **step.after["sysctls"]}
+    old, new = step.before or {}, step.after or {}
+    same = {option: value for option, value in spec.items() if option not in new and recorded.get(option) != value}
+    before, after = {**same, **old}, {**same, **new}
+    if "sysctls" in new:
+        before["sysctls"] = {**spec.get("sysctls", {}), **old["sysctls"]}
+        after["sysctls"] = {**spec.get("sysctls", {}), **new["sysctls"]}
     return step._replace(before=before, after=after)
 
 
@@ -180,7 +203,7 @@ def _is_own(target: Target, key: str, want: Wanted, now: Spec) -> bool:
         return True
     if target.declared.adopt and now["kind"] == want.spec["kind"]:
         return True
-    kind, _, item = want.of.partition(":")
+    kind, _rest, item = want.of.partition(":")
     path = target.path(kind, item, "name") if kind in ITEM_KINDS else want.spec["name"]
     what = "does not bear our mark any more" if target.record("link", key) else "exists and was not made by us"
     target.refuse(path, f"{key} ({now['kind'] or 'a NIC'}) {what}", "set adopt: true to take it over, or give another name")
@@ -197,11 +220,11 @@ def _removals(target: Target, derivation: Derivation) -> Iterator[Step]:
         for key, record in target.records.get(kind, {}).items():
             if record.of not in gone or (kind, key) in wanted:
                 continue
-            sitting = _sitting_on(target, record.spec) if kind == "link" else ""
+            sitting = sitting_on(target, record.spec) if kind == "link" else ""
             if sitting and record.of.startswith("network:"):
                 target.warnings.append(f"{key} stays although nothing of ours needs it: {sitting}")
             elif sitting:
-                item_kind, _, item = record.of.partition(":")
+                item_kind, _rest, item = record.of.partition(":")
                 target.refuse(target.path(item_kind, item, "state"), f"{key} cannot go: {sitting}", "remove that first")
             else:
                 yield Step(kind, key, record.spec, None, record.of, f"{record.of.partition(':')[2]} needs it no more")
@@ -218,14 +241,14 @@ def _unshared(target: Target, wanted: Mapping[Key, Wanted]) -> Iterator[Step]:
         for key, record in target.records.get(kind, {}).items():
             if record.of != label or key in needed or (kind, key) in wanted:
                 continue
-            sitting = _sitting_on(target, record.spec) if kind == "link" else _residents(target, key)
+            sitting = sitting_on(target, record.spec) if kind == "link" else residents(target, key)
             if sitting:
                 target.warnings.append(f"{key} stays although nothing of ours needs it: {sitting}")
             else:
                 yield Step(kind, key, record.spec, None, record.of, "its last user is gone")
 
 
-def _sitting_on(target: Target, spec: Spec) -> str:
+def sitting_on(target: Target, spec: Spec) -> str:
     """What of others would go with a link of ours, or lose its way, in words; empty for nothing."""
     space = target.world.namespace(spec["netns"])
     link = space.names.get(spec["name"]) if space else None
@@ -256,7 +279,7 @@ def _ours(target: Target, space: Namespace, child: Link) -> bool:
     return target.is_ours(child, link_key(space.workload, child.name))
 
 
-def _residents(target: Target, workload: str) -> str:
+def residents(target: Target, workload: str) -> str:
     """Who else lives in a namespace of ours, in words; empty for nobody."""
     space = target.world.namespace(workload)
     if space is None:
@@ -391,7 +414,7 @@ def unmet(changes: Iterable[Change], world: World) -> Iterator[Tuple[Change, Spe
     last: Dict[Key, Tuple[Change, Optional[Spec]]] = {}
     for change in changes:
         if change.kind in HOST_KINDS:
-            _, state = last.get((change.kind, change.key), (None, None))
+            _rest, state = last.get((change.kind, change.key), (None, None))
             after = change.after
             last[change.kind, change.key] = (change, {**state, **after} if state and after else after)
     for change, state in last.values():

@@ -87,10 +87,10 @@ def _lines(name: str, value: Any) -> List[str]:
     if isinstance(value, list):
         return [text for item in value for text in _lines(name, item)]
     if isinstance(value, dict):
-        inside = ", ".join(f"{key}={_word(item)}" for key, item in sorted(value.items()) if item not in (None, {}, []))
+        inside = ", ".join(f"{key}={word(item)}" for key, item in sorted(value.items()) if item not in (None, {}, []))
         return [f"  {name}: {inside}"] if inside else []
-    return [f"  {name}: {_word(value)}"]
+    return [f"  {name}: {word(value)}"]
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -140,3 +140,15 @@ def printable(text: str) -> str:
 def now() -> str:
     """ISO 8601 in UTC, for people: nothing is ordered by it, for clocks jump."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def boot() -> str:
+    """What tells this boot of the host from every other; empty where /proc does not say."""
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+    return ""
+
+
+def uptime() -> float:
+    """Seconds since the boot, those asleep too; no clock that is set changes them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
