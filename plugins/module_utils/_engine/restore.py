@@ -314,14 +314,14 @@ class Outlook:
     def _why_not_link(self, key: str, spec: Spec, now: Optional[Spec]) -> str:
         if now is None:
             return self._switches_others(spec) if spec["kind"] == "ipvlan" else ""
-        other = [option for option in planning.FIXED if option in spec and now[option] != spec[option]]
+        other = [option for option in planning.FIXED if option in spec and now.get(option) != spec[option]]
         if now["group"] != LINK_GROUP:
             if other:
                 self._lacking["link", key] = f"{key} is not ours"
             return f"exists and does not bear our mark: it is {'not touched' if other else 'used as it is'}"
         if other:
             self._lacking["link", key] = f"{key} is another link"
-            return f"has {other[0]} {now[other[0]]} for {spec[other[0]]}, and no kernel changes that in place: remove it"
+            return f"has {other[0]} {now.get(other[0])} for {spec[other[0]]}, and no kernel changes that in place: remove it"
         return ""
 
     def _switches_others(self, spec: Spec) -> str:

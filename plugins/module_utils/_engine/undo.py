@@ -137,7 +137,7 @@ class _Turn:
         target = self._target(world, seed)
         rules.check(target)
         self._addresses(target)
-        states = list(self._states(target))
+        states = list(self._states(target, self._there(world, seed)))
         if not target.problems:
             steps = [self._recorded_too(step) for step in planning.towards(states, world)]
             told = {(step.kind, step.key) for step in steps}
@@ -151,8 +151,14 @@ class _Turn:
         for kind, key in self.touched:
             if kind in ITEM_KINDS:
                 record = self.after.get(kind, {}).get(key)
-                declared.items.append(Item(kind, key, f"{kind} {key}", dict(record.spec) if record else None))
+                spec = {**record.spec, **({"exact": True, "absent": False} if kind == "routes" else {})} if record else None
+                declared.items.append(Item(kind, key, f"{kind} {key}", spec))
         return Target(declared, self.after, world, seed)
+
+    def _there(self, world: World, seed: str) -> Target:
+        """The links as they are recorded now, under the items that will be: who else sits on what goes?"""
+        mixed = {kind: (self.records if kind in HOST_KINDS else self.after).get(kind, {}) for kind in {*self.records, *self.after}}
+        return Target(Declaration("undo"), mixed, world, seed)
 
     def _addresses(self, target: Target) -> None:
         """A lease that comes back, and that somebody else has meanwhile."""
@@ -172,27 +178,28 @@ class _Turn:
             if other or reserved:
                 target.refuse(f"endpoint {mine[0]}", f"{ip} is {f'held by {other}' if other else reserved}", "remove that first")
 
-    def _states(self, target: Target) -> Iterator[State]:
+    def _states(self, target: Target, there: Target) -> Iterator[State]:
         reason = f"as before transaction {self.number}"
         for kind, key in dict.fromkeys([*self.touched, *(("hosts", reader) for reader in self.readers)]):
             if kind not in HOST_KINDS:
                 continue
             now, then = self.records.get(kind, {}).get(key), self.after.get(kind, {}).get(key)
-            self._ours(target, kind, key, now, then)
+            self._ours(target, there, kind, key)
             if then is not None:
                 yield State(kind, key, then.spec, then.of, reason, now.spec if now else None)
             elif now is not None and _is_there(target.world, kind, now.spec):
                 yield State(kind, key, None, now.of, reason, now.spec)
 
-    def _ours(self, target: Target, kind: str, key: str, now: Optional[Record], then: Optional[Record]) -> None:
+    def _ours(self, target: Target, there: Target, kind: str, key: str) -> None:
         """Nothing of others is changed, nor goes by cascade."""
+        now, then = self.records.get(kind, {}).get(key), self.after.get(kind, {}).get(key)
         spec = (then or now or Record({}, "")).spec
-        there = target.world.find(kind, spec) if kind == "link" else None
-        if there is not None and (there["group"] != LINK_GROUP or now is None):
+        found = target.world.find(kind, spec) if kind == "link" and spec else None
+        if found is not None and (found["group"] != LINK_GROUP or now is None):
             target.refuse(f"link {key}", "exists and does not bear our mark" if now else "exists and was not made by us", "remove it by hand")
         sitting = ""
         if now is not None and then is None:
-            sitting = planning.sitting_on(target, spec) if kind == "link" else planning.residents(target, key) if kind == "netns" else ""
+            sitting = planning.sitting_on(there, spec) if kind == "link" else planning.residents(there, key) if kind == "netns" else ""
         if sitting:
             target.refuse(f"{kind} {key}", f"cannot go: {sitting}", "remove that first")
 

@@ -1,0 +1,345 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Undo of a finished transaction, restore from the registry, drift: on a real kernel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+from ansible_collections.netops.underlay.plugins.module_utils._engine import holds, restore, transact, undo
+from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
+from ansible_collections.netops.underlay.plugins.module_utils._engine.guard import at_work
+from ansible_collections.netops.underlay.plugins.module_utils._engine.registry import Registry
+
+from conftest import ip, link, links, run
+from play import Engine, addresses, default, reachable
+
+ONE = [{"subnet": "192.0.2.0/24", "gateway": "192.0.2.1"}]
+TWO = [{"subnet": "198.51.100.0/24", "gateway": "198.51.100.1"}]
+THREE = [{"subnet": "203.0.113.0/24", "gateway": "none"}]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    for name in ("nica", "nicb", "nicc"):
+        nic(name)
+    run("rm -rf /etc/netns")
+    return Engine(str(tmp_path / "state"))
+
+
+def nic(name: str) -> None:
+    run(f"ip link add {name} type veth peer name {name}-far; ip link set {name}-far up; ip link set {name} up")
+
+
+def rack(engine: Engine) -> None:
+    """Three parents, with an endpoint on each; host access, routes and a name in hosts files."""
+    engine.map(
+        networks=[
+            {"name": "one", "driver": "macvlan", "parent": "nica.10", "subnets": ONE, "host_access": True},
+            {"name": "two", "driver": "ipvlan", "parent": "nicb.20", "subnets": TWO},
+            {"name": "three", "driver": "macvlan", "parent": "nicc", "subnets": THREE},
+        ],
+        endpoints=[
+            {"network": "one", "name": "web", "netns": "web", "aliases": ["www"]},
+            {"network": "one", "name": "peer", "netns": "peer"},
+            {"network": "two", "name": "web2", "netns": "web"},
+            {"network": "three", "name": "db", "netns": "db"},
+        ],
+        links=[{"parent": "nica", "vlan_id": 30, "addresses": ["10.30.0.1/24"]}],
+        routes=[{"name": "up", "routes": [{"prefix": "10.99.0.0/16", "via": "10.30.0.254"}]}],
+    )
+
+
+def picture() -> Dict[str, Any]:
+    """All that ``ip`` says of the host and every named namespace, but for what the kernel numbers anew."""
+    spaces: List[Any] = [None, *sorted(path.name for path in Path("/run/netns").iterdir())]
+    return {str(space): [_links(space), _routes(space), _hosts(space)] for space in spaces}
+
+
+def _links(space: Any) -> Any:
+    found = []
+    for row in ip("addr", "show", netns=space):
+        data = row.get("linkinfo", {})
+        ours = [(entry["family"], entry["local"], entry["prefixlen"]) for entry in row["addr_info"] if entry["scope"] != "link"]
+        # The MAC of a sub-interface is its base's, and a NIC that is made anew has another.
+        mac = row["address"] if data.get("info_kind") == "macvlan" else ""
+        found.append((row["ifname"], row.get("link"), row["mtu"], "UP" in row["flags"], row.get("group"), mac, json.dumps(data, sort_keys=True),
+                      sorted(ours)))  # fmt: skip
+    return sorted(found, key=str)
+
+
+def _routes(space: Any) -> Any:
+    rows = [row for family in ("-4", "-6") for row in ip(family, "route", "show", "table", "all", netns=space)]
+    return sorted(json.dumps({key: row[key] for key in ("dst", "dev", "gateway", "metric", "protocol") if key in row}, sort_keys=True)
+                  for row in rows if row.get("protocol") != "kernel")  # fmt: skip
+
+
+def _hosts(space: Any) -> str:
+    path = Path(f"/etc/netns/{space}/hosts")
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def wipe() -> None:
+    """As a reboot leaves a host: no namespace, no link, NICs that are down."""
+    run("for n in $(ls /run/netns); do ip netns del $n; done; rm -rf /etc/netns; for n in nica nicb nicc; do ip link del $n || true; done")
+
+
+def boot(engine: Engine, missing: str = "") -> restore.Restored:
+    wipe()
+    for name in ("nica", "nicb", "nicc"):
+        if name != missing:
+            nic(name)
+            run(f"ip link set {name} down")
+    return mend(engine, boot=True)
+
+
+def mend(engine: Engine, **how: Any) -> restore.Restored:
+    return restore.restore(transact.Run(engine.state_dir, who="a test"), **how)
+
+
+def turn(engine: Engine, number: int) -> int:
+    registry, run = Registry(engine.state_dir), transact.Run(engine.state_dir, who="a test")
+    with at_work(registry, run):
+        return undo.undo(number, registry, run)[0]
+
+
+def settled(engine: Engine) -> None:
+    """Nothing is otherwise than recorded, and nothing is under way."""
+    changes, left, _ = restore.drift(Registry(engine.state_dir))
+    assert (changes, left, engine.pending()) == ([], [], False)
+
+
+# --- restore -------------------------------------------------------------------------------------
+
+
+def test_everything_is_back_after_a_boot(engine: Engine) -> None:
+    rack(engine)
+    before = picture()
+    found = boot(engine)
+    assert (found.left, found.notes) == ([], [])
+    assert picture() == before
+    assert reachable("ip netns exec peer", "www") and reachable("", "192.0.2.2")
+    settled(engine)
+    assert mend(engine).done == []
+    numbers = [transaction.number for transaction in Registry(engine.state_dir).transactions()]
+    assert len(numbers) == 1, "a restore is no transaction of its own"
+
+
+def test_one_missing_parent_keeps_no_other_away(engine: Engine) -> None:
+    rack(engine)
+    before = picture()
+    found = boot(engine, missing="nicb")
+    assert {(left.kind, left.key): left.why for left in found.left if left.kind == "link"} == {
+        ("link", "nicb.20"): "waits for nicb, which is not there",
+        ("link", "netns:web/eth1"): "waits for nicb.20",
+    }
+    assert all(left.waits for left in found.left)
+    assert {"nica.10", "nica.30"} <= set(links())
+    assert links("web") == ["eth0"] and links("db") == ["eth0"]
+    assert reachable("ip netns exec peer", "192.0.2.2")
+    nic("nicb")
+    assert mend(engine).left == []
+    assert picture() == before
+
+
+def test_a_sub_interface_of_others_is_waited_for_and_never_made(engine: Engine) -> None:
+    run("ip link add link nica name tenant type vlan id 7; ip link set tenant up")
+    engine.network("blue", parent="tenant")
+    engine.endpoint("one")
+    found = boot(engine)
+    assert "tenant" not in links()
+    assert [left.why for left in found.left if left.kind == "link"] == ["waits for tenant, which is not there"]
+    run("ip link set nica up; ip link add link nica name tenant type vlan id 7; ip link set tenant up")
+    assert mend(engine).left == []
+    assert addresses("eth0", "one") == ["192.0.2.1/24"]
+    assert link("tenant").get("group", "default") == "default"
+
+
+def test_what_is_not_ours_any_more_is_told_and_left_alone(engine: Engine) -> None:
+    rack(engine)
+    run("ip link del nica.10; ip link add link nica name nica.10 type vlan id 11; ip link set nica.10 up")
+    before = link("nica.10")
+    found = mend(engine)
+    assert ("nica.10", "exists and does not bear our mark: it is not touched") in [(left.key, left.why) for left in found.left]
+    assert ("netns:web/eth0", "waits for nica.10") in [(left.key, left.why) for left in found.left]
+    assert link("nica.10") == before
+    assert addresses("eth1", "web") == ["198.51.100.2/24"]
+
+
+def test_an_ipvlan_of_others_is_never_switched(engine: Engine) -> None:
+    engine.network("two", "ipvlan", parent="nicb", mode="l2", subnet="198.51.100.0/24")
+    engine.endpoint("one", "two")
+    run("ip -n one link del eth0; ip link add link nicb name foreign type ipvlan mode l3")
+    found = mend(engine)
+    assert [left.why for left in found.left if left.kind == "link"] == [
+        "the kernel would switch foreign in the host, which is not ours, to l2"
+    ]
+    assert link("foreign")["linkinfo"]["info_data"]["mode"] == "l3"
+    run("ip link del foreign")
+    assert mend(engine).left == []
+
+
+def test_what_was_lost_or_changed_is_mended_in_place(engine: Engine) -> None:
+    rack(engine)
+    before = picture()
+    for damage in (
+        "ip link del nica.10", "ip -n web link del eth1", "ip link set nica.10 down", "ip -n db addr flush dev eth0",
+        "ip -n web route del default", "ip route del 10.99.0.0/16", "ip link set nica.30 type vlan gvrp on", "ip netns del web",
+        "sysctl -qw net.ipv4.conf.nica/30.arp_ignore=0", "ip link set nica down; ip link set nica up", "rm /etc/netns/web/hosts",
+    ):  # fmt: skip
+        run(damage)
+        assert restore.drift(Registry(engine.state_dir))[0], damage
+        assert mend(engine).left == [], damage
+        assert picture() == before, damage
+        settled(engine)
+
+
+def test_drift_in_words(engine: Engine) -> None:
+    rack(engine)
+    run("ip link set nica.30 type vlan gvrp on; ip link del nicb.20; ip -n db link set eth0 down")
+    changes, _, _ = restore.drift(Registry(engine.state_dir))
+    told = {restore.words(change) for change in changes}
+    assert "link nica.30: gvrp is true for false" in told
+    assert "link nicb.20 is gone" in told
+    assert "link netns:db/eth0: up is false for true" in told
+
+
+def test_a_nic_that_is_down_is_set_up_at_boot_only_and_not_where_that_is_not_allowed(engine: Engine) -> None:
+    engine.network("blue", parent="nica.10")
+    engine.network("red", parent="nicb.10", subnet="198.51.100.0/24", bring_up_parent=False)
+    found = boot(engine)
+    assert [(left.key, left.why) for left in found.left] == [("nicb.10", "waits for nicb, which is down")]
+    assert "UP" in link("nica")["flags"] and "UP" not in link("nicb")["flags"]
+    run("ip link set nica down")
+    assert [(left.key, left.why) for left in mend(engine).left] == [
+        ("nica.10", "waits for nica, which is down"),
+        ("nicb.10", "waits for nicb, which is down"),
+    ]
+    assert "UP" not in link("nica")["flags"]
+
+
+def test_what_is_held_is_not_touched_and_what_sits_on_it_waits(engine: Engine) -> None:
+    rack(engine)
+    holds.hold(engine.state_dir, "nica.10", "cabling, eve")
+    run("ip link del nica.10; ip link del nicb.20")
+    found = mend(engine)
+    why = {left.key: left.why for left in found.left}
+    assert why["nica.10"] == "held: cabling, eve"
+    assert why["netns:web/eth0"] == "waits for nica.10"
+    assert "nica.10" not in links() and "nicb.20" in links()
+    holds.release(engine.state_dir, "nica.10")
+    assert mend(engine).left == []
+
+
+def test_a_disk_that_is_full_or_read_only_keeps_no_network_down(engine: Engine) -> None:
+    Path(engine.state_dir).mkdir(mode=0o700)
+    run(f"mount -t tmpfs -o mode=700 none {engine.state_dir}")
+    rack(engine)
+    before = picture()
+    run(f"mount -o remount,ro {engine.state_dir}")
+    found = boot(engine)
+    assert found.left == [] and "Read-only file system" in found.notes[0]
+    assert picture() == before
+
+
+def test_an_object_that_the_kernel_refuses_keeps_no_other_away(engine: Engine) -> None:
+    rack(engine)
+    run("ip link del nica.10; ip link del nicb.20; ip link add taken type dummy; ip link property add dev taken altname nicb.20")
+    found = mend(engine)
+    assert "nicb.20" in {left.key for left in found.left}
+    assert links("web") == ["eth0"] and reachable("ip netns exec peer", "www")
+    run("ip link del taken")
+    assert mend(engine).left == []
+    settled(engine)
+
+
+# --- undo ----------------------------------------------------------------------------------------
+
+
+def test_any_transaction_can_be_turned_round_and_that_one_again(engine: Engine) -> None:
+    rack(engine)
+    first = picture()
+    number = engine.task("network", name="four", driver="macvlan", parent="nicc.40", subnets=[{"subnet": "10.4.0.0/24"}]).number
+    second = picture()
+    assert number == 2
+    assert turn(engine, 2) == 3
+    assert picture() == first
+    settled(engine)
+    assert turn(engine, 3) == 4
+    assert picture() == second
+    settled(engine)
+    assert [t.state for t in Registry(engine.state_dir).transactions()] == ["applied", "undone", "undone", "applied"]
+    with pytest.raises(Refusal, match="transaction 2: is undone, there is nothing left of it|transaction 2.*undone"):
+        turn(engine, 2)
+
+
+def test_a_whole_map_is_undone_and_redone(engine: Engine) -> None:
+    clean = picture()
+    rack(engine)
+    whole = picture()
+    turn(engine, 1)
+    assert picture() == clean
+    assert not any(Registry(engine.state_dir).load().values())
+    turn(engine, 2)
+    assert picture() == whole
+    settled(engine)
+
+
+def test_changes_and_removals_are_turned_round(engine: Engine) -> None:
+    rack(engine)
+    before = picture()
+    changed = engine.task("vlan", parent="nica", vlan_id=30, mtu=1400, addresses=["10.30.0.1/24", "10.30.0.7/24"], adopt=True)
+    assert picture() != before
+    turn(engine, changed.number or 0)
+    assert picture() == before
+    gone = engine.task("endpoint", "absent", adopt=True, network="one", name="web")
+    assert default("web")["gateway"] == "198.51.100.1"
+    turn(engine, gone.number or 0)
+    assert picture() == before
+    settled(engine)
+    assert engine.map(networks=[]).changes == []
+
+
+def test_later_ones_that_depend_on_it_are_named(engine: Engine) -> None:
+    engine.network("blue", parent="nica.10")
+    engine.endpoint("one")
+    engine.network("red", parent="nicb.10", subnet="198.51.100.0/24")
+    engine.endpoint("two")
+    with pytest.raises(Refusal) as caught:
+        turn(engine, 1)
+    assert [(problem.path, problem.what, problem.cure) for problem in caught.value.problems] == [
+        ("transaction 1", "endpoint blue/one, endpoint blue/two stand on what it made", "undo transaction 2, 4 first")
+    ]
+    turn(engine, 3)
+    turn(engine, 2)
+    turn(engine, 4)
+    turn(engine, 1)
+    assert not {"nica.10", "nicb.10"} & set(links())
+
+
+def test_an_address_that_is_taken_meanwhile_is_not_given_twice(engine: Engine) -> None:
+    engine.network("blue", parent="nica.10")
+    engine.endpoint("one")
+    gone = engine.absent("one").number or 0
+    engine.endpoint("two", ipv4_address="192.0.2.1")
+    with pytest.raises(Refusal, match=r"endpoint blue/one: 192.0.2.1 is held by blue/two"):
+        turn(engine, gone)
+    assert addresses("eth0", "two") == ["192.0.2.1/24"]
+
+
+def test_nothing_of_others_goes_by_an_undo(engine: Engine) -> None:
+    engine.network("blue", parent="nica.10")
+    run("ip link add link nica.10 name foreign type macvlan mode bridge")
+    with pytest.raises(Refusal, match=r"link nica.10: cannot go: foreign in the host sits on it"):
+        turn(engine, 1)
+    assert {"nica.10", "foreign"} <= set(links())
+
+
+def test_a_nic_that_was_set_up_stays_up(engine: Engine) -> None:
+    run("ip link set nica down")
+    engine.network("blue", parent="nica.10")
+    turn(engine, 1)
+    assert "UP" in link("nica")["flags"] and "nica.10" not in links()
