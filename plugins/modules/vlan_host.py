@@ -121,6 +121,7 @@ import platform
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import _host
+from ..module_utils._engine.fields import Problem
 from ..module_utils._host import Host, Step, Survey, Wanted
 
 
@@ -218,9 +219,9 @@ def main() -> None:
     host = Host(platform.release())
     found = _host.survey(host, wanted)
     if wanted.neighbours < 0:
-        found.problems.append(_host.Problem("neighbours", f"{wanted.neighbours} is less than none", "give 0 to leave the tables alone"))
+        found.problems.append(Problem("neighbours", f"{wanted.neighbours} is less than none", "give 0 to leave the tables alone"))
     if found.steps and os.geteuid() != 0:
-        found.problems.append(_host.Problem("", "a host is prepared by root only", "run the task with become: true"))
+        found.problems.append(Problem("", "a host is prepared by root only", "run the task with become: true"))
     if found.problems:
         module.fail_json(msg="\n".join(map(str, found.problems)), problems=[problem._asdict() for problem in found.problems])
     for text in found.warnings:

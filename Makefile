@@ -1,0 +1,88 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Every target sets up what it needs on a Debian machine; everything that is made lies in .cache. `make help` lists them.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .cache/venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+LAB := tests/lab/run
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 24
+
+.PHONY: demo
+demo: ## NetOps' map becomes networks on two hosts behind two switches, with the pings to prove it
+	@$(LAB) -- tests/demo/demo $(if $(shell test -t 1 && echo terminal),--colour)
+
+# --- tests ---------------------------------------------------------------------------------------
+
+# Two at a time, each one's output when it is over, all of them whatever one says.
+.PHONY: test
+test: $(READY) lab ## everything, verified on a real kernel
+	@$(MAKE) --jobs=2 --keep-going --output-sync=target --no-print-directory $(TESTS)
+	@echo "make test: all of it is fine"
+
+TESTS := test-sanity test-kernel test-default test-kernel-6.12 test-lint test-default-debian12 test-unit
+
+.PHONY: test-fast
+test-fast: test-lint-fast test-unit ## what needs no kernel of its own, within two minutes
+
+.PHONY: test-unit
+test-unit: $(READY) ## pure tests, of the engine and of what runs on the controller
+	$(PYTHON) -m pytest -q tests/unit
+
+.PHONY: test-kernel
+test-kernel: lab ## the engine and every module on Linux 7.2, and once without IPv6
+	$(LAB) -- pytest -q tests/kernel
+	$(LAB) --kernel-arg ipv6.disable=1 -- pytest -q tests/kernel/modules -m ipv6_off
+
+.PHONY: test-kernel-6.12
+test-kernel-6.12: lab ## the same on Linux 6.12
+	$(LAB) --kernel 6.12 -- pytest -q tests/kernel -m "not slow"
+
+.PHONY: test-default test-default-debian12
+test-default: lab ## Molecule: the guide's networks on two hosts
+	$(LAB) --mem 4G -- molecule test -s default
+test-default-debian12: lab
+	$(LAB) --mem 4G --host debian12 --env RACK_TREE=/opt/hosts/debian12 -- molecule test -s default
+
+# --- looks at the code ---------------------------------------------------------------------------
+
+.PHONY: lint
+lint: test-lint test-sanity ## all that looks at the code without running it
+
+.PHONY: test-lint-fast
+test-lint-fast: $(READY)
+	$(VENV)/bin/ruff check --quiet .
+	$(PYTHON) -m mypy --no-error-summary plugins
+
+.PHONY: test-lint
+test-lint: test-lint-fast ## ruff, mypy, ansible-lint (profile production)
+	PATH="$(abspath $(VENV))/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH=$(abspath .cache/collections) ansible-lint --offline --quiet
+
+.PHONY: test-sanity
+test-sanity: $(READY) ## ansible-test sanity on the built collection
+	tests/sanity/run
+
+# --- what is made --------------------------------------------------------------------------------
+
+$(READY): tests/requirements.txt
+	@python3 -m venv $(VENV) 2>/dev/null || { apt-get -qq update && apt-get -qq --yes install python3-venv && python3 -m venv $(VENV); }
+	@echo "installing the test tools into $(VENV)"
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+.PHONY: lab
+lab: ## the kernels and root file systems that the tests run on
+	@tests/lab/build --root debian13 --root debian12 --kernel 7.2 --kernel 6.12
+
+.PHONY: clean
+clean: ## remove everything that was made
+	tests/lab/build --clean
+	rm -rf .cache .ansible .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
