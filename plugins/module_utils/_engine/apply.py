@@ -203,7 +203,9 @@ def _carries_others(space: Space, index: int, address: str) -> bool:
 def _route(space: Space, change: Change) -> None:
     before, after = change.before, change.after
     if after is None:
-        space.queue(change, encode.remove_route(before or {}), _ROUTE_GONE)
+        # One of metric 0 that is gone already would take another to the same prefix with it.
+        if before and (space.places is None or before["protocol"] in space.places.get(_place(before), ())):
+            space.queue(change, encode.remove_route(before), _ROUTE_GONE)
         return
     if "type" not in after:
         return  # the kernel has it already, only the record follows
@@ -216,12 +218,11 @@ def _route(space: Space, change: Change) -> None:
 
 def _is_alone(space: Space, before: Spec, after: Spec) -> bool:
     """Whether a replacement, which leaves no gap, can only hit the route that is meant."""
-    place = (after["prefix"], after["metric"], after["table"])
-    there = [
-        route.protocol
-        for route in (space.known.routes if space.known else ())
-        if (route.prefix, route.metric, route.table) == place
-    ]
+    there = (space.places or {}).get(_place(after), [])
     # IPv6 replaces a route to a device by one to a device only, and the same with gateways.
     same_sort = ":" not in after["prefix"] or bool(before.get("via")) == bool(after.get("via"))
     return same_sort and there == [before["protocol"]]
+
+
+def _place(spec: Spec) -> Tuple[str, int, int]:
+    return (spec["prefix"], spec["metric"], spec["table"])

@@ -107,6 +107,7 @@ def needed(declared: Declaration, records: Records) -> Need:
     routed = any(item.kind == "routes" or (item.spec or {}).get("host_access") for item in declared.items) or any(
         record.spec["host_access"] for record in records.get("network", {}).values()
     )
+    routed = routed or any(record.spec["network"] in networks for record in records.get("routes", {}).values())
     return Need(
         _each(spec["workload"] for spec in touched),
         everywhere=bool(networks) or removing,

@@ -13,14 +13,15 @@ from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from . import ipam, model, names
 from .addressing import Addressing
+from .model import IPV6_METRIC, MAIN_TABLE
 from .target import Parent, Target
 from .world import HOST, LINK_GROUP, PROTOCOL, Link, Spec, address_key, link_key, route_key
 
 Key = Tuple[str, str]
 
-MAIN_TABLE = 254  # RT_TABLE_MAIN
-#: Metric of an IPv6 route that was given none (IP6_RT_PRIO_USER); IPv4 takes 0.
-IPV6_METRIC = 1024
+
+#: Of the routes that catch the unused addresses of an L3 network: behind every other.
+LAST_METRIC = 2**32 - 2
 
 DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -69,9 +70,9 @@ class Derivation:
             self._workload(workload)
         self.book = names.Book({key: spec for key, spec in target.items["endpoint"].items() if "addresses" in spec})
         self._names()
-        for key, item in target.scope["routes"].items():
-            if item.spec is not None:
-                self._route_set(key, target.items["routes"][key])
+        self.sets = self._sets_in_scope()
+        for key in self.sets:
+            self._route_set(key, target.items["routes"][key])
 
     # -- scope ------------------------------------------------------------------------------------
 
@@ -82,6 +83,13 @@ class Derivation:
         changed = {key for key in self.networks if target.before("network", key) not in (None, target.items["network"][key])}
         others = target.endpoints_of(changed) if changed else {}
         return declared + [key for key in others if key not in set(declared)]
+
+    def _sets_in_scope(self) -> List[str]:
+        """The declared sets of routes, and those that look after a network that changes, comes or goes."""
+        declared = self.target.scope["routes"]
+        networks = self.target.scope["network"]
+        others = [key for key, spec in self.target.items["routes"].items() if spec["network"] in networks and key not in declared]
+        return [key for key, item in declared.items() if item.spec is not None] + others
 
     def _workloads_in_scope(self) -> List[str]:
         """The workloads whose endpoints come, change or go: the choice of their default routes is made anew."""
@@ -310,8 +318,7 @@ class Derivation:
         self, netns: str, prefix: str, via: Optional[str], dev: Optional[str], of: str, reason: str,
         kind: str = "unicast", metric: Optional[int] = None, table: int = MAIN_TABLE,
     ) -> None:  # fmt: skip
-        if metric is None:
-            metric = IPV6_METRIC if ":" in prefix else 0
+        metric = metric or (IPV6_METRIC if ":" in prefix else 0)
         spec = {"netns": netns, "prefix": prefix, "type": kind, "via": via, "dev": dev, "metric": metric, "table": table,
                 "protocol": PROTOCOL}  # fmt: skip
         if via and not dev:
@@ -364,21 +371,15 @@ class Derivation:
 
     def _route_set(self, key: str, routes: Spec) -> None:
         """The routes of a set; those of an L3 network of this host keep its unused addresses from looping."""
+        of = f"routes:{key}"
         for route in routes["routes"]:
-            table = route["table"] or MAIN_TABLE
-            if route["vrf"]:
-                vrf = self.world.host.names.get(route["vrf"])
-                if vrf is None or vrf.kind != "vrf":
-                    self.target.refuse(self.target.path("routes", key, "routes"), f"{route['vrf']} is no VRF of this host",
-                                       "give the name of a VRF device, or table")  # fmt: skip
-                    continue
-                table = vrf.data["table"]
-            self._route(HOST, route["prefix"], route["via"], route["dev"], f"routes:{key}", f"route of the set {key}",
-                        route["type"], route["metric"], table)  # fmt: skip
+            table = self.target.table(route)
+            if table is None:
+                self.target.warnings.append(f"{of}: {route['prefix']} stays away as long as there is no VRF {route['vrf']}")
+                continue
+            dev = self.target.device(route["dev"]) if route["dev"] else None
+            self._route(HOST, route["prefix"], route["via"], dev, of, f"route of the set {key}", route["type"], route["metric"], table)
         network = self.target.items["network"].get(routes["network"] or "")
-        if routes["network"] and (network is None or not model.is_l3(network)):
-            self.target.refuse(self.target.path("routes", key, "network"), f"{routes['network']} is no L3 network of this host",
-                               "give a network with mode: l3 or l3s, or leave it out")  # fmt: skip
-            return
-        for subnet in network["subnets"] if network else ():
-            self._route(HOST, subnet["subnet"], None, None, f"routes:{key}", f"unused addresses of {key}", "unreachable", 2**32 - 2)
+        if network and model.is_l3(network):
+            for subnet in network["subnets"]:
+                self._route(HOST, subnet["subnet"], None, None, of, f"unused addresses of {network['name']}", "unreachable", LAST_METRIC)

@@ -59,16 +59,16 @@ class Declaration:
     def add(self, kind: str, row: Any, path: str = "", state: str = "present") -> None:
         """Validate one row and take it in; what is wrong with it goes to ``problems``."""
         before = len(self.problems)
-        if state == "present" or (kind == "routes" and isinstance(row, Mapping) and row.get("routes")):
+        listed = state != "present" and kind == "routes" and isinstance(row, Mapping) and bool(row.get("routes"))
+        if listed:  # only those of the set shall be absent
+            spec = _routes(row, path, self, absent=True)
+        elif state == "present":
             spec = _BUILD[kind](row, path, self)
         else:
             spec = fields.items(row, _OPTIONS[kind], path, self.problems)
             _require_key(kind, spec, path, self.problems)
         if len(self.problems) == before:
             key = _KEY[kind](spec)
-            listed = kind == "routes" and bool(spec.get("routes"))  # only those of the set shall be absent
-            if state != "present" and listed:
-                spec["absent"] = True
             self.items.append(Item(kind, key, path, spec if state == "present" or listed else None, state == "released"))
 
 
@@ -409,18 +409,32 @@ _ROUTE = {
 }
 _ROUTES = {"name": fields.name, "routes": _rows, "network": fields.name, "exact": fields.boolean}
 
+MAIN_TABLE = 254  # RT_TABLE_MAIN
+#: Metric of an IPv6 route that was given none, or 0 (IP6_RT_PRIO_USER).
+IPV6_METRIC = 1024
 
-def _routes(row: Any, path: str, into: Declaration) -> Spec:
+
+def _routes(row: Any, path: str, into: Declaration, absent: bool = False) -> Spec:
+    """A set. With ``absent``, its routes are those that shall go, and of each what it is known by."""
     asked = fields.items(row, _ROUTES, path, into.problems, ("name",))
+    build = _route_gone if absent else _route
     return {
         "name": asked.get("name"),
         "network": asked.get("network"),
         "exact": asked.get("exact", False),
-        "routes": [
-            _route(route, f"{_dot(path, 'routes')}[{position}]", into)
-            for position, route in enumerate(asked.get("routes", ()))
-        ],
+        "absent": absent,
+        "routes": [build(route, f"{_dot(path, 'routes')}[{position}]", into) for position, route in enumerate(asked.get("routes", ()))],
     }
+
+
+def _route_gone(row: Any, path: str, into: Declaration) -> Spec:
+    """None stands for whatever it is."""
+    spec = fields.items(row, _ROUTE, path, into.problems, ("prefix",))
+    prefix = spec.get("prefix")
+    metric = spec.get("metric")
+    if metric is not None and prefix is not None and prefix.version == 6:
+        metric = metric or IPV6_METRIC
+    return {"prefix": str(prefix), "metric": metric, "table": spec.get("table"), "vrf": spec.get("vrf")}
 
 
 def _route(row: Any, path: str, into: Declaration) -> Spec:
@@ -429,6 +443,8 @@ def _route(row: Any, path: str, into: Declaration) -> Spec:
     prefix = spec.get("prefix")
     kind = spec.get("type", "unicast")
     if prefix is not None:
+        if "/" in str(row["prefix"]) and ipaddress.ip_interface(str(row["prefix"])).ip != prefix.network_address:
+            into.warnings.append(f"{path}.prefix: {row['prefix']} has host bits set and is taken as {prefix}")
         if prefix.prefixlen == 0:
             problems.append(Problem(f"{path}.prefix", f"{prefix} is the default route", "give the prefix of an L3 network"))
         via = spec.get("via")
@@ -440,9 +456,12 @@ def _route(row: Any, path: str, into: Declaration) -> Spec:
         problems.append(Problem(f"{path}.type", f"an {kind} route leads nowhere", "leave out via and dev"))
     if "table" in spec and "vrf" in spec:
         problems.append(Problem(f"{path}.vrf", "table is given too", "give one of the two"))
+    if "dev" not in spec and ":" in spec.get("via", "") and ipaddress.ip_address(spec["via"]).is_link_local:
+        problems.append(Problem(f"{path}.dev", f"is missing, and {spec['via']} is on every link", "give the device"))
+    usual = IPV6_METRIC if prefix is not None and prefix.version == 6 else 0
     return {
-        "prefix": str(prefix), "type": kind, "via": spec.get("via"), "dev": spec.get("dev"),
-        "metric": spec.get("metric"), "table": spec.get("table"), "vrf": spec.get("vrf"),
+        "prefix": str(prefix), "type": kind, "via": spec.get("via"), "dev": spec.get("dev"), "metric": spec.get("metric") or usual,
+        "table": spec.get("table") or (None if "vrf" in spec else MAIN_TABLE), "vrf": spec.get("vrf"),
     }  # fmt: skip
 
 

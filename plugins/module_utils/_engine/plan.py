@@ -216,6 +216,7 @@ def _removals(target: Target, derivation: Derivation) -> Iterator[Step]:
     gone = {f"{kind}:{key}" for kind in ITEM_KINDS for key in target.scope[kind]}
     gone |= {f"endpoint:{key}" for key in derivation.endpoints}
     gone |= {f"workload:{workload}" for workload in derivation.workloads}
+    gone |= {f"routes:{key}" for key in derivation.sets}
     for kind in HOST_KINDS:
         for key, record in target.records.get(kind, {}).items():
             if record.of not in gone or (kind, key) in wanted:
@@ -317,7 +318,8 @@ def _record_changes(target: Target, derivation: Derivation) -> List[Change]:
 def arrange(steps: Iterable[Step]) -> List[Change]:
     """Changes in an order that the kernel accepts: out before in, children before parents on the way out.
 
-    A link that gets addresses comes up after them, so that the kernel announces them (kernel facts, 6).
+    A link that gets addresses comes up after them, so that the kernel announces them (kernel facts, 6). A route
+    that gives way to another to the same prefix goes last, so that there always is one.
     """
     out: List[Step] = []
     change: List[Step] = []
@@ -325,6 +327,9 @@ def arrange(steps: Iterable[Step]) -> List[Change]:
     for step in steps:
         late = step.before is None or step.kind == "route"  # a route may lead over a link that is made first
         (out if step.after is None else make if late else change).append(step)
+    relieved = {_whither(step.after) for step in make if step.kind == "route" and step.after}
+    outlive = [step for step in out if _is_relieved(step, relieved)]
+    out = [step for step in out if not _is_relieved(step, relieved)]
     parents = {step.key: str(step.after["parent"]) for step in make if step.kind == "link" and step.after and step.after.get("parent")}
     addressed = {link_key(step.after["netns"], step.after["link"]) for step in make if step.kind == "address" and step.after}
     ordered = sorted(out, key=_way_out)
@@ -338,8 +343,16 @@ def arrange(steps: Iterable[Step]) -> List[Change]:
         else:
             ordered.append(step)
     first = len(out) + len(change)
-    ordered[first:] = sorted(ordered[first:] + raised, key=lambda step: _way_in(step, parents))
+    ordered[first:] = sorted(ordered[first:] + raised, key=lambda step: _way_in(step, parents)) + outlive
     return [Change(step.kind, step.key, step.before, step.after, step.reason, step.of) for step in ordered]
+
+
+def _whither(spec: Spec) -> Tuple[str, str, int]:
+    return (spec["netns"], spec["prefix"], spec["table"])
+
+
+def _is_relieved(step: Step, relieved: Set[Tuple[str, str, int]]) -> bool:
+    return step.kind == "route" and step.before is not None and _whither(step.before) in relieved
 
 
 _OUT = {"route": 0, "address": 1, "link": 2, "hosts": 3, "netns": 4}

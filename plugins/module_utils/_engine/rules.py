@@ -11,9 +11,9 @@ from __future__ import annotations
 import ipaddress
 from typing import List, Tuple
 
-from . import fields, ipam, model
+from . import ipam, model, routing
 from .target import Target
-from .world import LINK_GROUP, PROTOCOL, Link, Namespace, Spec, link_key
+from .world import LINK_GROUP, Link, Namespace, Spec, link_key
 
 
 def check(target: Target) -> None:
@@ -37,9 +37,7 @@ def check(target: Target) -> None:
             _size(target, network, parent.link)
         elif model.is_l3(network) and network["parent"] and not _declared_addresses(target, network):
             _no_underlay(target, network)
-    for key, item in target.scope["routes"].items():
-        for position, route in enumerate(target.items["routes"][key]["routes"] if item.spec is not None else ()):
-            _route_usable(target, key, position, route)
+    routing.check(target)
     for key, item in target.scope["endpoint"].items():
         if item.released:
             _workload_gone(target, key)
@@ -50,7 +48,7 @@ def check(target: Target) -> None:
             _vlan_changeable(target, key)
             for position, address in enumerate(target.items["vlan"][key].get("addresses", ())):
                 if address not in (target.before("vlan", key) or {}).get("addresses", ()):
-                    _not_the_path(target, target.path("vlan", key, f"addresses[{position}]"), ipaddress.ip_interface(address).network)
+                    routing.not_the_path(target, target.path("vlan", key, f"addresses[{position}]"), address)
 
 
 def _names(specs: List[Spec]) -> str:
@@ -65,41 +63,7 @@ def _network_unused(target: Target, key: str) -> None:
                       "make those absent first")  # fmt: skip
 
 
-def _route_usable(target: Target, key: str, position: int, route: Spec) -> None:
-    """A next hop that is on-link, a prefix that nobody else routes and that is not the controller's way to us."""
-    host, prefix = target.world.host, ipaddress.ip_network(route["prefix"])
-    path = target.path("routes", key, f"routes[{position}]")
-    via, dev = route["via"], route["dev"]
-    if dev and dev not in host.names and dev not in target.items["vlan"]:
-        target.refuse(f"{path}.dev", f"{dev} does not exist", f"this host has {target.links_there()}")
-    if via and not route["vrf"] and not _on_link(target, via):
-        target.refuse(f"{path}.via", f"{via} is in no subnet of this host", "give a next hop on the host's own wire")
-    _not_the_path(target, f"{path}.prefix", prefix)
-    metric = route["metric"] if route["metric"] is not None else 1024 if prefix.version == 6 else 0
-    for other in host.routes:
-        same = (other.prefix, other.metric, other.table) == (route["prefix"], metric, route["table"] or 254)
-        if same and other.protocol != PROTOCOL and not route["vrf"]:
-            device = host.links.get(other.oif)
-            target.refuse(f"{path}.prefix", f"{prefix} is routed by somebody else (via {other.via or (device and device.name)}, "
-                          f"protocol {other.protocol})", "remove that route, or give another metric")  # fmt: skip
 
-
-def _on_link(target: Target, via: str) -> bool:
-    ip = ipaddress.ip_address(via)
-    if ip.is_link_local:
-        return True
-    subnets = [own.address for found in target.world.host.addresses.values() for own in found]
-    subnets += [address for vlan in target.items["vlan"].values() for address in vlan.get("addresses", ())]
-    subnets += [route.prefix for route in target.world.host.routes if not route.via and route.oif and not route.prefix.endswith("/0")]
-    return any(ip in ipaddress.ip_interface(subnet).network for subnet in subnets)
-
-
-def _not_the_path(target: Target, path: str, prefix: fields.Network) -> None:
-    """Nothing may take the path by which the controller is connected."""
-    for peer in target.world.controllers:
-        if ipaddress.ip_address(peer) in prefix:
-            target.refuse(path, f"{prefix} holds {peer}, from where this host is managed",
-                          "give a prefix without it: the connection would be cut")  # fmt: skip
 
 
 def _workload_gone(target: Target, key: str) -> None:

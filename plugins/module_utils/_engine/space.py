@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 from typing import (
     Collection,
@@ -142,6 +143,16 @@ class Space:
         seen = self.known.links.get(gone.ifindex) if self.known else None
         for other in (seen.name, *seen.altnames) if seen else ():
             self.links.pop(other, None)
+
+    @functools.cached_property
+    def places(self) -> Optional[Dict[Tuple[str, int, int], List[int]]]:
+        """The protocols of the routes that were there, by prefix, metric and table."""
+        if self.known is None:
+            return None
+        found: Dict[Tuple[str, int, int], List[int]] = {}
+        for route in self.known.routes:
+            found.setdefault((route.prefix, route.metric, route.table), []).append(route.protocol)
+        return found
 
     # -- sysctls ----------------------------------------------------------------------------------
 

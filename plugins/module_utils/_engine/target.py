@@ -8,6 +8,7 @@ name means, who uses it, and which items this run is about (its *scope*).
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from . import model
@@ -54,7 +55,9 @@ class Target:
             for link in world.host.links.values()
             if link.kind == "vlan" and link.parent_ns is None
         }
-        for item in (*declared.items, *self._purged()):
+        if self._trunks:
+            self.declared = dataclasses.replace(declared, items=[self._on_nics(item) for item in declared.items])
+        for item in (*self.declared.items, *self._purged()):
             self._overlay(item)
 
     # -- items ------------------------------------------------------------------------------------
@@ -75,17 +78,14 @@ class Target:
             whose = f"map {owner[4:]}" if owner.startswith("map:") else "a task of its own"
             self.refuse(item.path, f"{item.kind} {item.key} belongs to {whose}", "change it there, or set adopt: true")
             return
+        if item.kind == "routes" and item.spec is not None:
+            rows = [{**row, "dev": self.device(row["dev"])} if row.get("dev") else row for row in item.spec["routes"]]
+            item = item._replace(spec=_merged({**item.spec, "routes": rows}, record.spec if record else None))
         self.scope[item.kind][item.key] = item
         if item.spec is None:
             self.items[item.kind].pop(item.key, None)
             return
-        spec = {**item.spec, "owner": self.declared.owner}
-        if item.kind == "routes":
-            spec["routes"] = _merged(spec, record.spec["routes"] if record else [])
-        if self._trunks and spec.get("parent"):
-            head, dot, tail = spec["parent"].partition(".")
-            spec["parent"] = self._trunks.get(head, head) + dot + tail
-        self.items[item.kind][item.key] = spec
+        self.items[item.kind][item.key] = {**item.spec, "owner": self.declared.owner}
 
     def before(self, kind: str, key: str) -> Optional[Spec]:
         """An item as it is recorded."""
@@ -119,6 +119,35 @@ class Target:
         what = f"fits {len(found)} links: " + ", ".join(link.name for link in found) if found else "fits no link of this host"
         self.refuse(f"trunks.{name}", what, f"this host has {self.links_there()}")
         return None
+
+    def _on_trunk(self, name: str) -> str:
+        """A link's name, or its base's, with the NIC in the place of a logical trunk."""
+        head, dot, tail = name.partition(".")
+        return self._trunks.get(head, head) + dot + tail
+
+    def _on_nics(self, item: Item) -> Item:
+        """An item with NICs in the place of logical trunks, also in the name of a sub-interface that was given none."""
+        spec = dict(item.spec or {})
+        if spec.get("parent"):
+            if item.kind == "vlan" and item.key == f"{spec['parent']}.{spec['vlan_id']}":
+                spec["name"] = self._on_trunk(item.key)
+                item = item._replace(key=spec["name"])
+            spec["parent"] = self._on_trunk(spec["parent"])
+        if item.kind == "routes":
+            spec["routes"] = [{**row, "dev": self._on_trunk(row["dev"])} if row.get("dev") else row for row in spec["routes"]]
+        return item._replace(spec=spec) if item.spec is not None else item
+
+    def device(self, name: str) -> str:
+        """The kernel's name of a link that is there, or will be, by any of its names."""
+        link = self.world.host.names.get(name)
+        return link.name if link else model.link_names(name)[0]
+
+    def table(self, route: Spec) -> Optional[int]:
+        """The table of a route of a set; None where its VRF is not there."""
+        if not route["vrf"]:
+            return int(route["table"])
+        vrf = self.world.host.names.get(route["vrf"])
+        return int(vrf.data["table"]) if vrf is not None and vrf.kind == "vrf" else None
 
     def links_there(self) -> str:
         """The links that may serve as a base, for people who mistyped one."""
@@ -177,17 +206,36 @@ class Target:
         return {key: spec for key, spec in self.items["endpoint"].items() if spec["network"] in networks}
 
 
-def _merged(routes: Spec, before: List[Spec]) -> List[Spec]:
-    """The routes of a set: exactly the listed ones, or those and the ones it had, or the ones it had less those."""
+def _merged(asked: Spec, record: Optional[Spec]) -> Optional[Spec]:
+    """A set of routes after a task: what it asks for alone, that and what was there, or what was there less that.
 
-    def place(route: Spec) -> Tuple[object, ...]:
-        return tuple(route[key] for key in ("prefix", "metric", "table", "vrf"))
+    Routes that stay keep their order, so that a task that lists them in another one changes nothing.
+    """
+    before: List[Spec] = record["routes"] if record else []
+    network = record["network"] if record else None
+    if asked["absent"]:
+        gone: Dict[str, List[Spec]] = {}
+        for row in asked["routes"]:
+            gone.setdefault(row["prefix"], []).append(row)
+        left = [route for route in before if not any(_is_meant(row, route) for row in gone.get(route["prefix"], ()))]
+        return {"name": asked["name"], "network": network, "routes": left} if left or network else None
+    there = {_place(route): route for route in before}
+    listed = {_place(route): route for route in asked["routes"]}
+    merged = listed if asked["exact"] else {**there, **listed}
+    return {
+        "name": asked["name"],
+        "network": asked["network"] or (None if asked["exact"] else network),
+        "routes": before if merged == there else list(merged.values()),
+    }
 
-    listed = {place(route) for route in routes["routes"]}
-    others = [route for route in before if place(route) not in listed]
-    if routes.pop("absent", False):
-        return others
-    return list(routes["routes"]) if routes["exact"] else others + list(routes["routes"])
+
+def _place(route: Spec) -> Tuple[object, ...]:
+    return tuple(route[key] for key in ("prefix", "metric", "table", "vrf"))
+
+
+def _is_meant(row: Spec, route: Spec) -> bool:
+    """Whether a route is one of those that a row says shall be absent."""
+    return all(row[key] in (None, route[key]) for key in ("metric", "table", "vrf"))
 
 
 def dummy_name(network: Spec) -> str:

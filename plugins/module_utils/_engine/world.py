@@ -153,6 +153,17 @@ class Namespace:
     routes: List[Route] = field(default_factory=list)
     managed: bool = False  # a container engine gives it links of its own, named ``ethN``
     processes: bool = False  # somebody lives in it; with Need.everywhere
+    _places: Tuple[List[Route], int, Dict[Tuple[object, ...], Route]] = field(default=([], 0, {}), init=False, repr=False, compare=False)
+
+    def route(self, *identity: object) -> Optional[Route]:
+        """The first route of a prefix, metric, table and protocol."""
+        routes, count, places = self._places
+        if routes is not self.routes or count != len(routes):
+            places = {}
+            for route in self.routes:
+                places.setdefault((route.prefix, route.metric, route.table, route.protocol), route)
+            self._places = (self.routes, len(self.routes), places)
+        return places.get(identity)
 
     def add(self, link: Link) -> None:
         self.links[link.index] = link
@@ -206,11 +217,8 @@ class World:
                 if address.address == spec["address"]:
                     return {"netns": spec["netns"], "link": spec["link"], "address": address.address}
             return None
-        identity = (spec["prefix"], spec["metric"], spec["table"], spec["protocol"])
-        for route in space.routes:
-            if route.prefix == identity[0] and (route.prefix, route.metric, route.table, route.protocol) == identity:
-                return self.route_spec(space, route)
-        return None
+        route = space.route(spec["prefix"], spec["metric"], spec["table"], spec["protocol"])
+        return self.route_spec(space, route) if route else None
 
     def link_spec(self, space: Namespace, link: Link, presence: Optional[str] = None) -> Spec:
         """A link in the canonical form, every attribute that a plan may speak of; ``presence`` if that fits too."""

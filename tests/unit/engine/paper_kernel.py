@@ -189,14 +189,13 @@ class PaperKernel:
             return
         same = self._route_at(space, spec)
         if same is not None:
-            space.routes.remove(same)
+            space.routes = [route for route in space.routes if route is not same]
         if change.after is not None:
             full = {**(self.world.route_spec(space, same) if same else {}), **change.after}
             device = space.names.get(full["dev"]) if full.get("dev") else None
-            space.routes.append(
-                Route(full["prefix"], full["type"], full.get("via"), device.index if device else 0, full.get("src"),
-                      full["metric"], full["table"], full["protocol"], 0)
-            )  # fmt: skip
+            route = Route(full["prefix"], full["type"], full.get("via"), device.index if device else 0, full.get("src"),
+                          full["metric"], full["table"], full["protocol"], 0)  # fmt: skip
+            space.routes = [*space.routes, route]
 
     def _hosts(self, change: Change) -> None:
         self.world.names[change.key] = change.after["digest"] if change.after else ""
