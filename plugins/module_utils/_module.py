@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Mapping, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 
 from . import _argspec
-from ._engine import model, report
+from ._engine import foretell, model, report
 from ._engine.apply import Refused
 from ._engine.converge import Outcome, Run, Stuck, Undone, converge, is_persistent
 from ._engine.fields import Refusal
@@ -28,6 +28,9 @@ RESULT_BYTES = 300_000
 #: What a person can do something about; anything else is a defect and may show its traceback.
 EXPECTED = (Undone, Stuck, Refused, NamespaceError, KernelError, RegistryError)
 
+#: The fact that carries what a check run has foretold of a host to its next task; a real run clears it.
+FORETOLD = "netops_underlay_foretold"
+
 Declare = Callable[[Mapping[str, Any]], Declaration]
 
 
@@ -39,8 +42,10 @@ class Module(AnsibleModule):
 
     def __init__(self, options: _argspec.Options, declare: Declare, **kwargs: Any) -> None:
         self._declare = declare
-        super().__init__(argument_spec=options, supports_check_mode=True, **kwargs)
+        # What earlier tasks of a check run would have changed: the action plugin hands it on.
+        super().__init__(argument_spec={**options, "_foretold": {"type": "str"}}, supports_check_mode=True, **kwargs)
         self._started = True
+        self._foretold = self.params.pop("_foretold") or ""
 
     def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
         if not self._started:
@@ -53,6 +58,8 @@ class Module(AnsibleModule):
 
     def converge(self, describe: Callable[[Outcome], Dict[str, Any]]) -> NoReturn:
         run = Run(self.params["state_dir"], self.check_mode, self.params["lock_timeout"], _who())
+        if self.check_mode and self._foretold:
+            run.foretold = foretell.unpack(self._foretold)
         try:
             outcome = converge(self._declare(self.params), run)
         except Refusal as error:
@@ -74,6 +81,13 @@ class Module(AnsibleModule):
             "transaction": outcome.number,
             **more,
         }
+        ahead = [*run.foretold, *outcome.changes] if self.check_mode else []
+        foretold = foretell.pack(ahead) if ahead else ""
+        if foretold != self._foretold:
+            if len(foretold) <= RESULT_BYTES // 2:
+                result["ansible_facts"] = {FORETOLD: foretold}
+            else:
+                self.warn("so much would change that later tasks of this check run plan on the host as it is now")
         if self._diff:
             result["diff"] = report.diff(outcome.changes)
         if len(json.dumps(self.params, default=str)) > RESULT_BYTES // 3:

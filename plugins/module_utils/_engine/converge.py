@@ -12,12 +12,13 @@ from __future__ import annotations
 import glob
 import os
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from . import foretell
 from . import plan as planning
 from .fields import Problem, Refusal
 from .guard import at_work
-from .model import Declaration
+from .model import Declaration, Item
 from .observe import observe
 from .registry import Registry
 from .transact import DEFAULT_STATE_DIR, GuardError, Run, Scene, Stuck, Undone, execute, write_plan
@@ -63,15 +64,17 @@ def converge(declared: Declaration, run: Run) -> Outcome:
         return _perform(declared, run, registry)
 
 
-def _survey(declared: Declaration, registry: Registry) -> Scene:
+def _survey(declared: Declaration, registry: Registry, foretold: Sequence[Change] = ()) -> Scene:
     records = registry.load()
+    foretell.record(records, foretold)
     need = needed(declared, records)
     world = observe(need)
+    foretell.lay(world, foretold)
     return Scene(planning.plan(declared, records, world, registry.seed()), world, need, records)
 
 
 def _rehearse(declared: Declaration, run: Run, registry: Registry) -> Outcome:
-    scene = _survey(declared, registry)
+    scene = _survey(declared, registry, run.foretold)
     return Outcome(scene.plan.changes, run.notes + scene.plan.warnings, scene.plan.items, scene.plan.networks, scene.world)
 
 
@@ -95,7 +98,7 @@ def needed(declared: Declaration, records: Records) -> Need:
     """What an observation must cover for a declaration: its workloads, and those of the networks it touches."""
     endpoints = {key: record.spec for key, record in records.get("endpoint", {}).items()}
     networks = {item.key for item in declared.items if item.kind == "network"}
-    removing = declared.purge or any(item.spec is None for item in declared.items)
+    removing = declared.purge or any(item.spec is None or _leaves(item, records) for item in declared.items)
     touched = [spec for spec in endpoints.values() if spec["network"] in networks]
     touched += [spec for spec in endpoints.values() if declared.purge and spec["owner"] == declared.owner]
     for item in declared.items:
@@ -108,12 +111,29 @@ def needed(declared: Declaration, records: Records) -> Need:
         record.spec["host_access"] for record in records.get("network", {}).values()
     )
     routed = routed or any(record.spec["network"] in networks for record in records.get("routes", {}).values())
+    # Namespaces of ours that stay although nobody needs them: what sits there may have left.
+    left = set(records.get("netns", {})) - {spec["workload"] for spec in endpoints.values()} if removing else ()
     return Need(
-        _each(spec["workload"] for spec in touched),
-        everywhere=bool(networks) or removing,
+        _each((*(spec["workload"] for spec in touched), *sorted(left))),
+        everywhere=bool(networks) or removing or any(_settles(item, endpoints) for item in declared.items),
         routes=removing or unnumbered or routed,
         readers=_each(spec["workload"] for spec in readers if not spec["workload"].startswith("pid:")),
     )
+
+
+def _leaves(item: Item, records: Records) -> bool:
+    """Whether a network or an endpoint moves, and so may leave something behind that nobody else needs."""
+    option = {"network": "parent", "endpoint": "workload"}.get(item.kind)
+    before = records.get(item.kind, {}).get(item.key)
+    return bool(option and item.spec and before and before.spec[option] != item.spec[option])
+
+
+def _settles(item: Item, endpoints: Mapping[str, Spec]) -> bool:
+    """Whether an endpoint will take an address, which no stranger on its parent may have, in whatever namespace."""
+    if item.kind != "endpoint" or item.spec is None:
+        return False
+    before = endpoints.get(item.key)
+    return before is None or any(before[option] != item.spec[option] for option in ("ipv4_address", "ipv6_address", "subnet"))
 
 
 def _each(values: Iterable[str]) -> Tuple[str, ...]:

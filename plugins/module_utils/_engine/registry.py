@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Se
 
 from . import statedir
 from .statedir import Busy, RegistryError
-from .world import Change, Record, Records, Spec
+from .world import Change, Record, Records, merged
 
 if TYPE_CHECKING:
     import sqlite3
@@ -320,7 +320,7 @@ def _lay_over(database: sqlite3.Connection, changes: Sequence[Change]) -> None:
             final[where] = Record(change.after, change.of)
         else:
             old = final[where] if where in final else _stored(database, where)
-            final[where] = Record(_merged(old.spec if old else {}, change.after), change.of)
+            final[where] = Record(merged(old.spec if old else {}, change.after), change.of)
     gone = [where for where, record in final.items() if record is None]
     rows = [(*where, it.of, _encode(it.spec)) for where, it in final.items() if it]
     database.executemany("DELETE FROM objects WHERE kind = ? AND key = ?", gone)
@@ -331,14 +331,6 @@ def _stored(database: sqlite3.Connection, where: Tuple[str, str]) -> Optional[Re
     query = "SELECT spec, of FROM objects WHERE kind = ? AND key = ?"
     row = database.execute(query, where).fetchone()
     return Record(json.loads(row[0]), row[1]) if row else None
-
-
-def _merged(old: Spec, after: Spec) -> Spec:
-    """A spec after an update, which names only what differs."""
-    merged = {**old, **after}
-    if "sysctls" in old and "sysctls" in after:
-        merged["sysctls"] = {**old["sysctls"], **after["sysctls"]}
-    return merged
 
 
 def _settle(database: sqlite3.Connection, number: int, state: str) -> None:

@@ -14,7 +14,7 @@ import random
 from dataclasses import dataclass, field
 from typing import List, Optional, Protocol, Sequence, Tuple
 
-from . import hosts
+from . import containers, hosts
 from . import plan as planning
 from .apply import Refused, apply
 from .names import Book
@@ -62,6 +62,7 @@ class Run:
     who: str = "a person"
     notes: List[str] = field(default_factory=list)
     guard: Optional[Guard] = None
+    foretold: Sequence[Change] = ()  # in check mode, what earlier tasks of the same run would have changed
 
 
 @dataclass
@@ -126,11 +127,12 @@ def _carry_out(scene: Scene, group: int, notes: List[str]) -> World:
 def apply_all(changes: Sequence[Change], world: World, group: int, book: Book) -> None:
     """The kernel's objects, then the hosts files. Raises Refused."""
     apply(changes, world, group)
-    for change in changes:
-        if change.kind == "hosts":
-            # What cannot be written is seen, and told, when the host is observed again.
-            with contextlib.suppress(hosts.Unwritable):
-                hosts.write(change.key, book.text(change.key) if change.after else "")
+    pages = [change for change in changes if change.kind == "hosts"]
+    containers.ask(change.key for change in pages)  # whoever was restarted meanwhile is another process
+    for change in pages:
+        # What cannot be written is seen, and told, when the host is observed again.
+        with contextlib.suppress(hosts.Unwritable):
+            hosts.write(change.key, book.text(change.key) if change.after else "")
 
 
 def book_of(records: Records) -> Book:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from . import isolation
 
@@ -190,6 +190,7 @@ class World:
     namespaces: Dict[str, Namespace] = field(default_factory=dict)  # by workload, those asked for that exist
     others: List[Namespace] = field(default_factory=list)  # links only; with Need.everywhere
     refusals: Dict[str, str] = field(default_factory=dict)  # workload -> why it cannot be entered
+    gone: Set[str] = field(default_factory=set)  # the workloads that ended: nothing of theirs is left in the kernel
     ipv6: bool = True
     controllers: Tuple[str, ...] = ()  # the addresses from which this run is directed, as far as they are known
     names: Dict[str, str] = field(default_factory=dict)  # reader -> the digest of our block, "" where there is none
@@ -268,6 +269,14 @@ class World:
                 if link.parent and link.parent_ns == whose:
                     found.setdefault(link.parent, []).append((space, link))
         return found
+
+
+def merged(old: Spec, after: Spec) -> Spec:
+    """A spec after an update, which names only what differs."""
+    found = {**old, **after}
+    if "sysctls" in old and "sysctls" in after:
+        found["sysctls"] = {**old["sysctls"], **after["sysctls"]}
+    return found
 
 
 def differences(now: Spec, wanted: Spec) -> Optional[Tuple[Spec, Spec]]:
