@@ -13,7 +13,6 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine import hol
 from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
 from ansible_collections.netops.underlay.plugins.module_utils._engine.guard import at_work
 from ansible_collections.netops.underlay.plugins.module_utils._engine.registry import Registry
-
 from conftest import ip, link, links, run
 from play import Engine, addresses, default, reachable
 
