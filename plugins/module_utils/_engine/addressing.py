@@ -118,14 +118,14 @@ class Addressing:
     def host(self, network: Spec) -> List[str]:
         """The host's own addresses in a network with ``host_access``: as given, else as before, else the lowest free.
 
-        In L3 modes it needs none. They have full prefix length, so that no route but ours leads into the network.
+        They have full prefix length, so that no route but ours leads into the network.
         """
         given = network["host_access"] if isinstance(network["host_access"], list) else []
         before = self.target.before("network", network["name"]) or {}
         kept = [] if given else [ip for ip in before.get("host_addresses", ()) if self._may_stay(network, ip)]
         network["host_addresses"] = kept
         pools = self.pools(network)
-        for version in (4, 6) if not model.is_l3(network) or given else ():
+        for version in (4, 6):
             if any((":" in address) == (version == 6) for address in kept):
                 continue
             for pool, row in zip(pools, network["subnets"]):

@@ -116,7 +116,9 @@ class _Spaces:
 
     def is_gone(self, workload: str) -> bool:
         """Whether a namespace was not there when the world was observed, nor made since."""
-        return self._world.namespace(workload) is None and workload not in self._remade
+        world = self._world
+        unseen = workload in world.refusals and workload not in world.gone  # it may well be there
+        return world.namespace(workload) is None and not unseen and workload not in self._remade
 
     def drop(self, workload: str) -> None:
         """A namespace comes or goes: nothing that was known of it holds."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 import socket
-from typing import Any, Dict
+from typing import Any, Dict, Iterable, List, Tuple, Union
 
-from .namespaces import NamespaceError
+from .namespaces import Gone, NamespaceError
 
 _DOCKER_SOCKET = "/var/run/docker.sock"
 _TIMEOUT = 20.0  # seconds
@@ -20,10 +20,37 @@ _TIMEOUT = 20.0  # seconds
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
 
 
+#: What :func:`ask` was told last; what is not in here is asked for when it is needed.
+_told: Dict[Tuple[str, str], Union[Dict[str, Any], NamespaceError]] = {}
+
+
+def ask(workloads: Iterable[str]) -> None:
+    """Ask the engines anew for the containers among some workloads, podman for all of its at once.
+
+    To start podman takes longer than all that it then has to say.
+    """
+    _told.clear()
+    wanted = [(engine, name) for engine, _colon, name in (it.partition(":") for it in workloads)]
+    pods = [name for engine, name in dict.fromkeys(wanted) if engine == "podman" and _NAME.match(name)]
+    if pods:
+        try:
+            found = _podman(pods)
+        except NamespaceError as error:
+            found = {}
+            _told.update((("podman", name), error) for name in pods)
+        _told.update((("podman", name), answer) for name, answer in found.items())
+    for engine, name in dict.fromkeys(wanted):
+        if engine == "docker":
+            try:
+                _told[engine, name] = _inspect(engine, name)
+            except NamespaceError as error:
+                _told[engine, name] = error
+
+
 def process(engine: str, name: str) -> int:
     """The PID of a running container's first process. ``engine`` is ``docker`` or ``podman``.
 
-    Raises NamespaceError where there is no such container, where it does not run, and where the
+    Raises Gone where there is no such container and where it does not run, NamespaceError where the
     engine does not answer.
     """
     found = _inspect(engine, name)
@@ -31,7 +58,7 @@ def process(engine: str, name: str) -> int:
     pid = int(state.get("Pid") or 0)
     if pid <= 0 or not state.get("Running", False):
         status = state.get("Status", "stopped")
-        raise NamespaceError(f"the {engine} container {name} is not running ({status}): start it")
+        raise Gone(f"the {engine} container {name} is not running ({status})")
     return pid
 
 
@@ -49,7 +76,12 @@ def managed(engine: str, name: str) -> bool:
 def _inspect(engine: str, name: str) -> Dict[str, Any]:
     if not _NAME.match(name):
         raise NamespaceError(f"{name!r} cannot be the name of a container")
-    return _docker(name) if engine == "docker" else _podman(name)
+    found = _told.get((engine, name))
+    if found is None:
+        found = _docker(name) if engine == "docker" else _podman([name])[name]
+    if isinstance(found, NamespaceError):
+        raise found
+    return found
 
 
 def _docker(name: str) -> Dict[str, Any]:
@@ -68,7 +100,7 @@ def _docker(name: str) -> Dict[str, Any]:
     finally:
         connection.close()
     if answer.status == 404:
-        raise NamespaceError(f"there is no docker container {name}")
+        raise Gone(f"there is no docker container {name}")
     if answer.status != 200:
         raise NamespaceError(
             f"Docker refused to tell about the container {name}: {answer.status} {answer.reason}"
@@ -76,10 +108,11 @@ def _docker(name: str) -> Dict[str, Any]:
     return _read(body, "Docker")
 
 
-def _podman(name: str) -> Dict[str, Any]:
+def _podman(names: List[str]) -> Dict[str, Union[Dict[str, Any], NamespaceError]]:
+    """What podman says of each of its containers. Raises NamespaceError where it says nothing at all."""
     import subprocess
 
-    command = ["podman", "container", "inspect", "--format", "{{json .}}", name]
+    command = ["podman", "container", "inspect", "--format", "{{json .}}", *names]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT, check=False
@@ -88,12 +121,16 @@ def _podman(name: str) -> Dict[str, Any]:
         raise NamespaceError("podman is not installed here") from None
     except subprocess.TimeoutExpired:
         raise NamespaceError(f"podman did not answer within {_TIMEOUT:.0f} s") from None
-    if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise NamespaceError(
-            f"there is no podman container {name} ({said[-1] if said else done.returncode})"
-        )
-    return _read(done.stdout, "podman")
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    if done.returncode != 0 and not any("no such container" in line for line in said):
+        raise NamespaceError(f"podman failed: {said[-1] if said else done.returncode}")
+    answers = [_read(line, "podman") for line in done.stdout.splitlines()]
+    found: Dict[str, Union[Dict[str, Any], NamespaceError]] = {}
+    for name in names:
+        named = [answer for answer in answers if answer.get("Name") == name]
+        named += [answer for answer in answers if str(answer.get("Id")).startswith(name)]
+        found[name] = named[0] if named else Gone(f"there is no podman container {name}")
+    return found
 
 
 def _read(text: bytes, who: str) -> Dict[str, Any]:

@@ -8,6 +8,7 @@ network without subnets gets some), so that what is recorded says all that was d
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
@@ -20,6 +21,7 @@ from .world import HOST, LINK_GROUP, PROTOCOL, Link, Spec, address_key, link_key
 Key = Tuple[str, str]
 
 
+RTPROT_RA = 9
 #: Of the routes that catch the unused addresses of an L3 network: behind every other.
 LAST_METRIC = 2**32 - 2
 
@@ -291,17 +293,42 @@ class Derivation:
             self.want("address", address_key(row), row, of, f"lease of {endpoint['name']}")
             if network["host_access"]:
                 self._route(HOST, host_prefix(address), None, access_name(network), of, f"the host's way to {endpoint['name']}")
+        self._check_routes(key, endpoint, network)
+        if endpoint["hosts"] and workload.startswith("pid:"):
+            self.target.warnings.append(
+                f"{self.target.path('endpoint', key, 'hosts')}: {workload} has no hosts file that is known, so it learns no names"
+            )
         for route in endpoint["routes"]:
             self._route(workload, route["prefix"], route.get("via"), name, of, "route of the endpoint", metric=route.get("metric"))
 
+    def _check_routes(self, key: str, endpoint: Spec, network: Spec) -> None:
+        """A next hop has to be on the endpoint's own wire."""
+        for position, route in enumerate(endpoint["routes"]):
+            via = ipaddress.ip_address(route.get("via", "fe80::"))
+            subnets = [ipaddress.ip_interface(address).network for address in endpoint["addresses"]]
+            if not via.is_link_local and not any(via in subnet for subnet in subnets):
+                self.target.refuse(self.target.path("endpoint", key, f"routes[{position}].via"),
+                                   f"{via} is in no subnet of {network['name']} that {key} has an address of",
+                                   "give a neighbour of the endpoint, or leave via out for the device itself")  # fmt: skip
+
     def _enterable(self, key: str, workload: str) -> bool:
         refusal = self.world.refusals.get(workload)
+        declared = key in self.target.scope["endpoint"]
+        if not declared and (workload in self.world.gone or self._is_missing(workload)):
+            return False  # it keeps its lease, and is attached again by its own task
         if refusal:
-            self.target.refuse(self.target.path("endpoint", key, workload.partition(":")[0]), refusal, "start it first, or correct the name")
+            kind = workload.partition(":")[0]
+            option = kind if kind in model.WORKLOADS else "container"
+            self.target.refuse(self.target.path("endpoint", key, option), refusal, "start it first, or correct the name")
             return False
         if self.world.namespace(workload) is None or workload in self.target.records.get("netns", {}):
             self.want("netns", workload, {"netns": workload}, "netns", "a namespace that is not there yet")
         return True
+
+    def _is_missing(self, workload: str) -> bool:
+        """Whether a namespace is not there and was not made by us either."""
+        there = self.world.namespace(workload) is not None or workload in self.world.refusals
+        return not there and workload not in self.target.records.get("netns", {})
 
     def _sysctls(self, endpoint: Spec) -> Dict[str, int]:
         """Announce when coming up, learn nothing from the wire, and no IPv6 where there is no IPv6 address."""
@@ -310,6 +337,8 @@ class Derivation:
             six = endpoint["accept_ra"] or any(":" in address for address in endpoint["addresses"])
             ra = int(endpoint["accept_ra"])
             settings.update({"ipv6.disable_ipv6": int(not six), "ipv6.accept_ra": ra, "ipv6.autoconf": ra, "ipv6.ndisc_notify": 1})
+            if ra and endpoint["default_route"]["ipv6"] != "auto":
+                settings["ipv6.accept_ra_defrtr"] = 0
         return {**settings, **endpoint["sysctls"]}
 
     # -- routes -----------------------------------------------------------------------------------
@@ -334,6 +363,8 @@ class Derivation:
             for key in here:
                 endpoint = endpoints[key]
                 when = endpoint["default_route"][f"ipv{version}"]
+                if when == "auto" and version == 6 and endpoint["accept_ra"]:
+                    when = "never"  # a router advertises the way out
                 offer = self.addressing.way_out(endpoint, version) if when != "never" else None
                 if offer is not None:
                     offers.append((when != "always", -endpoint["gw_priority"], key, offer[0]))
@@ -359,15 +390,21 @@ class Derivation:
             why = self.world.unwritable.get(workload)
             if why and text:
                 self.target.warnings.append(f"{workload} does not learn the names of its networks: {why}")
-            elif text and not workload.startswith("pid:"):
+            elif text and workload not in self.world.gone and not workload.startswith("pid:"):
                 spec = {"netns": workload, "digest": names.digest(text)}
                 self.want("hosts", workload, spec, f"workload:{workload}", "the names in its networks")
 
     def _foreign_default(self, workload: str, default: str) -> bool:
+        """Whether a workload has a way out that is not ours; what a router advertised over our link is not meant."""
         space = self.world.namespace(workload)
-        return space is not None and any(
-            route.prefix == default and route.protocol != PROTOCOL and route.table == MAIN_TABLE for route in space.routes
-        )
+        if space is None:
+            return False
+        ours = {link.index for link in space.links.values() if self.target.is_ours(link, link_key(workload, link.name))}
+        return any(
+            route.prefix == default and route.protocol != PROTOCOL and route.table == MAIN_TABLE
+            and not (route.protocol == RTPROT_RA and route.oif in ours)
+            for route in space.routes
+        )  # fmt: skip
 
     def _route_set(self, key: str, routes: Spec) -> None:
         """The routes of a set; those of an L3 network of this host keep its unused addresses from looping."""

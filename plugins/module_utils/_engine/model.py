@@ -373,11 +373,29 @@ def _endpoint(row: Any, path: str, into: Declaration) -> Spec:
         fields.items(route, _ROUTE_IN, f"{_dot(path, 'routes')}[{position}]", problems, ("prefix",))
         for position, route in enumerate(asked.get("routes", ()))
     ]
+    _own_routes(spec["routes"], _dot(path, "routes"), problems)
     try:
         spec["sysctls"] = _SYSCTLS(asked.get("sysctls", {}))
     except fields.Invalid as error:
         problems += [Problem(_dot(path, "sysctls") + at, what, cure) for at, what, cure in error.faults]
     return spec
+
+
+def _own_routes(routes: Sequence[Spec], path: str, problems: List[Problem]) -> None:
+    seen: Dict[Tuple[str, Any], int] = {}
+    for position, route in enumerate(routes):
+        prefix, via = route.get("prefix"), route.get("via")
+        if prefix is None:
+            continue
+        if prefix.endswith("/0"):
+            problems.append(Problem(f"{path}[{position}].prefix", f"{prefix} is the default route", "see default_route and gw_priority"))
+        if via is not None and (":" in via) != (":" in prefix):
+            problems.append(
+                Problem(f"{path}[{position}].via", f"{via} is not of the family of {prefix}", "give a next hop of the same family")
+            )
+        first = seen.setdefault((prefix, route.get("metric")), position)
+        if first != position:
+            problems.append(Problem(f"{path}[{position}].prefix", f"{prefix} stands in routes[{first}] already", "give another metric"))
 
 
 def _workload(spec: Spec, asked: Spec, path: str, problems: List[Problem]) -> Optional[str]:

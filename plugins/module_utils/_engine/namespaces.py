@@ -41,6 +41,10 @@ class Missing(NamespaceError):
     """A named namespace that is not there; it could be made."""
 
 
+class Gone(NamespaceError):
+    """A process that ended, a container that stopped or was removed: its namespace went with it."""
+
+
 # --- system calls --------------------------------------------------------------------------------
 
 
@@ -155,7 +159,7 @@ def _of_process(pid: int, workload: str) -> str:
     try:
         os.stat(path)
     except FileNotFoundError:
-        raise NamespaceError(f"{workload}: there is no such process") from None
+        raise Gone(f"{workload}: there is no such process") from None
     except PermissionError:
         raise NamespaceError(f"{workload}: its network namespace may not be looked at") from None
     return path

@@ -43,6 +43,7 @@ def _observe(need: Need) -> World:
         world.ipv6 = any(link.conf6 for link in host.links.values()) or os.path.isdir(
             "/proc/sys/net/ipv6"
         )
+        containers.ask((*need.workloads, *need.readers))
         _asked_for(need, world, own)
         if need.everywhere:
             _others(world, own)
@@ -71,9 +72,12 @@ def _asked_for(need: Need, world: World, own: int) -> None:
             continue
         except NamespaceError as error:
             world.refusals[workload] = str(error)
+            if isinstance(error, namespaces.Gone):
+                world.gone.add(workload)
             continue
         except FileNotFoundError:
             world.refusals[workload] = f"{workload} went away"
+            world.gone.add(workload)
             continue
         with kernel:
             space.cookie = kernel.cookie
@@ -97,6 +101,8 @@ def _names(need: Need, world: World) -> None:
         try:
             text = hosts.read(workload)
             world.names[workload] = names.digest(text) if text else ""
+        except hosts.Nobody:
+            world.gone.add(workload)
         except hosts.Unwritable as error:
             world.unwritable[workload] = str(error)
 

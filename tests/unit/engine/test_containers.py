@@ -17,11 +17,12 @@ import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine import containers
 from ansible_collections.netops.underlay.plugins.module_utils._engine.containers import process
 from ansible_collections.netops.underlay.plugins.module_utils._engine.namespaces import (
+    Gone,
     NamespaceError,
 )
 
-RUNNING = {"State": {"Pid": 4711, "Running": True, "Status": "running"}}
-STOPPED = {"State": {"Pid": 0, "Running": False, "Status": "exited"}}
+RUNNING = {"Name": "web", "Id": "0a1b2c", "State": {"Pid": 4711, "Running": True, "Status": "running"}}
+STOPPED = {"Name": "old", "Id": "0d1e2f", "State": {"Pid": 0, "Running": False, "Status": "exited"}}
 
 
 @contextlib.contextmanager
@@ -83,20 +84,34 @@ def test_podman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = tmp_path / "podman"
     command.write_text(
         "#!/bin/sh\n"
-        "for name; do :; done\n"
-        f"case $name in web) echo '{json.dumps(RUNNING)}';; old) echo '{json.dumps(STOPPED)}';;\n"
-        "odd) echo nonsense;; *) echo 'Error: no such container' >&2; exit 125;; esac\n"
+        "status=0; shift 4; echo $# >> " + str(tmp_path / "asked") + "\n"
+        f"for name; do case $name in web) echo '{json.dumps(RUNNING)}';; old | 0d1e2f) echo '{json.dumps(STOPPED)}';;\n"
+        "odd) echo nonsense;; ill) echo 'Error: no storage' >&2; exit 125;;\n"
+        "*) echo \"Error: no such container $name\" >&2; status=125;; esac; done; exit $status\n"
     )
     os.chmod(command, 0o755)
     assert process("podman", "web") == 4711
     with pytest.raises(NamespaceError, match=r"container old is not running \(exited\)"):
         process("podman", "old")
-    with pytest.raises(
-        NamespaceError, match="there is no podman container none .*no such container"
-    ):
+    with pytest.raises(Gone, match="there is no podman container none"):
         process("podman", "none")
+    with pytest.raises(NamespaceError, match="podman failed: Error: no storage"):
+        process("podman", "ill")
     with pytest.raises(NamespaceError, match="something that is not understood"):
         process("podman", "odd")
+    (tmp_path / "asked").unlink()
+    containers.ask(["podman:web", "netns:web", "podman:none", "podman:0d1e2f", "podman:web", "docker:no/way", "podman:-x"])
+    assert process("podman", "web") == 4711
+    with pytest.raises(Gone, match="is not running"):
+        process("podman", "0d1e2f")
+    with pytest.raises(Gone, match="there is no podman container none"):
+        process("podman", "none")
+    assert (tmp_path / "asked").read_text() == "3\n"  # all of them in one go, and only once
+    containers.ask(["podman:web", "podman:ill"])
+    with pytest.raises(NamespaceError, match="podman failed"):
+        process("podman", "web")
+    containers.ask([])
+    assert process("podman", "web") == 4711
 
 
 @pytest.mark.parametrize("engine", ["docker", "podman"])
