@@ -75,7 +75,19 @@ def _survey(declared: Declaration, registry: Registry, foretold: Sequence[Change
 
 def _rehearse(declared: Declaration, run: Run, registry: Registry) -> Outcome:
     scene = _survey(declared, registry, run.foretold)
+    for change in scene.plan.changes:
+        if change.kind == "link" and change.before and change.after:
+            _foretell(scene.world, change.after)
     return Outcome(scene.plan.changes, run.notes + scene.plan.warnings, scene.plan.items, scene.plan.networks, scene.world)
+
+
+def _foretell(world: World, after: Spec) -> None:
+    """What people are told of a link is as it will be."""
+    space = world.namespace(after["netns"])
+    link = space.names.get(after["name"]) if space else None
+    for option in ("mtu", "mac"):
+        if link is not None and after.get(option) is not None:
+            setattr(link, option, after[option])
 
 
 def _perform(declared: Declaration, run: Run, registry: Registry) -> Outcome:

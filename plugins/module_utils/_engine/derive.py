@@ -185,6 +185,9 @@ class Derivation:
         for option in ("mtu", "gvrp", "mvrp", "loose_binding", "reorder_headers", "ingress_qos_map", "egress_qos_map"):
             if options.get(option) is not None:
                 spec[option] = options[option]
+        record = target.record("link", parent.name)
+        if base is not None and "mtu" not in spec and record and record.spec.get("mtu"):
+            spec["mtu"] = base.mtu  # it was given one once, and is not any more
         if base is not None and spec.get("mtu", 0) > base.mtu:
             target.refuse(path.rpartition("parent")[0] + "mtu", f"{spec['mtu']} is more than the {base.mtu} of {base.name}",
                           f"give {base.mtu} at most, or raise {base.name}")  # fmt: skip

@@ -78,8 +78,15 @@ def _dot(path: str, key: str) -> str:
 
 # --- vlan: one 802.1q or 802.1ad sub-interface ---------------------------------------------------
 
-_QOS_IN = fields.mapping(fields.integer(0, 7), fields.integer(0, 4294967295))
-_QOS_OUT = fields.mapping(fields.integer(0, 4294967295), fields.integer(0, 7))
+
+def _qos_map(low: fields.Parser, high: fields.Parser) -> fields.Parser:
+    """A map without what goes to 0: everything does that is not in it, and the kernel tells no such entry."""
+    parse = fields.mapping(low, high)
+    return lambda value: {start: to for start, to in parse(value).items() if to}
+
+
+_QOS_IN = _qos_map(fields.integer(0, 7), fields.integer(0, 4294967295))
+_QOS_OUT = _qos_map(fields.integer(0, 4294967295), fields.integer(0, 7))
 
 _VLAN = {
     "parent": fields.link_name,
@@ -98,7 +105,7 @@ _VLAN = {
 }
 #: What a sub-interface is unless a task says otherwise.
 VLAN_FLAGS = {"gvrp": False, "mvrp": False, "loose_binding": False, "reorder_headers": True}
-_VLAN_DEFAULTS = {**VLAN_FLAGS, "protocol": "802.1q", "bring_up_parent": True}
+_VLAN_DEFAULTS: Spec = {**VLAN_FLAGS, "protocol": "802.1q", "bring_up_parent": True, "ingress_qos_map": {}, "egress_qos_map": {}}
 
 
 def _vlan(row: Any, path: str, into: Declaration) -> Spec:
