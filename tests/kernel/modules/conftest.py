@@ -20,7 +20,6 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 import ansible_collections
 import pytest
-
 from conftest import HAS_IPV6, run
 
 PYTHON = "/usr/bin/python3"

@@ -8,7 +8,9 @@ is there already when a process begins; apart from that it goes as Ansible's own
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import gc
 import json
 import os
 import sys
@@ -35,7 +37,7 @@ def enter(parent: int) -> None:
 
 
 def become(order: Dict[str, Any]) -> None:
-    """The child: becomes the module, and ends with it."""
+    """The child: becomes the module, which ends with SystemExit."""
     output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
         os.dup2(source, descriptor)
@@ -53,9 +55,16 @@ def become(order: Dict[str, Any]) -> None:
     )
 
 
+gc.freeze()  # a child that collects garbage copies all the memory first
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
-        become(json.loads(line))
+        try:
+            become(json.loads(line))
+        except SystemExit as end:
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else 0)
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status), flush=True)

@@ -8,7 +8,6 @@ import re
 from typing import Any, Dict, List
 
 import pytest
-
 from conftest import HAS_IPV6, data, ip, link, links, needs_ipv6, run, sysctl
 
 from .conftest import Tasks, warnings
