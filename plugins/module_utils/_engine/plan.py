@@ -327,7 +327,7 @@ def arrange(steps: Iterable[Step]) -> List[Change]:
     for step in steps:
         late = step.before is None or step.kind == "route"  # a route may lead over a link that is made first
         (out if step.after is None else make if late else change).append(step)
-    relieved = {_whither(step.after) for step in make if step.kind == "route" and step.after}
+    relieved = {_whither(step.after): step.key for step in make if step.kind == "route" and step.after}
     outlive = [step for step in out if _is_relieved(step, relieved)]
     out = [step for step in out if not _is_relieved(step, relieved)]
     parents = {step.key: str(step.after["parent"]) for step in make if step.kind == "link" and step.after and step.after.get("parent")}
@@ -351,8 +351,9 @@ def _whither(spec: Spec) -> Tuple[str, str, int]:
     return (spec["netns"], spec["prefix"], spec["table"])
 
 
-def _is_relieved(step: Step, relieved: Set[Tuple[str, str, int]]) -> bool:
-    return step.kind == "route" and step.before is not None and _whither(step.before) in relieved
+def _is_relieved(step: Step, relieved: Mapping[Tuple[str, str, int], str]) -> bool:
+    """Whether another route takes over; one that is made anew itself has to go first."""
+    return step.kind == "route" and step.before is not None and relieved.get(_whither(step.before), step.key) != step.key
 
 
 _OUT = {"route": 0, "address": 1, "link": 2, "hosts": 3, "netns": 4}
