@@ -13,9 +13,14 @@ version_added: "1.0.0"
 description:
   - Loads the kernel drivers now and at every boot, raises the limits of the neighbour tables, and names the numbers that mark
     what this collection makes in the tables of iproute2, so that C(ip link show group netops-underlay) works.
+  - Installs the packages of C(ip) and C(modprobe) first, where they are missing; the package manager is not called otherwise, so that a
+    host that is prepared needs no mirror to be reachable.
   - It makes no link and changes none. Where a driver makes a link when it is loaded, as C(dummy) does, it is kept from it.
-  - The role P(netops.underlay.prepare#role) installs the packages and calls this module.
 options:
+  install:
+    description: Whether packages that are missing are installed from the distribution.
+    type: bool
+    default: true
   drivers:
     description:
       - The drivers that the host shall have.
@@ -90,10 +95,14 @@ limits:
   returned: success
   type: dict
   sample: {"net.ipv4.neigh.default.gc_thresh3": 16384}
+packages_installed:
+  description: The packages that were installed, or in check mode would be.
+  returned: success and O(state=present)
+  type: list
+  elements: str
+  sample: ["kmod"]
 packages_missing:
-  description:
-    - The packages, by the names of the host's distribution, whose commands are not there.
-    - This module installs none. The role P(netops.underlay.prepare#role) does, and asks in check mode first.
+  description: The packages, by the names of the host's distribution, whose commands are not there. Empty unless O(install=false).
   returned: success and O(state=present)
   type: list
   elements: str
@@ -207,6 +216,8 @@ def main() -> None:
     drivers = list(_host.DRIVERS)
     module = AnsibleModule(
         argument_spec={
+            "install": {"type": "bool", "default": True},
+            "_look": {"type": "bool", "default": False},  # the action plugin, before it installs what is missing
             "drivers": {"type": "list", "elements": "str", "choices": drivers, "default": drivers},
             "neighbours": {"type": "int", "default": 16384},
             "names": {"type": "bool", "default": True},
@@ -226,7 +237,7 @@ def main() -> None:
         module.fail_json(msg="\n".join(map(str, found.problems)), problems=[problem._asdict() for problem in found.problems])
     for text in found.warnings:
         module.warn(text)
-    if not module.check_mode:
+    if not module.check_mode and not params["_look"]:
         Preparation(module, host).carry_out(found.steps)
         # A driver that is built in is there without having been loaded.
         found.steps = [step for step in found.steps if step.kind != "driver" or host.is_loaded(step.name)]
@@ -234,6 +245,7 @@ def main() -> None:
     if wanted.present:
         result["drivers"] = wanted.drivers
         result["packages_missing"] = host.packages_missing()
+        result["packages_installed"] = []
     if module._diff:
         result["diff"] = diff(found)
     module.exit_json(**result)
