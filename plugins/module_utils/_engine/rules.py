@@ -144,6 +144,9 @@ def _foreigners(target: Target, network: Spec, link: Link) -> None:
     if master is not None and master.kind in ("bridge", "bond", "team"):
         target.refuse(path, f"{link.name} belongs to {master.kind} {master.name}, which takes all its frames",
                       f"give parent: {master.name}, or a VLAN of it")  # fmt: skip
+    if master is not None and master.kind == "vrf" and network["mode"] == "l3s":
+        target.refuse(target.path("network", name, "mode"),
+                      f"{link.name} is in VRF {master.name}, where endpoints of mode l3s get nothing", "use mode: l3")  # fmt: skip
     for space, child in target.world.children.get(link.index, ()):
         if child.kind not in ("macvlan", "macvtap", "ipvlan", "ipvtap") or _is_ours(target, space, child):
             continue
