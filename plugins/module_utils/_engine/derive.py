@@ -79,10 +79,11 @@ class Derivation:
     # -- scope ------------------------------------------------------------------------------------
 
     def _endpoints_in_scope(self) -> List[str]:
-        """The declared endpoints, and those of networks that change."""
+        """The declared endpoints, and those of networks that change or whose parent is gone, and they with it."""
         target = self.target
         declared = [item.key for item in target.scope["endpoint"].values() if item.spec is not None]
         changed = {key for key in self.networks if target.before("network", key) not in (None, target.items["network"][key])}
+        changed |= {key for key in self.networks if (parent := target.parent(target.items["network"][key])) and parent.link is None}
         others = target.endpoints_of(changed) if changed else {}
         return declared + [key for key in others if key not in set(declared)]
 
@@ -118,26 +119,41 @@ class Derivation:
             self.want("address", address_key(spec), spec, f"vlan:{key}", "address of the host on the VLAN")
 
     def _network(self, network: Spec) -> None:
+        parent = self._parent(network)
+        if parent is None:
+            return
+        self.addressing.complete(network, parent)
+        if network["host_access"]:
+            self._host_access(network, parent)
+
+    def _parent(self, network: Spec) -> Optional[Parent]:
+        """The link that a network hangs on, wanted as it shall be; None where it cannot be had."""
         target = self.target
         name = network["name"]
         parent = target.parent(network)
         path = target.path("network", name, "parent")
         if parent is None:
-            target.refuse(path, f"{network['parent']} does not exist", f"this host has {target.links_there()}")
-            return
+            target.refuse(path, *self._why_no_parent(network["parent"]))
+            return None
         if network["parent"] is None:
             spec = {"netns": HOST, "name": parent.name, "kind": "dummy", "up": True, "group": LINK_GROUP,
                     "presence": self._presence(parent)}  # fmt: skip
             if network["mtu"]:
                 spec["mtu"] = network["mtu"]
             self.want("link", parent.name, spec, f"network:{name}", f"parent of {name}, which has none of its own")
+        elif network["parent"] in target.items["vlan"] and parent.link is None:
+            self._vlan(network["parent"], target.items["vlan"][network["parent"]])
         elif parent.base is not None and network["parent"] not in target.items["vlan"]:
             self._sub_interface(parent, path, "parent", {"mtu": network["mtu"], "bring_up_parent": network["bring_up_parent"]})
         else:
             self._raise(parent.name, parent.link, network["bring_up_parent"], path)
-        self.addressing.complete(network, parent)
-        if network["host_access"]:
-            self._host_access(network, parent)
+        return parent
+
+    def _why_no_parent(self, name: str) -> Tuple[str, str]:
+        base, _, tail = name.rpartition(".")
+        if base in self.world.host.names:
+            return f"{name} does not exist, and {tail!r} is no VLAN ID", f"write {base}.VID, from 1 to 4094 and without a zero in front"
+        return f"{name} does not exist", f"this host has {self.target.links_there()}"
 
     def _host_access(self, network: Spec, parent: Parent) -> None:
         """The host's own small link on the parent; routes to the endpoints come with each of them (kernel facts, 5)."""
@@ -168,6 +184,9 @@ class Derivation:
             return True
         base = self.world.host.names.get(parent.base or "")
         made = target.resolve(parent.base) if parent.base and base is None else None
+        if parent.base == "lo":
+            target.refuse(path, "lo is the loopback, and has no VLANs", f"this host has {target.links_there()}")
+            return False
         if base is None and (made is None or ("link", made.name) not in self.wanted):
             target.refuse(path, f"{parent.base} does not exist", f"this host has {target.links_there()}")
             return False
@@ -242,12 +261,36 @@ class Derivation:
             if network is None:
                 self.target.refuse(self.target.path("endpoint", key, "network"), f"there is no network {endpoints[key]['network']}",
                                    "make it first with vlan_network or vlan_map")  # fmt: skip
-            elif self.target.parent(network) is not None:
+            elif self._has_parent(key, network):
                 usable.append(key)
         self.endpoints = usable
         self.addressing.assign(usable)
         for key in usable:
             self._name_interface(key, endpoints[key])
+        if usable:
+            self._no_name_twice()
+
+    def _no_name_twice(self) -> None:
+        holders: Dict[Tuple[str, str], str] = {}
+        for key, endpoint in self.target.items["endpoint"].items():
+            if not endpoint["interface"]:
+                continue
+            first = holders.setdefault((endpoint["workload"], endpoint["interface"]), key)
+            if first != key:
+                one, other = (first, key) if key in self.target.scope["endpoint"] else (key, first)
+                self.target.refuse(self.target.path("endpoint", other, "interface"), f"{endpoint['interface']} is that of {one}",
+                                   "give another name, or leave it to us")  # fmt: skip
+
+    def _has_parent(self, key: str, network: Spec) -> bool:
+        """Whether the parent of an endpoint's network is there, or comes back with it."""
+        parent, name = self.target.parent(network), network["name"]
+        if parent is None and name not in self.networks:
+            self.target.refuse(self.target.path("endpoint", key, "network"), f"the parent of {name} is gone: "
+                               + self._why_no_parent(network["parent"])[0],
+                               "bring it back, or give the network another parent")  # fmt: skip
+        elif parent is not None and parent.link is None and name not in self.networks:
+            self._parent(network)
+        return parent is not None
 
     def _name_interface(self, key: str, endpoint: Spec) -> None:
         """As given, else as it was, else the lowest free ``ethN`` (``netN`` where an engine counts its own ``ethN``)."""
@@ -282,7 +325,7 @@ class Derivation:
         }  # fmt: skip
         if network["driver"] == "ipvlan":
             spec["flag"] = network["flag"]
-        else:
+        elif endpoint["mac"]:
             spec["mac"] = endpoint["mac"]
         for option in ("bcqueuelen", "bclim"):
             if network[option] is not None:

@@ -240,8 +240,10 @@ def _subnet(row: Any, path: str, network: Spec, into: Declaration) -> Spec:
     subnet = spec.get("subnet")
     if subnet is None:
         return {"subnet": None}
-    if str(subnet) != str(row["subnet"]).lower() and ipaddress.ip_interface(str(row["subnet"])).ip != subnet.network_address:
-        into.warnings.append(f"{path}.subnet: {row['subnet']} has host bits set and is taken as {subnet}")
+    for option in ("subnet", "ip_range"):
+        given, taken = str(row.get(option)), spec.get(option)
+        if taken is not None and ipaddress.ip_interface(given).ip != taken.network_address:
+            into.warnings.append(f"{path}.{option}: {given} has host bits set and is taken as {taken}")
     if subnet.prefixlen == 0:
         problems.append(Problem(f"{path}.subnet", f"{subnet} is everything there is", "give the network's own subnet"))
     text = str(subnet)
