@@ -96,7 +96,7 @@ def boot(engine: Engine, missing: str = "") -> restore.Restored:
 
 
 def mend(engine: Engine, **how: Any) -> restore.Restored:
-    return restore.restore(transact.Run(engine.state_dir, who="a test"), **how)
+    return restore.restore(transact.Run(engine.state_dir, who="a test"), restore.Aims(**how))
 
 
 def turn(engine: Engine, number: int) -> int:
@@ -135,7 +135,7 @@ def test_one_missing_parent_keeps_no_other_away(engine: Engine) -> None:
         ("link", "nicb.20"): "waits for nicb, which is not there",
         ("link", "netns:web/eth1"): "waits for nicb.20",
     }
-    assert all(left.waits for left in found.left)
+    assert all(left.how == restore.WAITS for left in found.left)
     assert {"nica.10", "nica.30"} <= set(links())
     assert links("web") == ["eth0"] and links("db") == ["eth0"]
     assert reachable("ip netns exec peer", "192.0.2.2")

@@ -15,7 +15,7 @@ import subprocess
 import time
 from typing import Iterator, List
 
-from . import installed
+from . import installed, statedir
 from .fields import Refusal
 from .registry import Armed, Busy, Registry
 from .transact import GuardError, Run, Stuck, Undone, recover
@@ -142,3 +142,10 @@ def expire(number: int, registry: Registry, run: Run) -> bool:
             return False
         fire(number, registry, run)
     return True
+
+
+def sleep(seconds: float) -> None:
+    """As long as a guard of its own waits, the time that the host sleeps included."""
+    until = statedir.uptime() + seconds
+    while statedir.uptime() < until:
+        time.sleep(min(1.0, max(0.05, until - statedir.uptime())))

@@ -26,8 +26,12 @@ from .transact import RESTORE, Run, Stuck, apply_all, book_of, sweep
 from .undo import undo
 from .world import HOST, HOST_KINDS, LINK_GROUP, PRIVATE_GROUPS, Change, Link, Need, Record, Records, Spec, World, link_key
 
+LATER = "the kernel refused it, and it is tried again later"
 #: Refusals of the kernel after which the rest is left for the next time.
 _ROUNDS = 60
+
+
+WAITS, REFUSED, STAYS = "waits", "refused", "stays"
 
 
 class Left(NamedTuple):
@@ -37,7 +41,7 @@ class Left(NamedTuple):
     key: str
     of: str
     why: str
-    waits: bool  # for something that may come by itself; else it takes a person
+    how: str  # WAITS for something that may come by itself, REFUSED by the kernel this time, or STAYS until a person acts
 
 
 @dataclass
@@ -50,12 +54,20 @@ class Restored:
     records: Records = field(default_factory=dict)
 
 
-def restore(run: Run, boot: bool = False, skip: Collection[str] = ()) -> Restored:
+class Aims(NamedTuple):
+    """What a restore is to touch, by ``kind key``."""
+
+    boot: bool = False  # set up the NICs that lie under what is ours, as the play did; later that is for whoever took them down
+    only: Optional[Collection[str]] = None  # nothing else
+    later: Collection[str] = ()  # not this time
+    fragile: Collection[str] = ()  # to be held if it is gone once more
+
+
+def restore(run: Run, aims: Aims = Aims()) -> Restored:  # noqa: B008  (never changed)
     """Make the kernel what the registry says, as far as it can be.
 
-    ``boot`` sets up the NICs that lie under what is ours, as the play did; later that is the affair of whoever took
-    them down. ``skip`` are keys not to be touched this time. Raises Busy, and RegistryError where the registry cannot
-    be read; a disk that cannot be written keeps nobody's network down.
+    Raises Busy, and RegistryError where the registry cannot be read; a disk that cannot be written keeps nobody's
+    network down.
     """
     registry = Registry(run.state_dir)
     with contextlib.ExitStack() as stack:
@@ -69,7 +81,7 @@ def restore(run: Run, boot: bool = False, skip: Collection[str] = ()) -> Restore
             run.notes.append(f"without the registry's lock: {error}")
         if journal:
             _settle(registry, run)
-        found = _Mending(registry, run, boot, set(skip), journal).carry_out()
+        found = _Mending(registry, run, aims, journal).carry_out()
     found.notes = run.notes
     return found
 
@@ -107,11 +119,10 @@ def _interrupted(registry: Registry, run: Run) -> None:
 class _Mending:
     """One restore: rounds of looking, changing and looking again, until nothing more can be done."""
 
-    def __init__(self, registry: Registry, run: Run, boot: bool, skip: Set[str], journal: bool) -> None:
+    def __init__(self, registry: Registry, run: Run, aims: Aims, journal: bool) -> None:
         self.registry = registry
         self.run = run
-        self.boot = boot
-        self.skip = skip
+        self.aims = aims
         self.journal = journal
         self.records = registry.load()
         self.held = holds.load(run.state_dir)
@@ -123,19 +134,31 @@ class _Mending:
         found = Restored(records=self.records)
         world = observe(self.need)
         for _rest in range(_ROUNDS):
-            view = Outlook(self.records, world, self.boot, self._touchable, self.refused)
+            view = Outlook(self.records, world, self.aims.boot, self._touchable, self.refused)
             changes = planning.arrange(view.steps())
             if not changes:
                 break
             world = self._change(changes, world, found.done)
-        view = Outlook(self.records, world, self.boot, self._touchable, self.refused)
+        view = Outlook(self.records, world, self.aims.boot, self._touchable, self.refused)
         found.left = view.left
         return found
 
     def _touchable(self, kind: str, key: str, of: str) -> str:
         """Why an object is not to be touched now; empty where it may be."""
+        name = f"{kind} {key}"
+        if name in self.aims.fragile and not holds.reason(self.held, kind, key, of):
+            self.held[name] = "it was removed or changed three times in a minute"
+            self._hold()
         why = holds.reason(self.held, kind, key, of)
-        return why or ("tried again later" if f"{kind} {key}" in self.skip else "")
+        if not why and self.aims.only is not None and name not in self.aims.only:
+            why = "lost since the boot, and healing is off"
+        return why or (LATER if name in self.aims.later else "")
+
+    def _hold(self) -> None:
+        try:
+            holds.save(self.run.state_dir, self.held)
+        except RegistryError as error:
+            self.run.notes.append(str(error))
 
     def _change(self, changes: List[Change], world: World, done: List[Change]) -> World:
         group = random.choice(PRIVATE_GROUPS)
@@ -232,43 +255,43 @@ class Outlook:
 
     def _judge(self, kind: str, key: str, record: Record) -> None:
         spec = record.spec
-        missing, waits = self._missing(kind, key, spec)
-        now = None if missing else self.world.find(kind, spec)
+        why, how = self._missing(kind, key, spec)
+        now = None if why else self.world.find(kind, spec)
         whole = now is not None and not list(planning.towards([State(kind, key, spec, record.of, "")], self.world))
-        why = missing
         if not why and not whole:
-            why = self._refused.get((kind, key), "") or self._touchable(kind, key, record.of)
+            why, how = self._refused.get((kind, key), ""), REFUSED
+        if not why and not whole:
+            why = self._touchable(kind, key, record.of)
+            how = REFUSED if why == LATER else STAYS
         if not why and kind == "link":
-            why = self._why_not_link(key, spec, now)
-        if not why:
-            if not whole:
-                reason = "is gone" if now is None else "is otherwise"
-                self._states.append(State(kind, key, spec, record.of, reason, spec))
-            return
-        if now is None:
-            self._lacking[kind, key] = why
-        self.left.append(Left(kind, key, record.of, why, waits))
+            why, how = self._why_not_link(key, spec, now), STAYS
+        if why:
+            if now is None:
+                self._lacking[kind, key] = why
+            self.left.append(Left(kind, key, record.of, why, how))
+        elif not whole:
+            self._states.append(State(kind, key, spec, record.of, "is gone" if now is None else "is otherwise", spec))
 
     # -- what an object stands on -----------------------------------------------------------------
 
-    def _missing(self, kind: str, key: str, spec: Spec) -> Tuple[str, bool]:
-        """What an object has to wait for, in words, and whether it may come by itself."""
+    def _missing(self, kind: str, key: str, spec: Spec) -> Tuple[str, str]:
+        """What an object has to wait for, in words, and whether that may come by itself."""
         netns = spec["netns"]
         why = self._space_missing(netns) if netns != HOST and kind != "netns" else ""
         if why:
-            return why, not netns.startswith("pid:")
+            return why, STAYS if netns.startswith("pid:") else WAITS
         if kind == "hosts":
-            return self.world.unwritable.get(key, ""), True
+            return self.world.unwritable.get(key, ""), WAITS
         if kind == "link" and spec.get("parent"):
-            return self._parent_missing(key, spec), True
+            return self._parent_missing(key, spec), WAITS
         name = spec.get("link") or spec.get("dev")
         if kind in ("address", "route") and name:
             where = ("link", link_key(netns, name))
             space = self.world.namespace(netns)
             there = space is not None and name in space.names
             if where in self._lacking or (not there and where[1] not in self.records.get("link", {})):
-                return f"waits for {where[1]}", True
-        return "", False
+                return f"waits for {where[1]}", WAITS
+        return "", STAYS
 
     def _space_missing(self, workload: str) -> str:
         if workload.startswith("pid:"):

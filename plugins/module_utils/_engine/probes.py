@@ -1,0 +1,93 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to be reached before a guarded change is kept: by the host, or from an endpoint."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ipaddress
+import socket
+import subprocess
+import time
+from typing import Any, Callable, Iterator, List
+
+from . import namespaces
+from .registry import Registry
+
+#: For each of them, new neighbours and routes included.
+TIMEOUT = 10.0
+
+
+class Failed(Exception):
+    """A probe did not get through; says which."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ping", action="append", default=[], metavar="ADDRESS", help="has to answer first")
+    parser.add_argument("--url", action="append", default=[], help="has to answer first, with a status below 400")
+    parser.add_argument("--from", dest="origin", metavar="NETWORK/NAME", help="the endpoint that asks (default: the host)")
+
+
+def options(probe: dict[str, Any]) -> List[str]:
+    """The options for a ``guard_probe`` of a module. Raises ValueError."""
+    found: List[str] = []
+    for option in ("ping", "url"):
+        for value in probe.get(option) or ():
+            found += [f"--{option}", str(ipaddress.ip_address(value)) if option == "ping" else str(value)]
+    return [*found, "--from", probe["origin"]] if probe.get("origin") else found
+
+
+def carry_out(asked: argparse.Namespace, registry: Registry) -> None:
+    """Raises Failed for the first probe that does not get through, and NamespaceError."""
+    with _at(asked.origin, registry):
+        for address in asked.ping:
+            _until(lambda: _ping(address), f"{address} does not answer{_whence(asked)}")  # noqa: B023
+        for url in asked.url:
+            _until(lambda: _fetch(url), f"{url} does not answer{_whence(asked)}")  # noqa: B023
+
+
+def _whence(asked: argparse.Namespace) -> str:
+    return f" to {asked.origin}" if asked.origin else ""
+
+
+@contextlib.contextmanager
+def _at(origin: str | None, registry: Registry) -> Iterator[None]:
+    if not origin:
+        yield
+        return
+    record = registry.load().get("endpoint", {}).get(origin)
+    if record is None:
+        raise Failed(f"there is no endpoint {origin} to probe from")
+    with namespaces.entered(namespaces.resolve(record.spec["workload"])):
+        yield
+
+
+def _until(what: Callable[[], bool], why: str) -> None:
+    until = time.monotonic() + TIMEOUT
+    while not what():
+        if time.monotonic() > until:
+            raise Failed(why)
+        time.sleep(0.2)
+
+
+def _ping(address: str) -> bool:
+    target = str(ipaddress.ip_address(address))
+    command = ["ping", "-n", "-c", "1", "-W", "2", target]
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        raise Failed("this host has no ping: install iputils-ping, or probe a URL") from None
+
+
+def _fetch(url: str) -> bool:
+    import urllib.error
+    import urllib.request
+
+    if not url.startswith(("http://", "https://")):
+        raise Failed(f"{url} is no URL of HTTP")
+    with contextlib.suppress(urllib.error.URLError, socket.timeout, OSError, ValueError):
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(url, timeout=3.0) as answer:
+            return int(answer.status) < 400
+    return False
