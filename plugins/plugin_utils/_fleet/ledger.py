@@ -58,6 +58,18 @@ class Ledger:
     def slices_of(self, network: str, host: str) -> List[str]:
         return [text for text, holder in self.slices.get(network, {}).items() if holder == host]
 
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Ledger:
+        """The ledger that :meth:`data` was made of."""
+        new = cls()
+        for network, hosts in data["slices"].items():
+            new.slices[str(network)] = {str(text): str(host) for host, texts in hosts.items() for text in texts}
+        for network, hosts in data["addresses"].items():
+            new.addresses[str(network)] = {
+                str(text): f"{host}/{name}" for host, endpoints in hosts.items() for name, texts in endpoints.items() for text in texts
+            }
+        return new
+
     def data(self) -> Dict[str, Any]:
         """The same by holder, as hosts look it up: network -> host -> slices, network -> host -> endpoint -> addresses."""
         slices: Dict[str, Dict[str, List[str]]] = {}

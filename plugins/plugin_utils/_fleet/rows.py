@@ -59,6 +59,12 @@ def _word(value: Any) -> str:
     return str(value)
 
 
+def _group(value: Any) -> str:
+    if value in ("all", "ungrouped"):
+        raise Invalid(f"{value} is no group of one's own", "leave it out for all hosts of the map")
+    return fields.name(_word(value))
+
+
 def _lengths(value: Any) -> List[int]:
     return [fields.integer(1, 128)(item) for item in several(value)]
 
@@ -94,7 +100,7 @@ COLUMNS: Dict[str, Column] = {
     "share_parent": Column(fields.boolean, _YES_NO, "Whether other networks may be on the same VLAN of the same trunk; they say so too."),
     "host_access": Column(fields.boolean, _YES_NO, "Whether the hosts themselves reach the endpoints."),
     "site": Column(lambda value: fields.name(_word(value)), _WORD, "Only hosts of this site, the group C(site_NAME). Two sites are two switch fabrics."),
-    "group": Column(lambda value: fields.name(_word(value)), _WORD, "Only hosts of this inventory group."),
+    "group": Column(_group, _WORD, "Only hosts of this inventory group."),
     "hosts": Column(_patterns, _lines(_WORD), "Only hosts whose names match one of these patterns; those after C(!) never."),
     "per_host": Column(
         _lengths,

@@ -192,6 +192,7 @@ def test_the_file_can_be_read_back_and_is_sorted_by_address() -> None:
         '    "2001:db8::5": h.example/no\n'
     )
     assert ledgers.read(text, "ledger.yml") == (ledger, [])
+    assert Ledger.of(ledger.data()) == ledger
     assert ledgers.read("", "ledger.yml") == (Ledger(), [])
     assert ledgers.read(Ledger().text(), "ledger.yml") == (Ledger(), [])
 
