@@ -69,7 +69,8 @@ links:
   sample: []
 networks:
   description:
-    - The networks, as M(netops.underlay.vlan_network) returns each, with the names of their endpoints and how much of each pool is used.
+    - The networks, as M(netops.underlay.vlan_network) returns each, with the trunk and the VLAN that carry each,
+      the names of their endpoints and how much of each pool is used.
   returned: when asked for
   type: list
   elements: dict
@@ -86,6 +87,8 @@ networks:
       addresses: []
       labels: {}
       owner: task
+      trunk: eth0
+      vlan_id: 50
       endpoints: [shop]
       pools: [{pool: 192.168.50.0/24, used: 1, free: 252}]
 endpoints:

@@ -141,9 +141,20 @@ def _networks(scene: _Host) -> List[Spec]:
     for record in scene.records.get("endpoint", {}).values():
         members.setdefault(record.spec["network"], []).append(record.spec["name"])
     return [
-        {**network(key, spec, scene.world), "endpoints": sorted(members.get(key, ())), "pools": _pools(scene, spec)}
+        {**network(key, spec, scene.world), **_wire(scene, spec), "endpoints": sorted(members.get(key, ())), "pools": _pools(scene, spec)}
         for key, spec in scene.items("network").items()
     ]
+
+
+def _wire(scene: _Host, spec: Spec) -> Spec:
+    """The NIC or bond under a network's parent and the VLAN on it; None where the network ends on this host, or has no tag."""
+    parent = scene.target.parent(spec) if spec["parent"] else None
+    if parent is None:
+        return {"trunk": spec["parent"], "vlan_id": None}
+    links, link = scene.world.host.links, parent.link
+    while link is not None and link.kind == "vlan" and link.parent in links:
+        link = links[link.parent]
+    return {"trunk": link.name if link else parent.base or parent.name, "vlan_id": parent.vlan_id or None}
 
 
 def _pools(scene: _Host, spec: Spec) -> List[Spec]:

@@ -1,0 +1,116 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report as data: what the page shows and what the JSON form is.
+
+Hosts stand once, by position, in ``hosts``; every other row has the positions of its hosts as ``[first, last]``
+pairs, or the one ``host`` where it is one of a kind.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .findings import LEVELS, Findings
+from .gather import Fleet, Grouped, Row
+from .pools import Pools
+
+#: Rises when a reader of the JSON form would no longer understand it.
+FORMAT = 1
+
+Results = Mapping[str, Mapping[str, Any]]
+Checks = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def document(found: Results, title: str, made: str, plans: Results, checks: Checks) -> dict[str, Any]:
+    """The whole report from what ``vlan_info``, a plan and the checks told of each host."""
+    fleet = Fleet(found)
+    pools = Pools(fleet)
+    rows = pools.rows()
+    findings = Findings(fleet)
+    findings.of_pools(pools, rows)
+    for host, name in enumerate(fleet.names):
+        findings.of_host(host, found[name])
+        findings.of_plan(host, plans.get(name) or {})
+        for check in checks.get(name) or ():
+            findings.of_check(host, check)
+    told = findings.rows()
+    return {
+        "format": FORMAT,
+        "title": title,
+        "made": made,
+        "hosts": _hosts(fleet, found, told),
+        "networks": fleet.networks.finished(),
+        "links": fleet.links.finished(),
+        "leases": fleet.leases,
+        "pools": rows,
+        "routes": fleet.routes.finished(),
+        "plan": _plan(fleet, plans),
+        "checks": _checks(fleet, checks),
+        "findings": told,
+    }
+
+
+def _hosts(fleet: Fleet, found: Results, findings: Sequence[Row]) -> list[Row]:
+    """Every host with its worst finding as its state, and when it was last changed by whom."""
+    state = ["ok"] * len(fleet.names)
+    for row in reversed(findings):  # the worst come first, so they have the last word
+        for first, last in row["hosts"]:
+            state[first : last + 1] = [row["level"]] * (last - first + 1)
+    endpoints = Counter(lease["host"] for lease in fleet.leases)
+    networks: Counter[int] = Counter()
+    for row in fleet.networks.finished():
+        for first, last in row["hosts"]:
+            networks.update(range(first, last + 1))
+    return [
+        {
+            "name": name,
+            "state": state[host],
+            "read": not (found[name].get("unreachable") or found[name].get("failed")),
+            "networks": networks[host],
+            "leases": endpoints[host],
+            "changed": _last(found[name]),
+        }
+        for host, name in enumerate(fleet.names)
+    ]
+
+
+def _last(info: Mapping[str, Any]) -> Any:
+    last = next(iter(info.get("transactions") or ()), None)
+    return {"number": last["number"], "time": last["time"], "who": last["who"], "state": last["state"]} if last else None
+
+
+def _plan(fleet: Fleet, plans: Results) -> list[Row]:
+    """The changes that a run would make, as far as the result has them in words."""
+    rows = Grouped()
+    for host, name in enumerate(fleet.names):
+        plan = (plans.get(name) or {}).get("plan") or {}
+        first = plan.get("first") or ()
+        for line in first:
+            verb, _, text = line.partition(" ")
+            rows.add((verb, text), host, _change, verb, text)
+        rest = plan.get("total", 0) - len(first)
+        if rest > 0:
+            text = f"{rest} more changes, all of them in {plan.get('plan_file') or 'the plan'}"
+            rows.add(("and", text), host, _change, "and", text)
+    return rows.finished()
+
+
+def _change(verb: str, text: str) -> Row:
+    return {"verb": verb, "text": text}
+
+
+def _checks(fleet: Fleet, checks: Checks) -> list[Row]:
+    rows = Grouped()
+    for host, name in enumerate(fleet.names):
+        for check in checks.get(name) or ():
+            row = {"name": check["name"], "ok": bool(check["ok"]), "text": check.get("text") or ""}
+            rows.add(tuple(row.values()), host, dict, row)
+    return rows.finished()
+
+
+def worst(doc: Mapping[str, Any]) -> dict[str, int]:
+    """How many findings of each level there are."""
+    counts = Counter(row["level"] for row in doc["findings"])
+    return {level: counts[level] for level in LEVELS if counts[level]}

@@ -1,0 +1,130 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What somebody should look at, the worst first, each with where it is in the picture.
+
+``error``: it does not work, or will not. ``drift``: the kernel has something otherwise than it was made.
+``warning``: it works, and will not for long, or somebody has to decide.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Optional
+
+from .gather import Fleet, Grouped, Row
+from .pools import Pools
+
+LEVELS = ("error", "drift", "warning")
+#: From here on a pool is called nearly full, in percent.
+NEARLY_FULL = 90
+
+
+class Findings:
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self._rows = Grouped()
+        self._vlans = self._index()
+
+    def add(self, level: str, host: int, text: str, kind: str = "host", key: str = "", network: Optional[int] = None) -> None:
+        vlan = self.fleet.networks.rows[network]["vlan_id"] if network is not None else self._vlans.get((host, kind, key))
+        row = {"level": level, "kind": kind, "key": key, "vlan_id": vlan, "text": text}
+        self._rows.add(tuple(row.values()), host, dict, row)
+
+    def rows(self) -> list[Row]:
+        return sorted(self._rows.finished(), key=lambda row: (LEVELS.index(row["level"]), row["hosts"]))
+
+    def _index(self) -> dict[tuple[int, str, str], int]:
+        """The VLAN of everything that a finding may be about."""
+        found: dict[tuple[int, str, str], int] = {}
+        for row in self.fleet.networks.finished():
+            if row["vlan_id"] is None:
+                continue
+            for first, last in row["hosts"]:
+                for host in range(first, last + 1):
+                    found[host, "network", row["name"]] = found[host, "link", row["parent"]] = row["vlan_id"]
+        for row in self.fleet.links.finished():
+            for first, last in row["hosts"]:
+                found.update(((host, "link", row["interface"]), row["vlan_id"]) for host in range(first, last + 1))
+        for lease in self.fleet.leases:
+            vlan = found.get((lease["host"], "network", lease["of"]))
+            if vlan is not None:
+                found[lease["host"], "endpoint", f"{lease['of']}/{lease['name']}"] = vlan
+        return found
+
+    # -- where they come from ---------------------------------------------------------------------
+
+    def of_host(self, host: int, info: Mapping[str, Any]) -> None:
+        """What ``vlan_info`` itself says of a host."""
+        if info.get("unreachable") or info.get("failed"):
+            what = "cannot be reached" if info.get("unreachable") else "could not be read"
+            self.add("error", host, _sentence(what, info.get("msg")))
+        for drift in info.get("drift") or ():
+            kind, key = _place(drift)
+            self.add("drift", host, _drift(drift), kind, key)
+        for link in info.get("adoptable") or ():
+            where = f"{link['interface']} in {link['namespace']}"
+            self.add("warning", host, f"{where} bears our mark and stands in no registry: a task with adopt: true takes it back")
+        last = next(iter(info.get("transactions") or ()), None)
+        if last and last["state"] == "pending":
+            self.add("warning", host, f"change {last['number']} by {last['who']} was cut short: the next run finishes or undoes it")
+
+    def of_pools(self, pools: Pools, rows: Iterable[Row]) -> None:
+        for row in rows:
+            if not row["size"] or row["used"] * 100 < NEARLY_FULL * row["size"]:
+                continue
+            full = row["used"] >= row["size"]
+            network = row["networks"][0]
+            name = self.fleet.networks.rows[network]["name"]
+            what = "is full" if full else "is nearly full"
+            text = f"pool {row['pool']} of {name} {what}: {row['used']} of {row['size']} addresses held"
+            hosts = [row["fullest"]] if row["fullest"] is not None else _each(row["hosts"])
+            for host in hosts:
+                self.add("error" if full else "warning", host, text, "network", name, network)
+        for address, vlan, leases in pools.doubled():
+            holders = " and ".join(f"{lease['of']}/{lease['name']} on {self.fleet.names[lease['host']]}" for lease in leases[:4])
+            for lease in sorted(leases, key=lambda lease: lease["host"]):
+                key = f"{lease['of']}/{lease['name']}"
+                self.add("error", lease["host"], f"{address} in VLAN {vlan} is held by {holders}", "endpoint", key, lease["network"])
+
+    def of_plan(self, host: int, result: Mapping[str, Any]) -> None:
+        if result.get("failed"):
+            self.add("error", host, _sentence("cannot be changed as declared", result.get("msg")))
+
+    def of_check(self, host: int, check: Mapping[str, Any]) -> None:
+        if not check["ok"]:
+            self.add("error", host, _sentence(f"check {check['name']} failed", check.get("text")))
+
+
+def _each(pairs: Iterable[Iterable[int]]) -> list[int]:
+    return [host for first, last in pairs for host in range(first, last + 1)]
+
+
+def _sentence(what: str, why: object) -> str:
+    return f"{what}: {why}" if why else what
+
+
+def _place(drift: Mapping[str, Any]) -> tuple[str, str]:
+    """Which node of the picture a drift belongs to."""
+    kind, _, key = drift["of"].partition(":")
+    if kind in ("network", "endpoint", "workload"):
+        return kind, key
+    return ("link", drift["object"].partition(" ")[2]) if drift["object"].startswith("link ") else ("host", "")
+
+
+def _drift(drift: Mapping[str, Any]) -> str:
+    """What is otherwise, in words: a drift is the change that would mend it."""
+    before, after = drift["before"], drift["after"]
+    if before is None:
+        return f"{drift['object']} is missing"
+    if after is None:
+        return f"{drift['object']} is still there"
+    differ = [option for option in after if before.get(option) != after[option]]
+    changed = [f"{option} is {_word(before.get(option))}, was made {_word(after[option])}" for option in differ]
+    return f"{drift['object']}: {'; '.join(changed)}" if changed else f"{drift['object']} is otherwise"
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)
