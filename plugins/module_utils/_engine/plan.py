@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
-from . import rules
+from . import model, rules
 from .derive import Derivation, Key, Wanted
 from .fields import Refusal
 from .model import Declaration
@@ -235,10 +235,8 @@ def _removals(target: Target, derivation: Derivation) -> Iterator[Step]:
 
 def _unshared(target: Target, wanted: Mapping[Key, Wanted]) -> Iterator[Step]:
     """Sub-interfaces and namespaces made on the fly go with their last user, unless somebody else is there."""
-    networks = target.items["network"].values()
-    parents = {parent.name for parent in map(target.parent, networks) if parent}
     workloads = {endpoint["workload"] for endpoint in target.items["endpoint"].values()}
-    for kind, label, needed in (("link", "parent", parents), ("netns", "netns", workloads)):
+    for kind, label, needed in (("link", "parent", _needed_links(target, wanted)), ("netns", "netns", workloads)):
         for key, record in target.records.get(kind, {}).items():
             if record.of != label or key in needed or (kind, key) in wanted:
                 continue
@@ -247,6 +245,20 @@ def _unshared(target: Target, wanted: Mapping[Key, Wanted]) -> Iterator[Step]:
                 target.warnings.append(f"{key} stays although nothing of ours needs it: {sitting}")
             else:
                 yield Step(kind, key, record.spec, None, record.of, "its last user is gone")
+
+
+def _needed_links(target: Target, wanted: Mapping[Key, Wanted]) -> Set[str]:
+    """The links that carry networks and declared sub-interfaces, and the bases of those."""
+    found = {parent.name for parent in map(target.parent, target.items["network"].values()) if parent}
+    found |= {model.link_names(key)[0] for key in target.items["vlan"]}
+    for name in list(found):
+        while name:
+            want, record = wanted.get(("link", name)), target.record("link", name)
+            name = str((want.spec if want else record.spec if record else {}).get("parent") or "")
+            if name in found:
+                break
+            found.add(name)
+    return found
 
 
 def sitting_on(target: Target, spec: Spec) -> str:

@@ -80,9 +80,17 @@ def _vlan_unused(target: Target, key: str) -> None:
     if before is None and (link := target.world.host.names.get(key)) is not None and not target.declared.adopt:
         target.refuse(target.path("vlan", key, "name"), f"{link.name} exists and was not made by us",
                       "remove it by hand, or set adopt: true to have it removed")  # fmt: skip
-    users = [network for network in target.items["network"].values() if network["parent"] == key]
-    if before and users:
+    users = [network for network in target.items["network"].values() if before and _hangs_on(target, network, key)]
+    if users:
         target.refuse(target.path("vlan", key, "state"), f"{key} is the parent of {_names(users)}", "make those networks absent first")
+
+
+def _hangs_on(target: Target, network: Spec, key: str) -> bool:
+    """Whether a sub-interface carries a network, itself or through others of ours."""
+    name, parent = model.link_names(key)[0], target.parent(network)
+    while parent is not None and parent.name != name:
+        parent = target.resolve(parent.base) if parent.base else None
+    return parent is not None
 
 
 def _vlan_changeable(target: Target, key: str) -> None:

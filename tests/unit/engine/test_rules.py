@@ -114,3 +114,27 @@ def test_host_bits_are_told() -> None:
         "subnets[0].subnet: 10.0.0.9/24 has host bits set and is taken as 10.0.0.0/24",
         "subnets[0].ip_range: 10.0.0.200/26 has host bits set and is taken as 10.0.0.192/26",
     ]
+
+
+def test_a_base_stays_while_a_sub_interface_of_ours_is_on_it() -> None:
+    kernel = PaperKernel("bond0")
+    blue(kernel, parent="bond0.100")
+    blue(kernel, name="red", parent="bond0.100.200", subnets=subnets("10.0.1.0/24"))
+    do(kernel, "endpoint", network="red", name="a", netns="a")
+    do(kernel, "network", "absent", name="blue")
+    assert {"bond0.100", "bond0.100.200"} <= set(kernel.world.host.names)
+    do(kernel, "endpoint", "absent", network="red", name="a")
+    do(kernel, "network", "absent", name="red")
+    assert set(kernel.world.host.names) == {"lo", "bond0"} and not any(kernel.records.values())
+
+
+def test_a_declared_base_stays_too() -> None:
+    kernel = PaperKernel("bond0")
+    do(kernel, "vlan", parent="bond0", vlan_id=100)
+    blue(kernel, parent="bond0.100.200")
+    assert refused(kernel, "vlan", "absent", name="bond0.100") == [
+        "state: bond0.100 is the parent of blue; make those networks absent first"
+    ]
+    do(kernel, "network", "absent", name="blue")
+    assert set(kernel.world.host.names) == {"lo", "bond0", "bond0.100"}
+    do(kernel, "vlan", "absent", name="bond0.100")
