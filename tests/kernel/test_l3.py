@@ -44,7 +44,7 @@ class Node:
 @pytest.fixture
 def nodes(tmp_path: Path, host: None) -> Dict[str, Node]:
     """Hosts ``ha`` (192.0.2.1) and ``hb`` (.2), and ``rem`` (.9), which is no host of ours."""
-    run("ip link add lan type bridge; ip link set lan addrgenmode none; ip link set lan up")
+    run("ip link add lan type bridge; ip link set lan up")
     for name, number in (("ha", 1), ("hb", 2), ("rem", 9)):
         run(
             f"""
