@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .findings import LEVELS, Findings
+from .findings import Findings
 from .gather import Fleet, Grouped, Row
 from .pools import Pools
 
@@ -20,11 +20,12 @@ from .pools import Pools
 FORMAT = 1
 
 Results = Mapping[str, Mapping[str, Any]]
-Checks = Mapping[str, Sequence[Mapping[str, Any]]]
+#: Several of each host: the results of a run in check mode, or the checks of what works.
+Lists = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def document(found: Results, title: str, made: str, plans: Results, checks: Checks) -> dict[str, Any]:
-    """The whole report from what ``vlan_info``, a plan and the checks told of each host."""
+def document(found: Results, title: str, made: str, plans: Lists, checks: Lists) -> dict[str, Any]:
+    """The whole report from what ``vlan_info``, a run in check mode and the checks told of each host."""
     fleet = Fleet(found)
     pools = Pools(fleet)
     rows = pools.rows()
@@ -32,7 +33,8 @@ def document(found: Results, title: str, made: str, plans: Results, checks: Chec
     findings.of_pools(pools, rows)
     for host, name in enumerate(fleet.names):
         findings.of_host(host, found[name])
-        findings.of_plan(host, plans.get(name) or {})
+        for result in plans.get(name) or ():
+            findings.of_plan(host, result)
         for check in checks.get(name) or ():
             findings.of_check(host, check)
     told = findings.rows()
@@ -81,19 +83,19 @@ def _last(info: Mapping[str, Any]) -> Any:
     return {"number": last["number"], "time": last["time"], "who": last["who"], "state": last["state"]} if last else None
 
 
-def _plan(fleet: Fleet, plans: Results) -> list[Row]:
-    """The changes that a run would make, as far as the result has them in words."""
+def _plan(fleet: Fleet, plans: Lists) -> list[Row]:
+    """The changes that a run would make, as far as its results have them in words."""
     rows = Grouped()
     for host, name in enumerate(fleet.names):
-        plan = (plans.get(name) or {}).get("plan") or {}
-        first = plan.get("first") or ()
-        for line in first:
-            verb, _, text = line.partition(" ")
-            rows.add((verb, text), host, _change, verb, text)
-        rest = plan.get("total", 0) - len(first)
-        if rest > 0:
-            text = f"{rest} more changes, all of them in {plan.get('plan_file') or 'the plan'}"
-            rows.add(("and", text), host, _change, "and", text)
+        for result in plans.get(name) or ():
+            plan = result.get("plan") or {"first": (), "total": 0}
+            for line in plan["first"]:
+                verb, _, text = line.partition(" ")
+                rows.add((verb, text), host, _change, verb, text)
+            rest = plan["total"] - len(plan["first"])
+            if rest > 0:
+                text = f"{rest} more changes" + (f", all of them in {plan['plan_file']}" if plan.get("plan_file") else "")
+                rows.add(("and", text), host, _change, "and", text)
     return rows.finished()
 
 
@@ -101,16 +103,10 @@ def _change(verb: str, text: str) -> Row:
     return {"verb": verb, "text": text}
 
 
-def _checks(fleet: Fleet, checks: Checks) -> list[Row]:
+def _checks(fleet: Fleet, checks: Lists) -> list[Row]:
     rows = Grouped()
     for host, name in enumerate(fleet.names):
         for check in checks.get(name) or ():
             row = {"name": check["name"], "ok": bool(check["ok"]), "text": check.get("text") or ""}
             rows.add(tuple(row.values()), host, dict, row)
     return rows.finished()
-
-
-def worst(doc: Mapping[str, Any]) -> dict[str, int]:
-    """How many findings of each level there are."""
-    counts = Counter(row["level"] for row in doc["findings"])
-    return {level: counts[level] for level in LEVELS if counts[level]}

@@ -89,11 +89,11 @@ def rack() -> dict[str, Info]:
     return found
 
 
-def plans() -> dict[str, Info]:
+def plans() -> dict[str, list[Info]]:
     lines = ["create link eth1.70: VLAN 70 of eth1", "create netns netns:mail-1: a namespace that is not there yet"]
     return {
-        "rack1-h1": {"changed": True, "plan": {"counts": {"link": {"create": 1}}, "total": 25, "first": lines, "plan_file": "/var/lib/x/plan"}},
-        "rack1-h2": {"failed": True, "msg": "networks[3].parent: eth7 does not exist; this host has eth0, eth1", "changed": False},
+        "rack1-h1": [{"changed": True, "plan": {"counts": {}, "total": 25, "first": lines, "plan_file": "/var/lib/x/plan"}}],
+        "rack1-h2": [{"failed": True, "msg": "networks[3].parent: eth7 does not exist; this host has eth0, eth1", "changed": False}],
     }  # fmt: skip
 
 

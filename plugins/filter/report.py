@@ -1,0 +1,99 @@
+# Copyright: netops.underlay contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter report."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: report
+short_description: A fleet as one report, as data
+version_added: "1.0.0"
+author: netops.underlay contributors (@netops)
+description:
+  - Puts together what M(netops.underlay.vlan_info) told of each host. Rows that are the same on several hosts are one row, addresses that two
+    hosts hold in one VLAN are found, and the use of each pool is counted over all hosts that share it.
+  - The result is what P(netops.underlay.report_html#filter) and P(netops.underlay.report_mermaid#filter) take, and by itself the JSON form.
+positional: title
+options:
+  _input:
+    description: For each host, the registered result of M(netops.underlay.vlan_info), which may also be that of a host that was not reached.
+    type: dict
+    required: true
+  title:
+    description: What stands above the report.
+    type: str
+    required: true
+  made:
+    description: When, in words.
+    type: str
+    default: ""
+  plans:
+    description: For each host, a list of the results of this collection's modules in check mode.
+    type: dict
+    default: {}
+  checks:
+    description: For each host, a list of what was tried. Each has a C(name), C(ok), which is true or false, and may have a C(text).
+    type: dict
+    default: {}
+seealso:
+  - module: netops.underlay.vlan_info
+  - plugin: netops.underlay.report_html
+    plugin_type: filter
+  - plugin: netops.underlay.report_mermaid
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Read this host back
+  netops.underlay.vlan_info:
+  register: underlay
+
+- name: Write the report of this host as JSON
+  ansible.builtin.copy:
+    dest: /var/tmp/underlay.json
+    mode: "0644"
+    content: "{{ {inventory_hostname: underlay} | netops.underlay.report('This host') | ansible.builtin.to_json }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - RV(_value.format), the number of this form, C(title) and C(made).
+    - C(hosts), by whose positions every other row names its hosts, as C([first, last]) pairs or as the one C(host).
+    - C(networks), C(links), C(leases), C(pools), C(routes), and C(plan) and C(checks).
+    - C(findings), the worst first. Each has a C(level), which is C(error), C(drift) or C(warning), and a C(text).
+  type: dict
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ..plugin_utils._report.document import document
+
+Results = Mapping[str, Mapping[str, Any]]
+Lists = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def report(found: Results, title: str, made: str = "", plans: Lists | None = None, checks: Lists | None = None) -> dict[str, Any]:
+    if not isinstance(found, Mapping):
+        raise AnsibleFilterError("report: give a dict, host name to result of netops.underlay.vlan_info")
+    for host, info in found.items():
+        if not isinstance(info, Mapping) or not ({"unreachable", "failed", "networks"} & set(info)):
+            raise AnsibleFilterError(
+                f"report: what is given for {host} is no result of netops.underlay.vlan_info; register one with gather_subset: [all]"
+            )
+    try:
+        return document(found, str(title), str(made), plans or {}, checks or {})
+    except KeyError as error:
+        raise AnsibleFilterError(
+            f"report: a row has no {error}; give whole results of netops.underlay.vlan_info of this version, and checks with name and ok"
+        ) from None
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"report": report}
