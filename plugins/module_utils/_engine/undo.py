@@ -187,7 +187,7 @@ class _Turn:
             self._ours(target, there, kind, key)
             if then is not None:
                 yield State(kind, key, then.spec, then.of, reason, now.spec if now else None)
-            elif now is not None and _is_there(target.world, kind, now.spec):
+            elif now is not None:
                 yield State(kind, key, None, now.of, reason, now.spec)
 
     def _ours(self, target: Target, there: Target, kind: str, key: str) -> None:
@@ -245,10 +245,6 @@ def _back(now: Spec, before: Spec) -> Spec:
     if "sysctls" in before:
         spec["sysctls"] = {**now.get("sysctls", {}), **before["sysctls"]}
     return spec
-
-
-def _is_there(world: World, kind: str, spec: Spec) -> bool:
-    return world.find(kind, spec) is not None
 
 
 def _stands_on(kind: str, spec: Spec) -> Iterator[Key]:

@@ -97,10 +97,14 @@ class Watcher:
         self.outstanding: Optional[Set[str]] = None  # with healing off: what the boot has not brought back yet
         self._stop = False
         self._told: Dict[str, str] = {}
+        self._held: Set[str] = set()
 
     def run(self) -> int:
         statedir.make(self.state_dir)
         kernel, files, docker = listen.Kernel(), listen.Files(namespaces.RUN_DIR, self.state_dir), listen.Docker()
+        # A poll goes on after a signal; only something to read ends it.
+        woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         now = time.monotonic()
@@ -127,10 +131,10 @@ class Watcher:
                 rest = now + (now - begun) * (1 / SHARE - 1)
                 next_look = max(next_look, rest)
             ears = {ear.fileno(): ear for ear in (kernel, files, docker) if ear.fileno() >= 0}
-            ready = self._poll(list(ears), next_look - now)
+            ready = self._poll([woken, *ears], next_look - now)
             now = time.monotonic()
             # Every ear is emptied, whoever was heard first.
-            if any([ears[descriptor].heard() for descriptor in ready]):  # noqa: C419
+            if any([ears[descriptor].heard() for descriptor in ready if descriptor in ears]):  # noqa: C419
                 soon = now + SETTLE
                 if next_look > soon:
                     next_look = max(soon, rest)
@@ -149,11 +153,16 @@ class Watcher:
 
     def _look(self, first: bool) -> Optional[Dict[str, Any]]:
         now = time.monotonic()
+        held = holds.load(self.state_dir)
+        if self._held - set(held):
+            self.memory.healed.clear()  # whoever released it wants it back
+        self._held = set(held)
         later = [name for name, trouble in self.memory.refused.items() if trouble.due > now]
         aims = restore.Aims(first, self.outstanding, later, self.memory.fragile(now))
         found = Look(self.state_dir, aims, self.memory.heals, self.sandboxed).carry_out()
         if found is None:
             return None
+        self._held = set(found["held"])
         self.memory.take_in(found, time.monotonic(), first)
         if not self.heal:
             open_ = {name for name, how in found["left"].items() if how != restore.STAYS}
