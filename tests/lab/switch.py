@@ -36,11 +36,15 @@ class Port:
     untagged: int | None = None  # the VLAN of what comes and goes without a tag
     tagged: frozenset[int] = frozenset()
     plugged: bool = True
+    mtu: int | None = None  # the largest packet that it lets through, either way; None for any
     seen: Counter[int | None] = field(default_factory=Counter)  # frames that came in, by their tag, carried or not
     descriptor: int | None = None  # None while nobody is at the other end
 
     def carries(self, vlan: int) -> bool:
         return self.plugged and (vlan == self.untagged or vlan in self.tagged)
+
+    def fits(self, untagged: bytes) -> bool:
+        return self.mtu is None or len(untagged) <= 14 + self.mtu
 
 
 class Switch:
@@ -69,6 +73,10 @@ class Switch:
         with self._lock:
             self.port(host, nic).untagged = vlan
             self._learned.clear()
+
+    def mtu(self, host: str, nic: str, largest: int | None) -> None:
+        """Drop packets of more bytes on the port of a host's NIC; None for none."""
+        self.port(host, nic).mtu = largest
 
     def unplug(self, host: str, nic: str) -> None:
         """Frames are lost in both directions; the NIC does not notice, as behind a media converter."""
@@ -196,10 +204,12 @@ class Switch:
             return
         untagged = frame if tag is None else frame[:12] + frame[16:]
         tagged = frame if tag else untagged[:12] + struct.pack("!HH", TAG, vlan) + untagged[12:]
+        if not source.fits(untagged):
+            return
         self._learned[vlan, frame[6:12]] = source
         known = None if frame[0] & 1 else self._learned.get((vlan, frame[:6]))
         for port in (known,) if known else self._ports.values():
-            if port is source or port.descriptor is None or not port.carries(vlan):
+            if port is source or port.descriptor is None or not port.carries(vlan) or not port.fits(untagged):
                 continue
             with suppress(OSError):  # full, down or gone: a switch drops
                 os.write(port.descriptor, tagged if vlan in port.tagged else untagged)
