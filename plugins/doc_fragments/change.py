@@ -15,4 +15,29 @@ options:
       - After the registry was lost, a run with it takes back every link that bears the mark of this collection.
     type: bool
     default: false
+  guard_timeout:
+    description:
+      - Within how many seconds a change has to be confirmed. Where it is not, the host undoes all of it by itself.
+      - The same task confirms it, over a new connection. So a change that cuts the controller off is undone, also when the
+        controller dies.
+      - V(0) is no guard. It needs the copy of the engine that M(netops.underlay.vlan_service) installs, and no C(async).
+      - A second run on the host waits for it, as long as O(lock_timeout) says, and a reboot undoes what was not confirmed.
+    type: int
+    default: 0
+  guard_probe:
+    description:
+      - What has to be reached besides before the change is confirmed. Where it is not, the change is undone at once.
+    type: dict
+    suboptions:
+      ping:
+        description: Addresses that have to answer.
+        type: list
+        elements: str
+      url:
+        description: URLs of HTTP that have to answer with a status below 400.
+        type: list
+        elements: str
+      endpoint:
+        description: The endpoint that asks, as C(network/name). The host does without it.
+        type: str
 """

@@ -26,7 +26,18 @@ def common() -> Options:
 
 def change() -> Options:
     """``doc_fragments/change.py``"""
-    return {"adopt": {"type": "bool", "default": False}}
+    return {
+        "adopt": {"type": "bool", "default": False},
+        "guard_timeout": {"type": "int", "default": 0},
+        "guard_probe": {
+            "type": "dict",
+            "options": {
+                "ping": {"type": "list", "elements": "str"},
+                "url": {"type": "list", "elements": "str"},
+                "endpoint": {"type": "str"},
+            },
+        },
+    }
 
 
 def vlan_link() -> Options:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Callable, Dict, Mapping, NoReturn
+from typing import Any, Callable, Dict, List, Mapping, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
 from . import _argspec
-from ._engine import foretell, model, report
+from ._engine import foretell, installed, model, probes, report
 from ._engine.apply import Refused
-from ._engine.converge import Outcome, Run, Stuck, Undone, converge, is_persistent
+from ._engine.converge import GuardError, Outcome, Run, Stuck, Undone, converge, is_persistent
 from ._engine.fields import Refusal
+from ._engine.guard import HostGuard
 from ._engine.model import Declaration
 from ._engine.namespaces import NamespaceError
 from ._engine.observe import KernelError
@@ -26,7 +27,7 @@ from ._engine.world import Spec
 RESULT_BYTES = 300_000
 
 #: What a person can do something about; anything else is a defect and may show its traceback.
-EXPECTED = (Undone, Stuck, Refused, NamespaceError, KernelError, RegistryError)
+EXPECTED = (Undone, Stuck, GuardError, Refused, NamespaceError, KernelError, RegistryError)
 
 #: The fact that carries what a check run has foretold of a host to its next task; a real run clears it.
 FORETOLD = "netops_underlay_foretold"
@@ -58,10 +59,15 @@ class Module(AnsibleModule):
 
     def converge(self, describe: Callable[[Outcome], Dict[str, Any]]) -> NoReturn:
         run = Run(self.params["state_dir"], self.check_mode, self.params["lock_timeout"], _who())
+        timeout = self.params["guard_timeout"]
+        if timeout > 0 and not self.check_mode:
+            run.guard = HostGuard(timeout, self.params["state_dir"])
         if self.check_mode and self._foretold:
             run.foretold = foretell.unpack(self._foretold)
+        declared = self._declare(self.params)
+        declared.problems += probes.problems(timeout, self.params["guard_probe"] or {})
         try:
-            outcome = converge(self._declare(self.params), run)
+            outcome = converge(declared, run)
         except Refusal as error:
             self.fail_json(str(error), problems=[problem._asdict() for problem in error.problems])
         except EXPECTED as error:
@@ -81,6 +87,9 @@ class Module(AnsibleModule):
             "transaction": outcome.number,
             **more,
         }
+        if run.guard and outcome.number:
+            # For the action plugin, which confirms it over a new connection.
+            result["_guard"] = {"command": _confirm(run, outcome.number, self.params), "timeout": run.guard.timeout}
         ahead = [*run.foretold, *outcome.changes] if self.check_mode else []
         foretold = foretell.pack(ahead) if ahead else ""
         if foretold != self._foretold:
@@ -106,6 +115,11 @@ def _fitting(result: Dict[str, Any], more: Mapping[str, Any]) -> Dict[str, Any]:
         result.setdefault("left_out", []).append(key)
         total -= size
     return result
+
+
+def _confirm(run: Run, number: int, params: Mapping[str, Any]) -> List[str]:
+    words = [installed.COMMAND, f"--state-dir={run.state_dir}", "confirm", str(number)]
+    return [*words, *probes.options(params["guard_probe"] or {})]
 
 
 def _who() -> str:

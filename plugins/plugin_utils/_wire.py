@@ -6,16 +6,27 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 import typing as t
 
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.plugins.connection import ConnectionBase
 
 #: The fact by which a check run hands on what its tasks would have changed on a host.
 FORETOLD = "netops_underlay_foretold"
 
 
+#: After a guard's time the host is as it was, and answers: so many seconds are left to it.
+LATE = 30.0
+
+
 class WireAction(ActionBase):
-    """Runs the module of the same name, and tells it what earlier tasks of a check run have foretold."""
+    """Runs the module of the same name, tells it what earlier tasks of a check run have foretold, and confirms what it guards.
+
+    The confirmation is part of the task, so that its time hangs on nobody's forks, strategy or serial.
+    """
 
     _supports_check_mode = True
     _supports_async = True
@@ -27,6 +38,32 @@ class WireAction(ActionBase):
         arguments = dict(self._task.args)
         if facts.get(FORETOLD):
             arguments["_foretold"] = facts[FORETOLD]
+        if self._task.async_val and arguments.get("guard_timeout") not in (None, 0, "0"):
+            result.update(failed=True, msg="guard_timeout: nobody confirms a task that runs with async; leave one of them out")
+            return result
         wrap_async = self._task.async_val and not self._connection.has_native_async
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=wrap_async))
+        guard = result.pop("_guard", None)
+        if guard is not None:
+            self._confirm(guard, result)
         return result
+
+    def _confirm(self, guard: dict[str, t.Any], result: dict[str, t.Any]) -> None:
+        """Over a connection that did not exist before the change; the host undoes it otherwise."""
+        number, command = result["transaction"], shlex.join(guard["command"])
+        until = time.monotonic() + guard["timeout"] + LATE
+        while True:
+            try:
+                if type(self._connection).reset is not ConnectionBase.reset:
+                    self._connection.reset()
+                said = self._low_level_execute_command(command)
+                break
+            except (AnsibleConnectionFailure, AnsibleError) as error:
+                if time.monotonic() > until:
+                    what = f"the host answers no new connection after transaction {number} ({error})"
+                    result.update(failed=True, changed=False, msg=f"{what}; it undoes it by itself within {guard['timeout']:.0f} s")
+                    return
+                time.sleep(1)
+        if said["rc"]:
+            text = " ".join((said["stderr"] or said["stdout"]).replace("underlay: ", "").split())
+            result.update(failed=True, changed=False, msg=f"transaction {number} was not confirmed: {text}")

@@ -13,8 +13,11 @@ import time
 from typing import Any, Callable, Iterator, List
 
 from . import namespaces
+from .fields import Problem
 from .registry import Registry
 
+#: Nobody waits longer for a confirmation.
+LONGEST = 3600
 #: For each of them, new neighbours and routes included.
 TIMEOUT = 10.0
 
@@ -30,12 +33,32 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options(probe: dict[str, Any]) -> List[str]:
-    """The options for a ``guard_probe`` of a module. Raises ValueError."""
+    """The options of ``underlay confirm`` for a ``guard_probe`` of a module."""
     found: List[str] = []
     for option in ("ping", "url"):
         for value in probe.get(option) or ():
-            found += [f"--{option}", str(ipaddress.ip_address(value)) if option == "ping" else str(value)]
-    return [*found, "--from", probe["origin"]] if probe.get("origin") else found
+            found.append(f"--{option}={value}")
+    return [*found, f"--from={probe['endpoint']}"] if probe.get("endpoint") else found
+
+
+def problems(timeout: int, probe: dict[str, Any]) -> List[Problem]:
+    """What is wrong with a guard's options."""
+    found = []
+    if timeout < 0 or timeout > LONGEST:
+        found.append(Problem("guard_timeout", f"{timeout} is not between 0 and {LONGEST} seconds", "give 60, or 0 for no guard"))
+    if probe and not timeout:
+        found.append(Problem("guard_probe", "asks for a guard, and guard_timeout is 0", "give guard_timeout: 60"))
+    if probe.get("endpoint") and not (probe.get("ping") or probe.get("url")):
+        found.append(Problem("guard_probe.endpoint", "has nothing to ask for", "give ping or url"))
+    for position, value in enumerate(probe.get("ping") or ()):
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            found.append(Problem(f"guard_probe.ping[{position}]", f"{value!r} is no address", "give one without prefix length"))
+    for position, value in enumerate(probe.get("url") or ()):
+        if not value.startswith(("http://", "https://")):
+            found.append(Problem(f"guard_probe.url[{position}]", f"{value!r} is no URL of HTTP", "give http://... or https://..."))
+    return found
 
 
 def carry_out(asked: argparse.Namespace, registry: Registry) -> None:
