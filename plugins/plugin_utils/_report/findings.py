@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 from .gather import Fleet, Grouped, Row
@@ -59,7 +59,7 @@ class Findings:
         if info.get("unreachable") or info.get("failed"):
             what = "cannot be reached" if info.get("unreachable") else "could not be read"
             self.add("error", host, _sentence(what, info.get("msg")))
-        for drift in info.get("drift") or ():
+        for drift in _causes(info.get("drift") or ()):
             kind, key = _place(drift)
             self.add("drift", host, _drift(drift), kind, key)
         for link in info.get("adoptable") or ():
@@ -102,6 +102,19 @@ def _each(pairs: Iterable[Iterable[int]]) -> list[int]:
 
 def _sentence(what: str, why: object) -> str:
     return f"{what}: {why}" if why else what
+
+
+def _causes(drifts: Sequence[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+    """The drifts without those that only follow: a link that is missing has no addresses and routes, of course."""
+    missing = {drift["object"] for drift in drifts if drift["before"] is None}
+    for drift in drifts:
+        spec = drift["after"] or {}
+        netns, device = spec.get("netns"), spec.get("link") or spec.get("dev")
+        inside = f"netns {netns}" in missing and drift["object"] != f"netns {netns}"
+        follows = "link " + (f"{netns}/{device}" if netns else str(device)) in missing
+        again = drift["before"] is not None and drift["object"] in missing
+        if not (inside or follows or again):
+            yield drift
 
 
 def _place(drift: Mapping[str, Any]) -> tuple[str, str]:

@@ -29,7 +29,8 @@ function drawVerdict() {
   node.replaceChildren(el("p.verdict", {}, mark(worst), text));
   const rows = doc.findings.filter(inScope);
   if (!rows.length) {
-    if (doc.findings.length) node.append(el("p.muted", {}, "Nothing of it is about what you look at."));
+    const about = [scope.vlan !== null && `VLAN ${scope.vlan}`, scope.host !== null && doc.hosts[scope.host].name, scope.words].filter(Boolean);
+    if (doc.findings.length) node.append(el("p.muted", {}, `None of it concerns ${about.join(", ")}.`));
     return;
   }
   const list = el("ul.findings");

@@ -4,7 +4,7 @@
 // than fifty.
 
 const SPARE = 12; // rows made above and below the screen
-const PRINTED = 500; // rows of each table that go on paper
+const PRINTED = 200; // rows of each table that go on paper
 
 /**
  * A column: `label`, `value(row)` to sort by, `cell(row)` for what stands there (its value where it is not given),

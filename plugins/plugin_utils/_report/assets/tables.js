@@ -123,7 +123,7 @@ const VIEWS = [
       {label: "Workload", css: "p2", value: (row) => row.workload || "the host"},
       {label: "Interface", width: 90, css: "mono p3", value: (row) => row.interface},
       {label: "MAC", width: 160, css: "mono p3", value: (row) => row.mac || ""},
-      HOSTS,
+      {...HOSTS, label: "Host"},
     ],
     note: "An endpoint that is away keeps its address until it is made absent.",
   },
