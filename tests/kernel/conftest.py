@@ -50,6 +50,13 @@ def _libc(name: str, *arguments: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def host() -> Iterator[None]:
+    """A host of its own for each test."""
+    with fresh_host():
+        yield
+
+
+@contextlib.contextmanager
+def fresh_host() -> Iterator[None]:
     """A fresh network namespace and a /run/netns that nobody else sees; both go afterwards."""
     if os.geteuid() != 0:
         pytest.skip("needs root: tests/lab/run -- pytest tests/kernel")

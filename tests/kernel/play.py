@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List
@@ -94,8 +93,5 @@ def until(what: Callable[[], Any], seconds: float = DEADLINE) -> Any:
 
 def reachable(command: str, target: str) -> bool:
     """Whether a ping arrives before long."""
-    return bool(until(lambda: reaches(command, target)))
-
-
-def matches(pattern: str, text: str) -> bool:
-    return re.search(pattern, text) is not None
+    found: bool = until(lambda: reaches(command, target))
+    return found

@@ -65,6 +65,7 @@ def test_made_and_removed_as_iproute2_does() -> None:
     namespaces.create("blue")
     assert [row["name"] for row in ip("netns", "list")] == ["blue"]
     assert run("ip netns exec blue ip -br link | cut -d' ' -f1") == "lo\n"
+    assert "UP" in link("lo", "blue")["flags"]
     assert "shared" in run("grep ' /run/netns ' /proc/self/mountinfo")
     with pytest.raises(
         namespaces.NamespaceError, match="there is a network namespace blue already"

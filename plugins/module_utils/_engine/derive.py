@@ -360,7 +360,7 @@ class Derivation:
     def _enterable(self, key: str, workload: str) -> bool:
         refusal = self.world.refusals.get(workload)
         declared = key in self.target.scope["endpoint"]
-        if not declared and (workload in self.world.gone or self._is_missing(workload)):
+        if not declared and self._is_away(workload):
             return False  # it keeps its lease, and is attached again by its own task
         if refusal:
             kind = workload.partition(":")[0]
@@ -371,8 +371,10 @@ class Derivation:
             self.want("netns", workload, {"netns": workload}, "netns", "a namespace that is not there yet")
         return True
 
-    def _is_missing(self, workload: str) -> bool:
-        """Whether a namespace is not there and was not made by us either."""
+    def _is_away(self, workload: str) -> bool:
+        """Whether a namespace is not there and is not ours to make."""
+        if workload in self.world.gone:
+            return True
         there = self.world.namespace(workload) is not None or workload in self.world.refusals
         return not there and workload not in self.target.records.get("netns", {})
 
@@ -402,6 +404,8 @@ class Derivation:
 
     def _workload(self, workload: str) -> None:
         """The default routes of a workload: one endpoint gives each, by priority, then by name."""
+        if ("netns", workload) not in self.wanted and self._is_away(workload):
+            return
         endpoints = self.target.items["endpoint"]
         here = sorted(key for key in endpoints if endpoints[key]["workload"] == workload and "addresses" in endpoints[key])
         for version, default in DEFAULTS.items():

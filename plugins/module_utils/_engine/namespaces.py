@@ -230,10 +230,14 @@ def inhabited() -> Set[Identity]:
 
 
 def create(name: str) -> None:
-    """A new namespace under a name, as ``ip netns add`` makes it.
+    """A new namespace under a name, as ``ip netns add`` makes it, but with its loopback up.
 
-    Raises NamespaceError, also where the name is taken.
+    Without that nobody in it reaches ``localhost``, nor its own addresses and names. Raises
+    NamespaceError, also where the name is taken.
     """
+    from . import encode
+    from .rtnetlink import NetlinkError, Socket
+
     path = _file(name)
     try:
         with _run_dir():
@@ -241,16 +245,16 @@ def create(name: str) -> None:
         try:
             with entered(OWN):
                 _call("unshare", _CLONE_NEWNET)
+                with Socket() as kernel:
+                    kernel.request(encode.change_link("lo", up=True))
                 _call("mount", OWN.encode(), os.fsencode(path), b"none", _MS_BIND, None)
         except BaseException:
             os.unlink(path)
             raise
     except FileExistsError:
         raise NamespaceError(f"there is a network namespace {name} already") from None
-    except OSError as error:
-        raise NamespaceError(
-            f"the network namespace {name} cannot be made: {error.strerror}"
-        ) from None
+    except (OSError, NetlinkError) as error:
+        raise NamespaceError(f"the network namespace {name} cannot be made: {error}") from None
 
 
 @contextlib.contextmanager

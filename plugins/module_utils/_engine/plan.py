@@ -18,7 +18,7 @@ from .fields import Refusal
 from .model import Declaration
 from .names import Book
 from .target import ITEM_KINDS, Target
-from .world import HOST, HOST_KINDS, LINK_GROUP, Change, Link, Namespace, Record, Records, Spec, World, differences, link_key
+from .world import HOST, HOST_KINDS, KERNEL_KINDS, LINK_GROUP, Change, Link, Namespace, Record, Records, Spec, World, differences, link_key
 
 _ROUTE_IDENTITY = ("netns", "prefix", "metric", "table", "protocol")
 _IDENTITY = {"netns": ("netns",), "link": ("netns", "name"), "address": ("netns", "link", "address"), "route": _ROUTE_IDENTITY,
@@ -420,6 +420,9 @@ def undo(changes: Iterable[Change], world: World, groups: Iterable[int]) -> List
             continue
         if now is None and change.after is not None:
             continue  # it was only changed and is gone meanwhile: not ours to make
+        netns = str((change.before or {}).get("netns", HOST))
+        if now is None and kind in KERNEL_KINDS and world.namespace(netns) is None and ("netns", netns) not in first:
+            continue  # its namespace was gone before us
         old = change.after if made else last[kind, key]
         states.append(State(kind, key, change.before, change.of, "undo: " + change.reason, old))
     return arrange(towards(states, world))

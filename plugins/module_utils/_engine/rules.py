@@ -39,6 +39,8 @@ def check(target: Target) -> None:
             _no_underlay(target, network)
     routing.check(target)
     for key, item in target.scope["endpoint"].items():
+        if item.spec is None:
+            _workload_seen(target, key)
         if item.released:
             _workload_gone(target, key)
     for key, item in target.scope["vlan"].items():
@@ -64,6 +66,14 @@ def _network_unused(target: Target, key: str) -> None:
 
 
 
+
+
+def _workload_seen(target: Target, key: str) -> None:
+    """Of a container whose engine does not answer nobody knows whether it lives."""
+    before = target.before("endpoint", key)
+    refusal = target.world.refusals.get(before["workload"]) if before else None
+    if before and refusal and before["workload"] not in target.world.gone:
+        target.refuse(target.path("endpoint", key, "name"), f"{key} is in {before['workload']}, and {refusal}", "see to that first")
 
 
 def _workload_gone(target: Target, key: str) -> None:
