@@ -246,6 +246,14 @@ def _subnet(row: Any, path: str, network: Spec, into: Declaration) -> Spec:
             into.warnings.append(f"{path}.{option}: {given} has host bits set and is taken as {taken}")
     if subnet.prefixlen == 0:
         problems.append(Problem(f"{path}.subnet", f"{subnet} is everything there is", "give the network's own subnet"))
+    elif _nobodys(subnet):
+        problems.append(
+            Problem(f"{path}.subnet", f"{subnet} is {_nobodys(subnet)}", "no host has an address there, give a unicast subnet")
+        )
+    elif subnet.version == 6 and subnet.is_link_local:
+        problems.append(
+            Problem(f"{path}.subnet", f"{subnet} is link-local, which every link has by itself", "give a subnet of the network's own")
+        )
     text = str(subnet)
     ip_range = spec.get("ip_range")
     if ip_range is not None and not (ip_range.version == subnet.version and ip_range.subnet_of(subnet)):
@@ -261,6 +269,14 @@ def _subnet(row: Any, path: str, network: Spec, into: Declaration) -> Spec:
         "ip_range": str(ip_range) if ip_range is not None else None,
         "aux_addresses": spec.get("aux_addresses", {}),
     }
+
+
+def _nobodys(subnet: fields.Network) -> str:
+    """What a subnet is that no host can have an address of; empty for any other."""
+    for word in ("multicast", "loopback"):
+        if getattr(subnet, f"is_{word}"):
+            return word
+    return "unspecified" if subnet.subnet_of(ipaddress.ip_network("::/128" if subnet.version == 6 else "0.0.0.0/8")) else ""  # type: ignore[arg-type]
 
 
 def _gateway(given: Optional[str], subnet: fields.Network, path: str, network: Spec, into: Declaration) -> Optional[str]:
@@ -373,7 +389,7 @@ def _endpoint(row: Any, path: str, into: Declaration) -> Spec:
     spec = {**_ENDPOINT_DEFAULTS, **asked}
     spec["aliases"] = asked.get("aliases", [])
     spec["hosts"] = asked.get("hosts", {})
-    spec["workload"] = _workload(spec, asked, path, problems)
+    spec["workload"] = _workload(row, spec, asked, path, problems)
     spec["default_route"] = {
         "ipv4": "auto", "ipv6": "auto",
         **fields.items(asked.get("default_route", {}), _DEFAULT_ROUTE, _dot(path, "default_route"), problems),
@@ -407,9 +423,9 @@ def _own_routes(routes: Sequence[Spec], path: str, problems: List[Problem]) -> N
             problems.append(Problem(f"{path}[{position}].prefix", f"{prefix} stands in routes[{first}] already", "give another metric"))
 
 
-def _workload(spec: Spec, asked: Spec, path: str, problems: List[Problem]) -> Optional[str]:
+def _workload(row: Any, spec: Spec, asked: Spec, path: str, problems: List[Problem]) -> Optional[str]:
     """The one namespace that is asked for, as ``netns:blue``, ``pid:17``, ``docker:web`` or ``podman:web``."""
-    given = [option for option in WORKLOADS if option in asked]
+    given = [option for option in WORKLOADS if isinstance(row, Mapping) and row.get(option) is not None]
     for option in WORKLOADS:
         spec.pop(option, None)
     if len(given) != 1:
@@ -417,6 +433,8 @@ def _workload(spec: Spec, asked: Spec, path: str, problems: List[Problem]) -> Op
         problems.append(Problem(_dot(path, given[1] if given else "netns"), what + " given", "give netns, pid or container"))
         return None
     (option,) = given
+    if option not in asked:
+        return None
     if option != "container":
         return f"{option}:{asked[option]}"
     container = fields.items(asked["container"], _CONTAINER, _dot(path, "container"), problems, ("engine", "name"))
