@@ -202,7 +202,7 @@ function drawPicture() {
   for (const {source, target} of tree.links()) {
     if (!target.data.inside) picture.append(coloured(svg("path.edge", {d: size.path(source, target)}), target.data.vlan));
   }
-  tree.each((box) => { if (!box.data.through) picture.append(boxOf(box)); });
+  tree.eachBefore((box) => { if (!box.data.through) picture.append(boxOf(box)); });
   frame.replaceChildren(picture);
   const boxes = [...picture.querySelectorAll("[role=button]")];
   const current = boxes.find((box) => box.getAttribute("data-key") === focus);

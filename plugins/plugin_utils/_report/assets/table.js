@@ -107,22 +107,23 @@ function space(height) {
 }
 
 function compared(one, other) {
-  if (typeof one === "number" && typeof other === "number") return one - other;
+  if (typeof one !== "string" && typeof one === typeof other && one !== null) return one < other ? -1 : Number(one > other);
   if (one === null || one === undefined || other === null || other === undefined) {
     return (one === null || one === undefined ? 1 : 0) - (other === null || other === undefined ? 1 : 0);
   }
   return byName(String(one), String(other));
 }
 
-/** Addresses and prefixes in the order of their numbers, IPv4 first. */
+/** An address or prefix as a number, IPv4 before IPv6, a prefix before those inside it. */
 function addressKey(text) {
   if (!text) return null;
   const [ip, bits] = text.split("/");
-  const tail = " " + String(bits || "").padStart(3, "0");
-  if (!ip.includes(":")) return "4" + ip.split(".").map((part) => Number(part).toString(16).padStart(2, "0")).join("") + tail;
   const [head, rest] = ip.split("::");
-  const left = head ? head.split(":") : [];
-  const right = rest ? rest.split(":") : [];
-  const zeros = Array(Math.max(0, 8 - left.length - right.length)).fill("0");
-  return "6" + [...left, ...(rest === undefined ? [] : zeros), ...right].map((part) => part.padStart(4, "0")).join("") + tail;
+  const parts = (list) => (list ? list.split(":") : []);
+  const left = ip.includes(":") ? parts(head) : ip.split(".");
+  const right = parts(rest);
+  const zeros = rest === undefined ? [] : Array(Math.max(0, 8 - left.length - right.length)).fill("0");
+  const [base, step, version] = ip.includes(":") ? [16, 16n, 1n] : [10, 8n, 0n];
+  const value = [...left, ...zeros, ...right].reduce((sum, part) => (sum << step) + BigInt(parseInt(part, base) || 0), 0n);
+  return (version << 136n) + (value << 8n) + BigInt(bits || 0);
 }
