@@ -106,10 +106,10 @@ def towards(states: Iterable[State], world: World, leaving: Iterable[Spec] = ())
             yield Step(kind, key, old or now, None, of, "cannot be changed in place")
             now = None
         elif now is not None and kind in ("address", "route") and link_key(spec["netns"], _device(spec)) in remade:
-            yield Step(kind, key, spec, None, of, "goes with its link")
+            yield Step(kind, key, now, None, of, "goes with its link")
             now = None
         elif now is not None and kind == "route" and ":" not in spec["prefix"] and link_key(spec["netns"], _device(spec)) in flushed:
-            yield Step(kind, key, spec, None, of, "goes with the last address of its link")
+            yield Step(kind, key, now, None, of, "goes with the last address of its link")
             now = None
         if now is None:
             yield Step(kind, key, None, spec, of, reason)
