@@ -49,6 +49,7 @@ class Memory:
 
     healed: Dict[str, List[float]] = field(default_factory=dict)  # when each was, lately
     refused: Dict[str, Troubled] = field(default_factory=dict)
+    left: Set[str] = field(default_factory=set)  # what was not there after the last look
     waiting: Troubled = field(default_factory=Troubled)
     heals: int = 0  # since the start
 
@@ -61,8 +62,10 @@ class Memory:
 
     def take_in(self, found: Dict[str, Any], now: float, is_boot: bool) -> None:
         for name in () if is_boot else found["healed"]:
-            self.healed.setdefault(name, []).append(now)
             self.heals += 1
+            if name not in self.left:  # what only came late was removed by nobody
+                self.healed.setdefault(name, []).append(now)
+        self.left = set(found["left"])
         refused = {name for name, how in found["left"].items() if how == restore.REFUSED}
         for name in set(self.refused) - refused:
             del self.refused[name]

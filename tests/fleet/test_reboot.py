@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: netops.underlay contributors
+"""What is left of a host's networks after a reboot, a power cut, and people who remove things."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from conftest import links, picture, play, prepare, until
+from fleet import Fleet, Host
+
+SPACES = ("web", "db", "far")
+
+RACK = """\
+  tasks:
+    - name: rack
+      netops.underlay.vlan_map:
+        name: rack
+        networks:
+          - {name: web, driver: macvlan, parent: eth1.10, subnets: [{subnet: 192.168.10.0/24}], host_access: true}
+          - {name: db, driver: ipvlan, parent: eth2.20, subnets: [{subnet: 192.168.20.0/24}, {subnet: "2001:db8::/64"}]}
+          - {name: far, driver: macvlan, parent: eth3, subnets: [{subnet: 192.168.30.0/24, gateway: none}]}
+        endpoints:
+          - {network: web, name: web, netns: web}
+          - {network: db, name: db, netns: db}
+          - {network: far, name: far, netns: far}
+        links:
+          - {parent: eth1, vlan_id: 40, addresses: [10.40.0.1/24]}
+        routes:
+          - {name: up, routes: [{prefix: 10.99.0.0/16, via: 10.40.0.254}]}
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Fleet]:
+    nics = {"eth0": "mgmt", "eth1": "trunk", "eth2": "trunk", "eth3": "trunk"}
+    with Fleet([Host("h1", nics=nics)]) as fleet:
+        prepare(fleet)
+        assert play(fleet, RACK)["rack"]["h1"]["persistent"]
+        yield fleet
+
+
+@pytest.fixture
+def host(fleet: Fleet) -> Host:
+    """The host with all of the rack on it, and a service that remembers nothing of other tests."""
+    host = fleet["h1"]
+    host.ssh("underlay release everything; underlay restore --boot; systemctl restart netops-underlay")
+    return host
+
+
+def settled(host: Host) -> bool:
+    return host.ssh("underlay drift", check=False).returncode == 0
+
+
+def log(host: Host) -> str:
+    return host.ssh("journalctl -b -o cat -u netops-underlay --no-pager").stdout
+
+
+def test_the_map_is_back_after_a_reboot_and_a_power_cut(host: Host, fleet: Fleet) -> None:
+    before = picture(host, *SPACES)
+    assert before["web/eth0"][5] == ["192.168.10.3/24"]
+    host.reboot()
+    assert picture(host, *SPACES) == before
+    # It was there before whoever waits for the network.
+    when = "systemctl show -P ActiveEnterTimestampMonotonic netops-underlay.service network-online.target"
+    mine, online = (int(text) for text in host.ssh(when).stdout.split())
+    assert mine > 0 and (online == 0 or mine <= online)
+    host.power_cut()
+    host.boot()
+    assert picture(host, *SPACES) == before
+    assert settled(host)
+    assert not play(fleet, RACK)["rack"]["h1"]["changed"]
+    assert host.ssh("systemctl is-system-running").stdout.strip() == "running"
+
+
+def test_a_power_cut_in_the_middle_of_a_run(host: Host, fleet: Fleet) -> None:
+    """The disk says that a plan is under way, the kernel knows nothing any more: the plan is undone, the rest is back."""
+    before = picture(host, *SPACES)
+    # The kernel stops in the midst of the changes: everything is written down by then, and nothing is finished.
+    host.ssh(
+        "cat > /root/stop.py; python3 -I /root/stop.py >/dev/null 2>&1 & sleep 0.1",
+        stdin="""\
+import os, sys, time
+sys.path.insert(0, os.path.realpath("/usr/local/lib/netops-underlay/current"))
+from _engine import converge, links, model
+def stop(*_):
+    open("/root/stopped", "w").close()
+    time.sleep(1000)
+links.create = stop
+rows = [{"name": f"n{vlan}", "driver": "macvlan", "parent": f"eth1.{vlan}", "subnets": [{"subnet": f"10.1.{vlan}.0/24"}]} for vlan in range(100, 120)]
+converge.converge(model.declare_map({"name": "more", "networks": rows}), converge.Run())
+""",
+    )
+    assert until(lambda: host.ssh("test -e /root/stopped", check=False).returncode == 0)
+    host.power_cut()
+    host.boot()
+    assert picture(host, *SPACES) == before
+    assert settled(host)
+    assert "had been interrupted and was undone" in log(host)
+
+
+def test_one_parent_that_is_missing_keeps_no_other_away_and_comes_late(host: Host, fleet: Fleet) -> None:
+    before = picture(host, *SPACES)
+    # As a driver that is loaded late: it has another name until then, and is no NIC of ours.
+    host.ssh("sed -i 's/Name=eth2/Name=late2/' /etc/systemd/network/10-eth2.link")
+    try:
+        host.reboot()
+        assert {"eth1.10", "eth1.40", "late2"} <= set(links(host))
+        assert "eth2.20" not in links(host)
+        now = picture(host, *SPACES)
+        assert {key for key in before if before[key] != now.get(key)} == {"/eth2", "/eth2.20", "db/eth0", "db routes"}
+        status = host.ssh("systemctl status netops-underlay --no-pager").stdout
+        assert "link eth2.20: waits for eth2, which is not there" in status
+        host.ssh("ip link set late2 down; ip link set late2 name eth2; ip link set eth2 up")
+        assert until(lambda: settled(host))
+        assert picture(host, *SPACES) == before
+    finally:
+        host.ssh("sed -i 's/Name=late2/Name=eth2/' /etc/systemd/network/10-eth2.link")
+
+
+def test_what_somebody_removes_is_healed_within_seconds(host: Host) -> None:
+    before = picture(host, *SPACES)
+    for damage in ("ip link del eth1.10", "ip -n db link del eth0", "ip netns del far", "ip route del 10.99.0.0/16"):
+        host.ssh(damage)
+        healed = "for n in $(seq 100); do underlay drift >/dev/null && exit 0; sleep 0.1; done; exit 1"
+        assert host.ssh(healed, check=False).returncode == 0, damage
+        assert picture(host, *SPACES) == before, damage
+    said = log(host)
+    assert "healed: link eth1.10 is gone" in said and "healed: netns netns:far is gone" in said
+
+
+def test_healing_takes_two_seconds_at_most(host: Host) -> None:
+    """By the kernel's clock on the host: from the removal to the event of the link that is there again."""
+    script = """
+        ip -ts -o monitor link > /root/events & monitor=$!
+        sleep 0.5
+        ip link del eth2.20
+        for n in $(seq 200); do ip link show eth2.20 >/dev/null 2>&1 && break; sleep 0.05; done
+        sleep 0.2; kill $monitor; grep 'eth2[.]20' /root/events
+    """
+    rows = [line for line in host.ssh(script).stdout.splitlines() if "eth2.20" in line]
+    times = [(re.search(r"T(\d+):(\d+):([\d.]+)\]", row), "Deleted" in row) for row in rows]
+    gone = next(match for match, deleted in times if deleted and match)
+    back = next(match for match, deleted in times[[deleted for _, deleted in times].index(True) :] if not deleted and match)
+
+    def seconds(match: re.Match[str]) -> float:
+        hours, minutes, rest = match.groups()
+        return int(hours) * 3600 + int(minutes) * 60 + float(rest)
+
+    took = (seconds(back) - seconds(gone)) % 86400
+    print(f"healed after {took:.2f} s")
+    assert took < 20, "a machine that is busy is slower than 2 s, but not by much"
+    assert until(lambda: settled(host))
+
+
+def test_removed_three_times_is_held_and_told_and_released(host: Host) -> None:
+    for _ in range(2):
+        host.ssh("ip link del eth1.40")
+        assert until(lambda: "eth1.40" in links(host))
+    host.ssh("ip link del eth1.40")
+    assert until(lambda: "link eth1.40: held: it was removed or changed three times in a minute" in log(host))
+    assert "eth1.40" not in links(host)
+    assert "held: link eth1.40" in host.ssh("systemctl show -P StatusText netops-underlay").stdout
+    assert "link eth1.40" in json.loads(host.ssh("underlay --json show").stdout)["held"]
+    host.ssh("underlay release 'link eth1.40'")
+    assert until(lambda: settled(host))
+
+
+def test_a_person_at_work_is_left_alone(host: Host) -> None:
+    host.ssh("underlay hold network:far 'moving the cable'; ip -n far link show; underlay hold endpoint:far/far; ip -n far link del eth0")
+    time.sleep(4)  # twice what healing takes
+    assert "eth0" not in links(host, "far")
+    assert host.ssh("underlay hold nothing", check=False).returncode == 1
+    host.ssh("underlay release everything")
+    assert until(lambda: "eth0" in links(host, "far"))
+
+
+def test_idle_costs_little_memory_and_no_time(host: Host) -> None:
+    group = "/sys/fs/cgroup/system.slice/netops-underlay.service"
+    assert until(lambda: settled(host))
+    time.sleep(2)
+    used = "grep usage_usec " + group + "/cpu.stat | cut -d' ' -f2"
+    first = int(host.ssh(used).stdout)
+    time.sleep(10)
+    spent = int(host.ssh(used).stdout) - first
+    memory = int(host.ssh(f"cat {group}/memory.current").stdout)
+    print(f"idle: {spent} us in 10 s, {memory / 2**20:.1f} MiB")
+    assert spent < 50_000
+    assert memory < 40 * 2**20
+
+
+def test_the_unit_is_hardened_and_others_leave_ours_alone(host: Host) -> None:
+    said = host.ssh("systemd-analyze security --no-pager netops-underlay | tail -1").stdout
+    score = float(re.search(r": ([\d.]+) ", said)[1])  # type: ignore[index]
+    print(f"systemd-analyze security: {score}")
+    assert score < 3.0
+    assert host.ssh("systemd-analyze verify netops-underlay.service 2>&1").stdout.strip() == ""
+    before = picture(host, *SPACES)
+    host.ssh("systemctl restart systemd-networkd; sleep 1")
+    rows = host.ssh("networkctl list --no-legend --no-pager").stdout
+    assert re.search(r"eth1\.10 +vlan .*unmanaged", rows)
+    assert picture(host, *SPACES) == before
+
+
+def test_without_healing_it_restores_at_boot_only(host: Host, fleet: Fleet) -> None:
+    before = picture(host, *SPACES)
+    prepare(fleet, prepare_heal=False)
+    host.reboot()
+    assert until(lambda: settled(host))
+    assert picture(host, *SPACES) == before
+    assert host.ssh("systemctl is-active netops-underlay; pgrep -c underlay || true").stdout.split() == ["active", "0"]
+    host.ssh("ip link del eth1.40")
+    time.sleep(4)
+    assert "eth1.40" not in links(host)
+    host.ssh("underlay restore")
+    assert picture(host, *SPACES) == before
+
+
+def test_an_unconfirmed_transaction_is_undone_at_boot(host: Host, fleet: Fleet) -> None:
+    before = picture(host, *SPACES)
+    host.ssh(
+        "python3 -I -",
+        stdin="""\
+import os, sys
+sys.path.insert(0, os.path.realpath("/usr/local/lib/netops-underlay/current"))
+from _engine import converge, guard, model
+run = converge.Run(guard=guard.HostGuard(3000, "/var/lib/netops-underlay"))
+converge.converge(model.declare("vlan", {"parent": "eth1", "vlan_id": 77}, "present", False), run)
+""",
+    )
+    assert "eth1.77" in links(host)
+    assert "netops-underlay-guard" in host.ssh("systemctl list-timers --no-pager").stdout
+    host.power_cut()
+    host.boot()
+    assert until(lambda: settled(host))
+    assert picture(host, *SPACES) == before
+    assert json.loads(host.ssh("underlay --json show").stdout)["transactions"][1]["state"] == "undone"
+
+
+def test_everything_that_prepare_wrote_goes_again(host: Host, fleet: Fleet) -> None:
+    prepare(fleet, prepare_service=False)
+    left = host.ssh("ls -d /usr/local/lib/netops-underlay* /usr/local/sbin/underlay /etc/systemd/system/netops-underlay* "
+                    "/etc/systemd/system/*/netops-underlay* /etc/udev/rules.d/*underlay* /etc/systemd/network*/*underlay*", check=False)  # fmt: skip
+    assert left.stdout == ""
+    assert {"eth1.10", "eth2.20"} <= set(links(host)), "the networks stay"

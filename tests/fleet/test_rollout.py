@@ -1,0 +1,336 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From NetOps' table to a fleet and back, over real SSH, by the engine that AWX runs playbooks with.
+
+tests/lab/run --fleet -- python -m pytest tests/fleet/test_rollout.py
+
+Three hosts whose NICs are called differently, two trunks, a gateway in each VLAN. The tests are steps of one roll-out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+import pytest
+import yaml
+from fleet import KERNEL, Fleet, Host
+
+if not KERNEL.is_dir():
+    pytest.skip("not started by tests/lab/run --fleet", allow_module_level=True)
+
+PROJECT = Path(__file__).absolute().parents[2] / "examples" / "awx"
+NICS = {"h1": ("eth1", "eth2"), "h2": ("trunk0", "trunk1"), "h3": ("ens7", "ens8")}
+#: What AWX keeps of a result.
+AWX_BYTES = 700_000
+#: VLANs of each trunk; 30 is L3 and has nobody to ask.
+FABRICS = ({10, 11, 12}, {20, 21, 30})
+HEAD = "vlan,name,trunk,driver,mode,subnets,gateways,per_host,site,mtu\n"
+MAP = HEAD + (
+    "10,web,fabric_a,macvlan,bridge,10.0.10.0/24 2001:db8:10::/64,10.0.10.1 2001:db8:10::1,26 80,,\n"
+    "11,app,fabric_a,macvlan,bridge,10.0.11.0/24,10.0.11.1,,,1500\n"
+    "12,fra,fabric_a,ipvlan,l2,10.0.12.0/24,10.0.12.1,,fra,\n"
+    "20,db,fabric_b,ipvlan,l2,10.0.20.0/24,10.0.20.1,,,\n"
+    "21,log,fabric_b,macvlan,private,10.0.21.0/24,10.0.21.1,,,\n"
+    "30,pods,fabric_b,ipvlan,l3,10.30.0.0/16,,26,,\n"
+)
+ENDPOINTS = [
+    {"network": "web", "name": "shop", "netns": "shop"},
+    {"network": "app", "name": "shop-app", "netns": "shop"},
+    {"network": "db", "name": "db", "netns": "db"},
+]
+
+
+class Rollout:
+    """An inventory beside its map and ledger, and AWX's engine to run the playbooks with it."""
+
+    def __init__(self, fleet: Fleet, directory: Path) -> None:
+        self.fleet = fleet
+        self.directory = directory
+        self.inventory = directory / "inventory"
+        self.map = directory / "map"
+        self._runs = itertools.count()
+        for path in (self.inventory, self.map):
+            path.mkdir()
+        shutil.copy(fleet.inventory, self.inventory / "10-hosts.ini")
+        (self.inventory / "90-netops_map.yml").write_text(
+            "plugin: netops.underlay.netops_map\nmaps: [../map/vlans.csv]\nledger: ../map/ledger.yml\n", encoding="utf-8"
+        )
+        self.hosts("h1", "h2", "h3")
+        self.rows(MAP)
+
+    def rows(self, text: str) -> None:
+        (self.map / "vlans.csv").write_text(text, encoding="utf-8")
+
+    def hosts(self, *names: str) -> None:
+        """Who is in the map, with their own NICs: by name, or by what they are known by."""
+        members: dict[str, Any] = {}
+        for name in names:
+            first, second = NICS[name]
+            nics: dict[str, Any] = {"fabric_a": first, "fabric_b": {"match": {"mac": self.fleet[name].mac(second)}}}
+            members[name] = {"trunk_nics": nics, "site": "fra" if name == "h3" else "ams", "netops_endpoints": ENDPOINTS}
+        groups = {
+            "mapped": {"hosts": members, "vars": {"trunk_purge": True, "endpoints_purge": True, "prepare_neighbours": 4096}},
+            "canary": {"hosts": {"h1": {}}},
+        }
+        (self.inventory / "20-mapped.yml").write_text(yaml.safe_dump(groups), encoding="utf-8")
+        config = (self.inventory / "90-netops_map.yml").read_text(encoding="utf-8").partition("hosts_of")[0]
+        (self.inventory / "90-netops_map.yml").write_text(config + "hosts_of: mapped\n", encoding="utf-8")
+
+    def run(self, playbook: str, **extra: Any) -> Any:
+        limit = extra.pop("limit", None)
+        done = ansible_runner.run(
+            private_data_dir=os.fspath(self.directory), project_dir=os.fspath(PROJECT), ident=f"{next(self._runs)}-{playbook}",
+            playbook=f"{playbook}.yml", inventory=os.fspath(self.inventory), extravars={"underlay_hosts": "mapped", **extra}, limit=limit,
+            quiet=True, envvars={"ANSIBLE_PIPELINING": "1", "ANSIBLE_FORKS": "5", "ANSIBLE_HOST_KEY_CHECKING": "False",
+                                 "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1", "ANSIBLE_INJECT_FACT_VARS": "False"},
+        )  # fmt: skip
+        return Run(done)
+
+
+class Run:
+    """What AWX would know of a run: its events, statistics and artifacts."""
+
+    def __init__(self, done: Any) -> None:
+        self.good = done.rc == 0
+        self.output = done.stdout.read()
+        self.events = list(done.events)
+        self.stats = done.stats or {}
+
+    def results(self, task: str) -> dict[str, dict[str, Any]]:
+        """The last result of a task, by host."""
+        return {
+            event["event_data"]["host"]: event["event_data"]["res"]
+            for event in self.events
+            if event["event"] in ("runner_on_ok", "runner_on_failed") and event["event_data"].get("task", "").endswith(task)
+        }
+
+    @property
+    def changed(self) -> set[str]:
+        return {host for host, number in self.stats.get("changed", {}).items() if number}
+
+    @property
+    def artifacts(self) -> dict[str, Any]:
+        for event in self.events:
+            if event["event"] == "playbook_on_stats":
+                return dict(event["event_data"].get("artifact_data") or {})
+        return {}
+
+    @property
+    def tasks(self) -> Counter[str]:
+        """How many tasks ran on each host."""
+        return Counter(event["event_data"]["host"] for event in self.events if event["event"] in ("runner_on_ok", "runner_on_failed"))
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
+
+
+@pytest.fixture(scope="module")
+def rollout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rollout]:
+    hosts = [Host(name, nics={"eth0": "mgmt", first: "trunk", second: "trunk"}) for name, (first, second) in NICS.items()]
+    with Fleet(hosts) as fleet:
+        for vlan in (10, 11, 12, 20, 21):
+            fleet.switch.add_tap(f"gw{vlan}", untagged=vlan)
+            ip("link", "set", f"gw{vlan}", "up")
+            ip("address", "add", f"10.0.{vlan}.1/24", "dev", f"gw{vlan}")
+        ip("address", "add", "2001:db8:10::1/64", "dev", "gw10", "nodad")
+        for name, nics in NICS.items():
+            for nic, vlans in zip(nics, FABRICS):
+                fleet.switch.vlans(name, nic, vlans)
+        yield Rollout(fleet, tmp_path_factory.mktemp("rollout"))
+
+
+def links(host: Host) -> set[str]:
+    found = json.loads(host.ssh("ip -d -j link show").stdout)
+    return {link["ifname"] for link in found if link.get("linkinfo", {}).get("info_kind") == "vlan"}
+
+
+STEPS = ("trunk : Converge the trunks and networks", "endpoints : Converge the endpoints")
+foretold: dict[str, Any] = {}
+
+
+def counts(run: Run) -> dict[str, Any]:
+    return {
+        task: {host: (result["changed"], result.get("plan", {}).get("counts")) for host, result in run.results(task).items()}
+        for task in STEPS
+    }  # fmt: skip
+
+
+def test_nothing_is_planned_while_the_ledger_lacks_something(rollout: Rollout) -> None:
+    run = rollout.run("plan")
+    assert not run.good
+    for text in ("host h1 has no slice of 10.0.10.0/24 in network web", "host h3 has no slice of 10.30.0.0/16 in network pods",
+                 "endpoint h2/db has no IPv4 address in network db"):  # fmt: skip
+        assert text in run.output
+    assert not (rollout.map / "ledger.yml").exists()
+
+
+def test_allocating(rollout: Rollout) -> None:
+    run = rollout.run("allocate")
+    assert run.good, run.output
+    text = (rollout.map / "ledger.yml").read_text(encoding="utf-8")
+    assert "    10.0.10.64/26: h2\n" in text
+    assert "    10.30.0.128/26: h3\n" in text
+    assert "    10.0.11.2: h1/shop-app\n    10.0.11.3: h2/shop-app\n    10.0.11.4: h3/shop-app\n" in text
+    assert not rollout.run("allocate").changed
+
+
+def test_the_plan_of_bare_hosts(rollout: Rollout) -> None:
+    run = rollout.run("plan")
+    assert run.good, run.output
+    plan = run.artifacts["underlay_plan"]
+    assert (plan["changed"], plan["unchanged"], plan["failed"], plan["risk"]) == (["h1", "h2", "h3"], [], [], "low")
+    assert "risk low: only new objects" in run.output
+    assert all(links(host) == set() for host in rollout.fleet)
+    assert not rollout.run("plan", plan_fail_on_change=True).good
+    foretold.update(counts(run))
+
+
+def test_the_canary_and_then_the_others(rollout: Rollout) -> None:
+    assert "no host matches nobody" in rollout.run("canary", canary_hosts="nobody").output
+    canary = rollout.run("canary", canary_hosts="canary")
+    assert canary.good, canary.output
+    assert links(rollout.fleet["h1"]) == {"eth1.10", "eth1.11", "eth2.20", "eth2.21", "eth2.30"}
+    assert links(rollout.fleet["h2"]) == set()
+    site = rollout.run("site", site_batch=1)
+    assert site.good, site.output
+    assert links(rollout.fleet["h3"]) == {"ens7.10", "ens7.11", "ens7.12", "ens8.20", "ens8.21", "ens8.30"}
+    done = counts(site)
+    for task in STEPS:
+        done[task]["h1"] = counts(canary)[task]["h1"]
+    assert done == foretold
+    assert max(site.tasks.values()) <= 9  # one of them for the whole fleet, on the first host of a batch
+    for event in (*canary.events, *site.events):
+        assert len(json.dumps(event)) < AWX_BYTES
+
+
+def test_every_endpoint_has_its_address_and_reaches_its_gateway(rollout: Rollout) -> None:
+    said = rollout.fleet["h2"].ssh("ip -n shop -j -4 address show").stdout
+    assert "10.0.10.64" in said and "10.0.11.3" in said
+    for host in rollout.fleet:
+        host.ssh("ip netns exec shop ping -c 1 -W 5 10.0.10.1 && ip netns exec shop ping -c 1 -W 5 2001:db8:10::1")
+        host.ssh("ip netns exec db ping -c 1 -W 5 10.0.20.1")
+
+
+def test_a_second_run_changes_nothing_and_the_wire_agrees(rollout: Rollout) -> None:
+    site = rollout.run("site")
+    assert site.good, site.output
+    assert site.changed == set()
+    assert sorted(site.tasks.values())[:-1] == [8, 8]
+    assert rollout.run("plan", plan_fail_on_change=True).artifacts["underlay_plan"]["unchanged"] == ["h1", "h2", "h3"]
+    verify = rollout.run("verify")
+    assert verify.good, verify.output
+    assert verify.artifacts["underlay_verify"]["bad"] == []
+    assert {host: result["proved"] for host, result in verify.results("Ask the wire for every network of this host").items()} == {
+        "h1": 4, "h2": 4, "h3": 5,
+    }  # fmt: skip
+
+
+def findings(run: Run) -> dict[str, list[tuple[Any, ...]]]:
+    assert not run.good
+    return {
+        host: [(one["kind"], one["trunk"], one["nic"], one["vlan"]) for one in result["findings"]]
+        for host, result in run.results("Ask the wire for every network of this host").items()
+        if result["findings"]
+    }  # fmt: skip
+
+
+def test_one_vlan_missing_at_one_switch_port(rollout: Rollout) -> None:
+    rollout.fleet.switch.vlans("h2", "trunk0", {10, 12})
+    run = rollout.run("verify")
+    assert findings(run) == {"h2": [("arrival", "fabric_a", "trunk0", 11)]}
+    assert (
+        "h2: fabric_a (trunk0), VLAN 11: no answer from gateway 10.0.11.1 of app, while other VLANs of the trunk arrive: "
+        "the switch port does not carry VLAN 11, or the gateway is down"
+    ) in run.artifacts["underlay_verify"]["text"]
+    site = rollout.run("site", site_batch=1)
+    assert not site.good
+    assert site.tasks["h3"] == 0  # the batch after the one that failed
+    rollout.fleet.switch.vlans("h2", "trunk0", FABRICS[0])
+
+
+def test_a_lower_mtu_at_one_switch_port(rollout: Rollout) -> None:
+    rollout.fleet.switch.mtu("h3", "ens8", 1400)
+    run = rollout.run("verify")
+    assert findings(run) == {"h3": [("mtu", "fabric_b", "ens8", None)]}
+    assert (
+        "h3: fabric_b (ens8): packets of 1500 bytes get lost in all 2 VLANs, small ones pass: the MTU of the switch port is too low"
+    ) in run.artifacts["underlay_verify"]["text"]
+    rollout.fleet.switch.mtu("h3", "ens8", None)
+
+
+def test_a_lower_mtu_of_one_nic(rollout: Rollout) -> None:
+    rollout.fleet["h1"].ssh("ip link set eth1 mtu 1400")
+    found = findings(rollout.run("verify"))
+    assert set(found) == {"h1"}
+    assert ("mtu", "fabric_a", "eth1", 11) in found["h1"]  # the row that says what it needs
+    assert {one[0] for one in found["h1"]} <= {"mtu", "drift"}
+    rollout.fleet["h1"].ssh("ip link set eth1 mtu 1500")
+    assert rollout.run("site").good
+    assert rollout.run("verify").good
+
+
+def test_a_planted_duplicate(rollout: Rollout) -> None:
+    rollout.fleet.switch.add_tap("thief", untagged=20)
+    ip("netns", "add", "thief")
+    ip("link", "set", "thief", "netns", "thief")
+    ip("-n", "thief", "link", "set", "thief", "up")
+    ip("-n", "thief", "address", "add", "10.0.20.3/24", "dev", "thief")
+    mac = json.loads(subprocess.run(["ip", "-n", "thief", "-j", "link", "show", "thief"], check=True, capture_output=True).stdout)[0]["address"]
+    run = rollout.run("verify")
+    assert findings(run) == {"h2": [("duplicate", "fabric_b", "trunk1", 20)]}
+    assert f"h2: fabric_b (trunk1), VLAN 20: 10.0.20.3 of endpoint db in db is in use at {mac} too" in run.output.replace("\n", " ")
+    ip("netns", "delete", "thief")
+
+
+def test_what_the_kernel_has_otherwise_is_drift(rollout: Rollout) -> None:
+    rollout.fleet["h3"].ssh("ip link delete ens8.21")
+    found = findings(rollout.run("verify"))
+    assert set(found) == {"h3"}
+    assert {one[0] for one in found["h3"]} == {"drift"}
+    assert rollout.run("site").changed == {"h3"}
+    assert rollout.run("verify").good
+
+
+def test_a_vlan_less_and_a_host_more(rollout: Rollout) -> None:
+    """What stays keeps its addresses; what goes is only released when that is asked for."""
+    before = (rollout.map / "ledger.yml").read_text(encoding="utf-8")
+    rollout.rows("".join(line for line in MAP.splitlines(keepends=True) if ",log," not in line))
+    plan = rollout.run("plan").artifacts["underlay_plan"]
+    assert (plan["changed"], plan["risk"]) == (["h1", "h2", "h3"], "high")
+    assert rollout.run("site").good
+    assert links(rollout.fleet["h1"]) == {"eth1.10", "eth1.11", "eth2.20", "eth2.30"}
+    rollout.hosts("h1", "h3")
+    assert not rollout.run("allocate").changed
+    assert rollout.run("allocate", allocate_release=["gone"]).good
+    assert "h2" not in (rollout.map / "ledger.yml").read_text(encoding="utf-8")
+    rollout.hosts("h1", "h2", "h3")
+    assert rollout.run("allocate").good
+    assert (rollout.map / "ledger.yml").read_text(encoding="utf-8") == before
+    assert rollout.run("plan", plan_fail_on_change=True).good
+
+
+def test_a_host_that_is_down_stops_nobody_else(rollout: Rollout) -> None:
+    rollout.fleet["h2"].power_cut()
+    plan = rollout.run("plan").artifacts["underlay_plan"]
+    assert (plan["unchanged"], plan["failed"]) == (["h1", "h3"], ["h2"])
+    rollout.rows(MAP)
+    site = rollout.run("site", site_batch=1)
+    assert site.changed == {"h1", "h3"}
+    rollout.fleet["h2"].boot()
+    assert rollout.run("site").changed == {"h2"}
+    assert rollout.run("verify").good
+
+
+def test_teardown_leaves_no_link(rollout: Rollout) -> None:
+    assert rollout.run("teardown").good
+    assert all(links(host) == set() for host in rollout.fleet)
