@@ -9,7 +9,7 @@ ipvlan parent switches every ipvlan there, in every namespace); so all are judge
 from __future__ import annotations
 
 import ipaddress
-from typing import List, Tuple
+from typing import Iterator, List, Tuple
 
 from . import ipam, model, routing
 from .target import Target
@@ -38,6 +38,8 @@ def check(target: Target) -> None:
         elif model.is_l3(network) and network["parent"] and not _declared_addresses(target, network):
             _no_underlay(target, network)
     routing.check(target)
+    if not target.world.ipv6:
+        _without_ipv6(target)
     for key, item in target.scope["endpoint"].items():
         if item.spec is None:
             _workload_seen(target, key)
@@ -51,6 +53,34 @@ def check(target: Target) -> None:
             for position, address in enumerate(target.items["vlan"][key].get("addresses", ())):
                 if address not in (target.before("vlan", key) or {}).get("addresses", ()):
                     routing.not_the_path(target, target.path("vlan", key, f"addresses[{position}]"), address)
+
+
+def _without_ipv6(target: Target) -> None:
+    """On a kernel without IPv6, whatever asks for it is refused by name."""
+    for kind, items in target.scope.items():
+        for key, item in items.items():
+            for option, value in _of_ipv6(kind, target.items[kind][key]) if item.spec is not None else ():
+                target.refuse(target.path(kind, key, option), f"{value} is IPv6, and the kernel of this host runs without it",
+                              "leave it out, or boot the host without ipv6.disable=1")  # fmt: skip
+
+
+def _of_ipv6(kind: str, spec: Spec) -> Iterator[Tuple[str, str]]:
+    """The options of an item that ask for IPv6, each with what it asks for."""
+    lists = {"vlan": "addresses", "network": "subnets", "routes": "routes", "endpoint": "routes"}
+    for position, row in enumerate(spec.get(lists[kind]) or ()):
+        part = {"network": "subnet", "vlan": ""}.get(kind, "prefix")
+        value = row[part] if part else row
+        if ":" in str(value):
+            yield f"{lists[kind]}[{position}]" + (f".{part}" if part else ""), str(value)
+    if kind == "network" and spec["enable_ipv6"] and not any(":" in str(row["subnet"]) for row in spec["subnets"]):
+        yield "enable_ipv6", "true"
+    if kind == "endpoint":
+        for option in ("ipv6_address", "subnet"):
+            if ":" in str(spec[option]):
+                yield option, spec[option]
+        if spec["accept_ra"]:
+            yield "accept_ra", "a router advertisement"
+        yield from (("sysctls", name) for name in spec["sysctls"] if name.startswith("ipv6."))
 
 
 def _names(specs: List[Spec]) -> str:

@@ -38,7 +38,7 @@ def enter(parent: int) -> None:
 
 def become(order: Dict[str, Any]) -> None:
     """The child: becomes the module, which ends with SystemExit."""
-    output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
         os.dup2(source, descriptor)
     enter(order["parent"])

@@ -8,9 +8,11 @@ import re
 from typing import Any, Dict, List
 
 import pytest
-from conftest import HAS_IPV6, data, ip, link, links, needs_ipv6, run, sysctl
+from conftest import HAS_IPV6, data, ip, link, links, run, sysctl
 
-from .conftest import Tasks, warnings
+from .conftest import PYTHON, Tasks, warnings
+
+pytestmark = pytest.mark.ipv6_off
 
 OURS = "8021"
 
@@ -210,23 +212,38 @@ def test_the_host_has_no_presence_in_the_vlan(tasks: Tasks) -> None:
                 assert sysctl(f"ipv6.conf.trunk|50.{name}") == value, name
 
 
-@needs_ipv6
-def test_an_advertisement_a_request_and_a_syn_of_the_tenant_come_to_nothing(tasks: Tasks) -> None:
-    """From the other end of the cable, in the VLAN: asks for the host's addresses, and calls it."""
+#: A router advertisement with a prefix and a default route, to all nodes of VLAN 50.
+ADVERTISE = """
+import socket, struct
+raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+prefix = struct.pack("!BBBBIII16s", 3, 4, 64, 0xC0, 86400, 86400, 0, socket.inet_pton(socket.AF_INET6, "2001:db8:bad::"))
+raw.sendto(struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + prefix, ("ff02::1", 0, 0, socket.if_nametoindex("far.50")))
+"""
+
+
+def test_what_a_tenant_sends_comes_to_nothing(tasks: Tasks) -> None:
+    """From the other end of the cable, in the VLAN: an advertisement, an ARP request for the host's address, a call."""
     tasks.ok("vlan_link", parent="trunk", vlan_id=50)
     run(
-        "ip netns add tenant; ip link set far netns tenant; ip -n tenant link set far up; ip link set trunk up;"
-        "ip -n tenant link add link far name far.50 type vlan id 50; ip -n tenant link set far.50 up;"
+        "ip netns add tenant; ip link set far netns tenant; ip link set trunk up;"
+        "ip netns exec tenant sh -c 'echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad' 2>/dev/null || true;"
+        "ip -n tenant link set far up; ip -n tenant link add link far name far.50 type vlan id 50; ip -n tenant link set far.50 up;"
         "ip -n tenant address add 203.0.113.77/24 dev far.50"
     )
-    out = run("ip netns exec tenant ping -c 2 -W 1 -I far.50 203.0.113.10 || true")
-    assert " 0% packet loss" not in out and "100% packet loss" in out
-    neighbours = ip("neigh", "show", "203.0.113.10", netns="tenant")
-    assert not any("lladdr" in row for row in neighbours), "the host answered an ARP request for its own address"
+    if HAS_IPV6:
+        run(f"ip netns exec tenant {PYTHON} -c '{ADVERTISE}'")
+    call = "ip netns exec tenant ping -c 1 -W 1 -I far.50 203.0.113.10"
+    assert "100% packet loss" in run(f"{call} || true")
+    known = ip("neigh", "show", "203.0.113.10", netns="tenant")
+    assert not any("lladdr" in row for row in known), "the host answered a request for its own address"
     run(f"ip -n tenant neigh replace 203.0.113.10 lladdr {link('trunk.50')['address']} dev far.50 nud permanent")
-    out = run("ip netns exec tenant ping -c 2 -W 1 -I far.50 203.0.113.10 || true")
-    assert "100% packet loss" in out, "the host took in a packet from the tenant's VLAN"
+    received = ip("-s", "link", "show", "dev", "trunk.50")[0]["stats64"]["rx"]["packets"]
+    assert "100% packet loss" in run(f"{call} || true"), "the host took in a packet from the tenant's VLAN"
+    assert ip("-s", "link", "show", "dev", "trunk.50")[0]["stats64"]["rx"]["packets"] > received, "it never came"
     assert addresses("trunk.50") == []
+    if HAS_IPV6:
+        assert ip("-6", "route", "show", "dev", "trunk.50") == [] and ip("-6", "route", "show", "default") == []
 
 
 def test_a_base_that_is_down_is_raised_with_its_inverse_in_the_plan(tasks: Tasks) -> None:
