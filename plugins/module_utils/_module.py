@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from typing import Any, Callable, Dict, List, Mapping, NoReturn
@@ -48,10 +49,15 @@ class Module(AnsibleModule):
         self._started = True
         self._foretold = self.params.pop("_foretold") or ""
 
+    def _load_params(self) -> None:
+        super()._load_params()
+        self._given: Dict[str, Any] = copy.deepcopy(self.params)
+
     def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
         if not self._started:
-            # Ansible stops at the first bad option and does not say in which row.
-            problems = self._declare(self.params).problems
+            # Ansible stops at the first bad option, does not say in which row, and drops rows that it cannot read.
+            lost = {key: value for key, value in self._given.items() if _is_lost(value, self.params.get(key))}
+            problems = self._declare({**self.params, **lost}).problems
             if problems:
                 msg = "\n".join(map(str, problems))
                 kwargs["problems"] = [problem._asdict() for problem in problems]
@@ -102,6 +108,11 @@ class Module(AnsibleModule):
         if len(json.dumps(self.params, default=str)) > RESULT_BYTES // 3:
             result["invocation"] = {"module_args": "left out, see the task"}
         return _fitting(result, more)
+
+
+def _is_lost(given: Any, read: Any) -> bool:
+    """Whether an option's value was dropped, all of it or rows of it."""
+    return bool(given) and (not read or (isinstance(given, list) and len(given) != len(read)))
 
 
 def _fitting(result: Dict[str, Any], more: Mapping[str, Any]) -> Dict[str, Any]:

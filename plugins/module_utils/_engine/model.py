@@ -182,7 +182,7 @@ _NETWORK = {
 }
 _NETWORK_DEFAULTS: Spec = {
     "parent": None, "internal": False, "mtu": None, "share_parent": False, "bring_up_parent": True,
-    "host_access": False, "host_addresses": [], "labels": {}, "flag": None, "bcqueuelen": None, "bclim": None,
+    "host_access": False, "recreate": False, "host_addresses": [], "labels": {}, "flag": None, "bcqueuelen": None, "bclim": None,
 }  # fmt: skip
 
 
@@ -543,8 +543,9 @@ def _trunk(row: Any, path: str, problems: List[Problem]) -> Spec:
     if len(spec) != 1:
         problems.append(Problem(path, "says not exactly one of name and match", "give the NIC's name, or match: {mac: ...}"))
     if "match" in spec:
+        before = len(problems)
         by = fields.items(spec["match"], _MATCH_BY, f"{path}.match", problems)
-        if len(by) != 1:
+        if len(by) != 1 and len(problems) == before:
             problems.append(Problem(f"{path}.match", "says not exactly one of " + ", ".join(_MATCH_BY), "give one"))
         spec["match"] = by
     return spec
@@ -562,7 +563,10 @@ def declare_map(options: Mapping[str, Any]) -> Declaration:
     into.purge = asked.get("purge", False)
     into.adopt = asked.get("adopt", False)
     for name, row in asked.get("trunks", {}).items():
-        into.trunks[name] = _trunk(row, f"trunks.{name}", into.problems)
+        before = len(into.problems)
+        trunk = _trunk(row, f"trunks.{name}", into.problems)
+        if len(into.problems) == before:
+            into.trunks[name] = trunk
     for section, kind in SECTIONS.items():
         for position, row in enumerate(asked.get(section, ())):
             into.add(kind, row, f"{section}[{position}]")

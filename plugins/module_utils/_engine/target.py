@@ -175,8 +175,11 @@ class Target:
             return Parent(name, link)
         base, _rest, tail = name.rpartition(".")
         if link is not None:
-            ours = self.is_recorded(link.name) or (self.declared.adopt and link.kind == "vlan" and link.group == LINK_GROUP)
-            return Parent(link.name, link, base if ours else None, link.data.get("vlan_id", 0), list(link.altnames))
+            record = self.record("link", link.name)
+            if record:
+                base = record.spec.get("parent") or ""  # it may be called by a name that does not tell
+            ours = record or (self.declared.adopt and link.kind == "vlan" and link.group == LINK_GROUP)
+            return Parent(link.name, link, base or None if ours else None, link.data.get("vlan_id", 0), list(link.altnames))
         if base and tail.isdigit() and 1 <= int(tail) <= 4094 and tail == str(int(tail)):
             short, longer = model.link_names(name)
             return Parent(short, None, base, int(tail), longer)
