@@ -85,6 +85,8 @@ class Derivation:
         changed = {key for key in self.networks if target.before("network", key) not in (None, target.items["network"][key])}
         changed |= {key for key in self.networks if (parent := target.parent(target.items["network"][key])) and parent.link is None}
         others = target.endpoints_of(changed) if changed else {}
+        for key in others:
+            target.items["endpoint"][key] = dict(others[key])  # it is completed below, and what is recorded stays as it is
         return declared + [key for key in others if key not in set(declared)]
 
     def _sets_in_scope(self) -> List[str]:

@@ -91,7 +91,9 @@ class State(NamedTuple):
 def towards(states: Iterable[State], world: World, leaving: Iterable[Spec] = ()) -> Iterator[Step]:
     """The steps from the world as it is to the states, in no order yet. ``leaving`` are addresses that go besides."""
     remade: Set[str] = set()
-    states = sorted(states, key=lambda state: _IN[state.kind])
+    states = list(states)
+    parents = {state.key: str(state.spec["parent"]) for state in states if state.kind == "link" and state.spec and state.spec.get("parent")}
+    states.sort(key=lambda state: (_IN[state.kind], _depth(state.key, parents)))
     gone = [state.old for state in states if state.kind == "address" and state.spec is None and state.old is not None]
     flushed = _flushed([*gone, *leaving], world)
     for state in states:
@@ -345,7 +347,7 @@ def arrange(steps: Iterable[Step]) -> List[Change]:
     parents = {step.key: str(step.after["parent"]) for step in make if step.kind == "link" and step.after and step.after.get("parent")}
     addressed = {link_key(step.after["netns"], step.after["link"]) for step in make if step.kind == "address" and step.after}
     ordered = sorted(out, key=_way_out)
-    ordered += sorted(change, key=lambda step: (step.kind != "link", step.key))
+    ordered += sorted(change, key=lambda step: step.kind != "link")  # bases first: a larger MTU has to come from below
     raised: List[Step] = []
     for step in make:
         if step.kind == "link" and step.key in addressed and step.after and step.after.get("up"):
