@@ -187,12 +187,11 @@ def _is_route(route: Route, spec: Spec) -> bool:
 
 
 def _configure(link: Link, settings: Mapping[str, Optional[int]]) -> None:
-    """Set what is named; None stands for a default, which is what the link has."""
+    """Set what is named; None stands for the default, which on paper is 0."""
     four, six = list(link.conf4 or ()), list(link.conf6 or ())
     for name, value in settings.items():
         family, _sep, key = name.partition(".")
-        if value is None:
-            continue
+        value = value or 0
         if key == "addr_gen_mode":
             link.genmode = value
         elif family == "ipv4":
