@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List, NamedTuple
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine import model, plan
+from ansible_collections.netops.underlay.plugins.module_utils._engine import model, plan, rules
 from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
-from ansible_collections.netops.underlay.plugins.module_utils._engine.world import Change
+from ansible_collections.netops.underlay.plugins.module_utils._engine.world import Change, Namespace
+from messages import texts_without_a_test
 from paper_kernel import PaperKernel
 
 
@@ -42,6 +43,121 @@ def blue(kernel: PaperKernel, **options: Any) -> plan.Plan:
 def unplug(kernel: PaperKernel, name: str) -> None:
     """Somebody else removes a link of the host, with what sits on it."""
     kernel.apply([Change("link", name, {"netns": "", "name": name, "kind": kernel.world.host.names[name].kind}, None, "test")])
+
+
+# --- every rule ----------------------------------------------------------------------------------
+
+
+class Case(NamedTuple):
+    """What is there, what is asked for, and everything that speaks against it."""
+
+    there: Callable[[PaperKernel], object]
+    kind: str
+    options: Dict[str, Any]
+    expected: List[str]
+    state: str = "present"
+
+
+def network(name: str = "red", driver: str = "macvlan", parent: str = "eth0", text: str = "10.1.0.0/24", **more: Any) -> Dict[str, Any]:
+    return {"name": name, "driver": driver, "parent": parent, "subnets": subnets(text), **more}
+
+
+def foreign(kernel: PaperKernel, name: str, **more: Any) -> None:
+    """A link of somebody else on eth0, in a namespace that nobody named."""
+    space = Namespace("netns:alien", "/run/netns/alien", (4, 9))
+    kernel.world.others = [space]
+    parent = kernel.world.host.names["eth0"].index
+    kernel.world.namespaces["netns:alien"] = space
+    kernel.add("netns:alien", name, parent=parent, parent_ns="", **more)
+    del kernel.world.namespaces["netns:alien"]
+    kernel.world.__dict__.pop("children", None)
+
+
+def member(kernel: PaperKernel, kind: str, name: str) -> None:
+    """eth0 belongs to somebody."""
+    kernel.world.host.names["eth0"].master = kernel.add("", name, kind=kind, data={"table": 7}).index
+
+
+def address(kernel: PaperKernel, text: str) -> None:
+    kernel.apply([Change("address", f"eth0 {text}", None, {"netns": "", "link": "eth0", "address": text}, "test")])
+
+
+def living(kernel: PaperKernel, **options: Any) -> None:
+    blue(kernel, **options)
+    for name in ("a", "b"):
+        do(kernel, "endpoint", network="blue", name=name, netns=name)
+
+
+def deaf(kernel: PaperKernel) -> None:
+    """The engine of an endpoint's container does not answer."""
+    living(kernel)
+    kernel.records["endpoint"]["blue/a"].spec["workload"] = "docker:web"
+    kernel.world.refusals["docker:web"] = "docker does not answer"
+
+
+IPVLAN = {"name": "blue", "driver": "ipvlan", "parent": "eth0", "subnets": subnets("10.0.0.0/24"), "share_parent": True}
+
+CASES = [
+    Case(living, "network", {"name": "blue"}, ["state: network blue has the endpoints a, b; make those absent first"], "absent"),
+    Case(living, "network", {**network("blue"), "driver": "ipvlan"},
+         ["driver: is macvlan and cannot become ipvlan under the endpoints a, b; "
+          "set recreate: true (they keep names, addresses and MACs), or make them absent first",
+          "subnets: 10.0.0.0/24 is in use by a, b; remove those endpoints first, or keep it"]),
+    Case(blue, "network", network(driver="ipvlan", share_parent=True),
+         ["driver: eth0 carries blue (macvlan); macvlan and ipvlan cannot share a parent: use another parent or the same driver"]),
+    Case(lambda kernel: blue(kernel, share_parent=True), "network", network(mode="passthru", share_parent=True),
+         ["mode: eth0 carries blue, and passthru shares with nobody; use another parent, or mode: bridge for both"]),
+    Case(blue, "network", network(share_parent=True),
+         ["parent: eth0 is the parent of blue already; use another parent (a VLAN each), or set share_parent: true on both"]),
+    Case(lambda kernel: do(kernel, "network", **IPVLAN), "network", network(driver="ipvlan", flag="private", share_parent=True),
+         ["mode: blue on eth0 is l2 bridge, and a parent has one mode and flag for all; give the same mode and flag, or another parent"]),
+    Case(lambda kernel: blue(kernel, share_parent=True), "network", network(text="10.0.0.128/25", share_parent=True),
+         ["subnets: 10.0.0.128/25 overlaps 10.0.0.0/24 of blue on the same eth0; "
+          "a broadcast domain has each subnet once: use another VLAN, or other subnets"]),
+    Case(lambda kernel: member(kernel, "bridge", "br0"), "network", network(),
+         ["parent: eth0 belongs to bridge br0, which takes all its frames; give parent: br0, or a VLAN of it"]),
+    Case(lambda kernel: member(kernel, "vrf", "tenant"), "network", network(driver="ipvlan", mode="l3s"),
+         ["mode: eth0 is in VRF tenant, where endpoints of mode l3s get nothing; use mode: l3"]),
+    Case(lambda kernel: foreign(kernel, "x", kind="ipvlan", data={"mode": "l2", "flag": "bridge"}), "network", network(),
+         ["parent: eth0 carries x in netns:alien (ipvlan), which is not ours; macvlan and ipvlan cannot share a parent: use another one"]),
+    Case(lambda kernel: foreign(kernel, "x", kind="ipvlan", data={"mode": "l3", "flag": "bridge"}), "network", network(driver="ipvlan"),
+         ["mode: x in netns:alien is l3 bridge, and the kernel would switch it to l2 bridge; give its mode and flag, or another parent"]),
+    Case(lambda kernel: foreign(kernel, "x", kind="macvlan", data={"mode": "passthru"}), "network", network(),
+         ["mode: eth0 carries x in netns:alien, and passthru shares with nobody; use another parent"]),
+    Case(lambda kernel: address(kernel, "10.1.0.9/24"), "network", network(driver="ipvlan", mode="l3"),
+         ["subnets[0].subnet: 10.1.0.0/24 overlaps 10.1.0.9/24 of eth0; an L3 network needs a subnet of its own, which others reach by a route"]),
+    Case(lambda kernel: setattr(kernel.world, "ipv6", False), "network", network(text="2001:db8::/64"),
+         ["subnets[0].subnet: 2001:db8::/64 is IPv6, and the kernel of this host runs without it; "
+          "leave it out, or boot the host without ipv6.disable=1"]),
+    Case(lambda kernel: None, "network", network(mtu=9000), ["mtu: 9000 is more than the 1500 of eth0; give 1500 at most, or raise eth0"]),
+    Case(living, "endpoint", {"network": "blue", "name": "a"},
+         ["state: blue/a lives, as eth0 in netns:a; use state: absent to remove it"], "released"),
+    Case(deaf, "endpoint", {"network": "blue", "name": "a"},
+         ["name: blue/a is in docker:web, and docker does not answer; see to that first"], "absent"),
+    Case(lambda kernel: kernel.add("", "eth0.5", kind="vlan", parent=2, data={"vlan_id": 5, "protocol": "802.1q"}), "vlan", {"name": "eth0.5"},
+         ["name: eth0.5 exists and was not made by us; remove it by hand, or set adopt: true to have it removed"], "absent"),
+    Case(lambda kernel: (do(kernel, "vlan", parent="eth0", vlan_id=5), blue(kernel, parent="eth0.5")), "vlan", {"name": "eth0.5"},
+         ["state: eth0.5 is the parent of blue; make those networks absent first"], "absent"),
+    Case(lambda kernel: do(kernel, "vlan", name="up", parent="eth0", vlan_id=5), "vlan", {"name": "up", "parent": "eth0", "vlan_id": 6},
+         ["vlan_id: up has vlan_id 5, and no kernel changes that in place; make it absent first, or give another name",
+          "parent: up exists and is not VLAN 6 (802.1q) of eth0; "
+          "no kernel changes that in place: remove it first (state: absent if it is ours), or give another name"]),
+]  # fmt: skip
+
+
+def said(case: Case) -> List[str]:
+    kernel = PaperKernel("eth0")
+    case.there(kernel)
+    return refused(kernel, case.kind, case.state, **case.options)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.expected[0][:50])
+def test_a_broken_rule_is_refused(case: Case) -> None:
+    assert said(case) == case.expected
+
+
+def test_every_message_has_a_test() -> None:
+    assert texts_without_a_test([text for case in CASES for text in said(case)], rules) == []
 
 
 # --- parents -------------------------------------------------------------------------------------
