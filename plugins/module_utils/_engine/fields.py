@@ -50,7 +50,8 @@ class Problem(NamedTuple):
     cure: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.what}; {self.cure}" if self.path else f"{self.what}; {self.cure}"
+        text = f"{self.path}: {self.what}; {self.cure}" if self.path else f"{self.what}; {self.cure}"
+        return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 class Refusal(Exception):

@@ -194,6 +194,7 @@ done
 #: What the kernel changes by itself, a while later: carriers, and what duplicate address detection finds.
 _RESTLESS = {"operstate", "tentative", "valid_life_time", "preferred_life_time", "cache"}
 _RESTLESS_FLAGS = {"LOWER_UP", "NO-CARRIER", "linkdown"}
+#: Types of routes that come and go with addresses.
 _ITS_OWN = ("local", "anycast", "multicast")
 
 
@@ -202,7 +203,8 @@ def everything(state_dir: str) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
     for section in run(_EVERYTHING).split("= ")[1:]:
         space, _, text = section.partition("\n")
-        found[f"namespace {space}"] = [_calm(row) for line in text.splitlines() if line for row in json.loads(line) if row]
+        rows = [row for line in text.splitlines() if line for row in json.loads(line) if row]
+        found[f"namespace {space}"] = [_calm(row) for row in rows if not ("dst" in row and row.get("type") in _ITS_OWN)]
     settings = subprocess.run(
         ["grep", "-rs", "", "/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv6/conf", "/proc/sys/net/ipv4/ip_forward"],
         check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -227,9 +229,7 @@ def changes(before: Any, after: Any, where: str = "") -> List[str]:
     return [] if before == after else [f"{where}: {before!r} became {after!r}"]
 
 
-def _calm(row: Dict[str, Any]) -> Any:
-    if row.get("type") in _ITS_OWN and "dst" in row:
-        return None
+def _calm(row: Dict[str, Any]) -> Dict[str, Any]:
     row = {key: value for key, value in row.items() if key not in _RESTLESS}
     if "flags" in row:
         row["flags"] = [flag for flag in row["flags"] if flag not in _RESTLESS_FLAGS]

@@ -1,0 +1,63 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Inputs for modules, from the wild to the nearly right, for hypothesis."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Tuple
+
+from ansible_collections.netops.underlay.plugins.module_utils._engine import model
+from hypothesis import strategies as st
+
+#: Whatever YAML, JSON or a template can make of a value.
+SCALARS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8)
+WILD = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=6)
+
+NAMES = st.sampled_from(["a", "b", "trunk", "trunk.2", "trunk.3", "trunk.4095", "lo", "eth9", "eth9.5", "a-name-of-more-than-15-characters", ""])
+NETWORKS = st.sampled_from(["192.0.2.0/24", "192.0.2.128/25", "192.0.2.9/24", "10.0.0.0/8", "2001:db8::/64", "203.0.113.0/24", "0.0.0.0/0",
+                            "127.0.0.0/8", "224.0.0.0/4", "192.0.2.1/32", "192.0.2.0/31", "::/0", "2001:db8::1/128", "x/24"])  # fmt: skip
+ADDRESSES = st.sampled_from(["192.0.2.1", "192.0.2.0", "192.0.2.255", "10.0.0.1", "2001:db8::1", "fe80::1", "0.0.0.0", "::", "none", "x"])
+NUMBERS = st.sampled_from([-1, 0, 1, 2, 3, 67, 68, 1280, 1500, 1501, 4094, 4095, 2**32, "7", "x"])
+WORDS = st.sampled_from([*model.MACVLAN_MODES, *model.IPVLAN_MODES, "macvlan", "ipvlan", "auto", "never", "always", "802.1q", "802.1ad", "unicast",
+                         "blackhole", "unreachable", "prohibit", "docker"])  # fmt: skip
+FLAGS = st.sampled_from([True, False, "yes", "perhaps"])
+
+
+def _rows(options: Dict[str, Any], **near: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Rows with known options: mostly nearly right ones, here and there wild, sometimes one that nobody knows."""
+    values = NAMES | NETWORKS | ADDRESSES | NUMBERS | WORDS | FLAGS
+    one = {key: near.get(key, values) | values | WILD for key in options}
+    return st.fixed_dictionaries({}, optional={**one, "unknown": WILD})
+
+
+MAC = st.sampled_from(["02:00:00:00:00:01", "01:00:00:00:00:01", "x"])
+SUBNETS = st.lists(_rows(model._SUBNET, subnet=NETWORKS, gateway=ADDRESSES, ip_range=NETWORKS, aux_addresses=st.dictionaries(NAMES, ADDRESSES, max_size=2)),
+                   max_size=3)  # fmt: skip
+QOS = st.dictionaries(NUMBERS.map(str), NUMBERS, max_size=2)
+
+ROWS: Dict[str, st.SearchStrategy[Any]] = {
+    "vlan": _rows(model._VLAN, parent=NAMES, vlan_id=NUMBERS, name=NAMES, mtu=NUMBERS, ingress_qos_map=QOS, egress_qos_map=QOS,
+                  addresses=st.lists(NETWORKS, max_size=2)),
+    "network": _rows(model._NETWORK, name=NAMES, parent=NAMES, subnets=SUBNETS, mtu=NUMBERS, labels=st.dictionaries(NAMES, NAMES, max_size=2)),
+    "endpoint": _rows(model._ENDPOINT, network=NAMES, name=NAMES, netns=NAMES, ipv4_address=ADDRESSES, ipv6_address=ADDRESSES, subnet=NETWORKS,
+                      mac_address=MAC, container=_rows(model._CONTAINER), default_route=_rows(model._DEFAULT_ROUTE),
+                      routes=st.lists(_rows(model._ROUTE_IN, prefix=NETWORKS, via=ADDRESSES), max_size=2)),
+    "routes": _rows(model._ROUTES, name=NAMES, network=NAMES, routes=st.lists(_rows(model._ROUTE, prefix=NETWORKS, via=ADDRESSES, dev=NAMES), max_size=3)),
+}  # fmt: skip
+
+TRUNK = _rows(model._MATCH, match=st.dictionaries(st.sampled_from([*model._MATCH_BY]), NAMES, max_size=2))
+
+MAPS = st.fixed_dictionaries(
+    {"name": NAMES | WILD},
+    optional={
+        **{section: st.lists(ROWS[kind] | WILD, max_size=3) | WILD for section, kind in model.SECTIONS.items()},
+        "trunks": st.dictionaries(NAMES, NAMES | TRUNK | WILD, max_size=2),
+        "purge": FLAGS, "adopt": FLAGS, "unknown": WILD,
+    },
+)  # fmt: skip
+
+
+def items(kind: str) -> st.SearchStrategy[Tuple[Any, str, bool]]:
+    """A row, its state and whether to adopt."""
+    states = ["present", "absent", *(["released"] if kind == "endpoint" else [])]
+    return st.tuples(ROWS[kind], st.sampled_from(states), st.booleans())

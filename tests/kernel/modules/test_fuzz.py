@@ -1,0 +1,64 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Arbitrary input through the whole road in check mode, on a kernel: a refusal in words or a plan, and nothing changed."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import pytest
+from ansible_collections.netops.underlay.plugins.module_utils._engine import converge, model, report
+from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
+from hypothesis import HealthCheck, given, settings
+from inputs import MAPS, items
+
+from .conftest import Tasks, changes, everything
+
+FUZZ = settings(derandomize=True, deadline=None, database=None, max_examples=120, suppress_health_check=list(HealthCheck))
+
+
+def rehearse(declared: model.Declaration, state_dir: str) -> None:
+    try:
+        outcome = converge.converge(declared, converge.Run(state_dir, check=True))
+    except Refusal as refusal:
+        assert refusal.problems
+        for problem in refusal.problems:
+            assert problem.what and problem.cure and "\n" not in str(problem)
+    else:
+        assert declared.problems == []
+        assert report.summary(outcome.changes, None)["total"] == len(outcome.changes)
+        report.diff(outcome.changes)
+
+
+@pytest.fixture
+def furnished(tasks: Tasks) -> Tasks:
+    """A host that has something already, some of it under the names that the inputs like."""
+    tasks.ok("vlan_map", name="a", networks=[{"name": "b", "driver": "macvlan", "parent": "trunk.2", "subnets": [{"subnet": "192.0.2.0/24"}]}],
+             endpoints=[{"network": "b", "name": "a", "netns": "a"}], links=[{"parent": "trunk", "vlan_id": 3}])  # fmt: skip
+    return tasks
+
+
+def test_maps(furnished: Tasks) -> None:
+    before = everything(furnished.state_dir)
+
+    @FUZZ
+    @given(MAPS)
+    def fuzz(options: Dict[str, Any]) -> None:
+        rehearse(model.declare_map(options), furnished.state_dir)
+
+    fuzz()
+    assert changes(before, everything(furnished.state_dir)) == []
+
+
+@pytest.mark.parametrize("kind", ["vlan", "network", "endpoint", "routes"])
+def test_items(furnished: Tasks, kind: str) -> None:
+    before = everything(furnished.state_dir)
+
+    @FUZZ
+    @given(items(kind))
+    def fuzz(case: tuple[Any, str, bool]) -> None:
+        options, state, adopt = case
+        rehearse(model.declare(kind, options, state, adopt), furnished.state_dir)
+
+    fuzz()
+    assert changes(before, everything(furnished.state_dir)) == []

@@ -1,0 +1,94 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever is given to a module becomes items in their normal form, or words that help; never anything else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, Tuple
+
+import pytest
+from ansible_collections.netops.underlay.plugins.module_utils import _module
+from ansible_collections.netops.underlay.plugins.module_utils._engine import model
+from ansible_collections.netops.underlay.plugins.module_utils._engine.world import Change
+from hypothesis import given, settings
+from inputs import MAPS, WILD, items
+
+FUZZ = settings(derandomize=True, deadline=None, database=None, max_examples=400)
+
+
+def helps(declared: model.Declaration) -> None:
+    """Good items are plain data, and bad ones are told with place, fault and cure, a line each."""
+    for problem in declared.problems:
+        assert problem.what and problem.cure and len(str(problem).splitlines()) == 1, problem
+        assert len(problem.what) < 1000
+    for item in declared.items:
+        assert json.loads(json.dumps(item.spec)) == item.spec
+
+
+@FUZZ
+@given(MAPS)
+def test_maps(options: Dict[str, Any]) -> None:
+    helps(model.declare_map(options))
+
+
+@pytest.mark.parametrize("kind", ["vlan", "network", "endpoint", "routes"])
+def test_items(kind: str) -> None:
+    @FUZZ
+    @given(items(kind))
+    def fuzz(case: Tuple[Any, str, bool]) -> None:
+        declared = model.declare(kind, *case)
+        helps(declared)
+        assert declared.problems or len(declared.items) == 1
+
+    fuzz()
+
+
+@pytest.mark.parametrize("kind", ["vlan", "network", "endpoint", "routes"])
+def test_rows_that_are_no_rows(kind: str) -> None:
+    @FUZZ
+    @given(WILD)
+    def fuzz(row: Any) -> None:
+        declared = model.declare(kind, row, "present", False)
+        helps(declared)
+        assert declared.problems
+
+    fuzz()
+
+
+def test_a_good_item_is_a_fixed_point() -> None:
+    """What is in its normal form is not changed by being declared once more."""
+    row = {"parent": "eth0", "vlan_id": "050", "mtu": "1400", "gvrp": "yes", "egress_qos_map": {0: "3", "6": 0}, "addresses": ["2001:DB8::1/64"]}
+    once = model.declare("vlan", row, "present", False).items[0].spec
+    assert once is not None
+    assert once["mtu"] == 1400 and once["gvrp"] is True and once["egress_qos_map"] == {"0": 3} and once["addresses"] == ["2001:db8::1/64"]
+    assert model.declare("vlan", once, "present", False).items[0].spec == once
+
+
+# --- results ------------------------------------------------------------------------------------
+
+
+def test_a_result_that_is_too_large_leaves_out_its_largest_parts_and_says_which() -> None:
+    more = {"links": ["x" * 10], "networks": ["y" * 200_000], "endpoints": ["z" * 200_000]}
+    result = _module._fitting({"changed": True, "diff": {"after": "d" * 10}, **more}, more)
+    assert len(json.dumps(result)) <= _module.RESULT_BYTES
+    assert len(result["left_out"]) == 1 and "links" in result and "diff" in result
+
+
+def test_the_options_of_the_item_alone_are_declared() -> None:
+    params = {"parent": "eth0", "vlan_id": 5, "mtu": None, "state": "present", "state_dir": "/x", "lock_timeout": 1, "adopt": True, "_private": 1}
+    assert _module.given(params) == {"parent": "eth0", "vlan_id": 5}
+    assert _module.map_of({"name": "m", "links": [], "adopt": True, "state_dir": "/x"}) == {"name": "m", "links": [], "adopt": True}
+
+
+@pytest.mark.parametrize(
+    ("given_value", "read", "lost"),
+    [(["a"], [], True), (["a", {}], [{}], True), ("a", None, True), ([{}], [{}], False), ("yes", True, False), (None, None, False), ([], [], False)],
+)
+def test_rows_that_ansible_dropped_are_seen(given_value: Any, read: Any, lost: bool) -> None:
+    assert _module._is_lost(given_value, read) is lost
+
+
+def test_a_change_knows_its_verb_and_its_inverse() -> None:
+    change = Change("link", "eth0.5", None, {"name": "eth0.5"}, "because")
+    assert change.verb == "create" and change.inverse().verb == "remove" and change.inverse().inverse().verb == "create"
