@@ -30,15 +30,16 @@ options:
     type: str
     default: ""
   plans:
-    description: For each host, a list of the results of this collection's modules in check mode.
+    description: For each host, a list of results of this collection's modules. Those of check mode are the plan, those that failed are errors.
     type: dict
     default: {}
-  checks:
-    description: For each host, a list of what was tried. Each has a C(name), C(ok), which is true or false, and may have a C(text).
+  verified:
+    description: For each host, the result of M(netops.underlay.vlan_verify).
     type: dict
     default: {}
 seealso:
   - module: netops.underlay.vlan_info
+  - module: netops.underlay.vlan_verify
   - plugin: netops.underlay.report_html
     plugin_type: filter
   - plugin: netops.underlay.report_mermaid
@@ -60,9 +61,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - RV(_value.format), the number of this form, C(title) and C(made).
+    - C(format), the number of this form, C(title) and C(made).
     - C(hosts), by whose positions every other row names its hosts, as C([first, last]) pairs or as the one C(host).
-    - C(networks), C(links), C(leases), C(pools), C(routes), and C(plan) and C(checks).
+    - C(networks), C(links), C(leases), C(pools), C(routes), and, where they were given, C(plan) and C(checks).
     - C(findings), the worst first. Each has a C(level), which is C(error), C(drift) or C(warning), and a C(text).
   type: dict
 """
@@ -78,7 +79,7 @@ Results = Mapping[str, Mapping[str, Any]]
 Lists = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def report(found: Results, title: str, made: str = "", plans: Lists | None = None, checks: Lists | None = None) -> dict[str, Any]:
+def report(found: Results, title: str, made: str = "", plans: Lists | None = None, verified: Results | None = None) -> dict[str, Any]:
     if not isinstance(found, Mapping):
         raise AnsibleFilterError("report: give a dict, host name to result of netops.underlay.vlan_info")
     for host, info in found.items():
@@ -87,10 +88,10 @@ def report(found: Results, title: str, made: str = "", plans: Lists | None = Non
                 f"report: what is given for {host} is no result of netops.underlay.vlan_info; register one with gather_subset: [all]"
             )
     try:
-        return document(found, str(title), str(made), plans or {}, checks or {})
+        return document(found, str(title), str(made), plans or {}, verified or {})
     except KeyError as error:
         raise AnsibleFilterError(
-            f"report: a row has no {error}; give whole results of netops.underlay.vlan_info of this version, and checks with name and ok"
+            f"report: a row has no {error}; give whole results of this collection's modules, of this version"
         ) from None
 
 

@@ -121,7 +121,7 @@ def written(path: Path, found: dict[str, Any], *more: Any) -> Path:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     home = tmp_path_factory.mktemp("pages")
     return {
-        "rack": written(home / "rack.html", fleets.rack(), "Rack 1", "2026-11-24 23:50 UTC", fleets.plans(), fleets.checks()),
+        "rack": written(home / "rack.html", fleets.rack(), "Rack 1", "2026-11-24 23:50 UTC", fleets.plans(), fleets.verified()),
         "fleet": written(home / "fleet.html", fleets.fleet(500, 200, 12), "All racks"),
     }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 from .findings import Findings
 from .gather import Fleet, Grouped, Row
@@ -20,12 +20,12 @@ from .pools import Pools
 FORMAT = 1
 
 Results = Mapping[str, Mapping[str, Any]]
-#: Several of each host: the results of a run in check mode, or the checks of what works.
+#: Several of each host.
 Lists = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def document(found: Results, title: str, made: str, plans: Lists, checks: Lists) -> dict[str, Any]:
-    """The whole report from what ``vlan_info``, a run in check mode and the checks told of each host."""
+def document(found: Results, title: str, made: str, plans: Lists, verified: Results) -> dict[str, Any]:
+    """The whole report from what ``vlan_info``, a run in check mode and ``vlan_verify`` told of each host."""
     fleet = Fleet(found)
     pools = Pools(fleet)
     rows = pools.rows()
@@ -35,8 +35,7 @@ def document(found: Results, title: str, made: str, plans: Lists, checks: Lists)
         findings.of_host(host, found[name])
         for result in plans.get(name) or ():
             findings.of_plan(host, result)
-        for check in checks.get(name) or ():
-            findings.of_check(host, check)
+        findings.of_verify(host, verified.get(name) or {})
     told = findings.rows()
     return {
         "format": FORMAT,
@@ -49,7 +48,7 @@ def document(found: Results, title: str, made: str, plans: Lists, checks: Lists)
         "pools": rows,
         "routes": fleet.routes.finished(),
         "plan": _plan(fleet, plans),
-        "checks": _checks(fleet, checks),
+        "checks": _checks(fleet, verified),
         "findings": told,
     }
 
@@ -84,11 +83,13 @@ def _last(info: Mapping[str, Any]) -> Any:
 
 
 def _plan(fleet: Fleet, plans: Lists) -> list[Row]:
-    """The changes that a run would make, as far as its results have them in words."""
+    """The changes that a run would make, as far as its results have them in words; what is done already is no plan."""
     rows = Grouped()
     for host, name in enumerate(fleet.names):
         for result in plans.get(name) or ():
-            plan = result.get("plan") or {"first": (), "total": 0}
+            plan = result.get("plan")
+            if not plan or result.get("transaction") is not None:
+                continue
             for line in plan["first"]:
                 verb, _, text = line.partition(" ")
                 rows.add((verb, text), host, _change, verb, text)
@@ -103,10 +104,24 @@ def _change(verb: str, text: str) -> Row:
     return {"verb": verb, "text": text}
 
 
-def _checks(fleet: Fleet, checks: Lists) -> list[Row]:
+def _checks(fleet: Fleet, verified: Results) -> list[Row]:
+    """What ``vlan_verify`` asked the wire, and what came back."""
     rows = Grouped()
     for host, name in enumerate(fleet.names):
-        for check in checks.get(name) or ():
-            row = {"name": check["name"], "ok": bool(check["ok"]), "text": check.get("text") or ""}
+        result = verified.get(name) or {}
+        if "proved" not in result:
+            continue
+        found = [_check(False, finding["kind"], finding["text"], finding.get("vlan")) for finding in result["findings"]]
+        if result.get("left_out"):
+            found.append(_check(False, "more", f"{result['left_out']} more findings", None))
+        if result["proved"]:
+            found.append(_check(True, "arrival", f"{result['proved']} networks have a gateway that answers", None))
+        if result["unproved"]:
+            found.append(_check(None, "arrival", f"no gateway to ask: {', '.join(result['unproved'])}", None))
+        for row in found:
             rows.add(tuple(row.values()), host, dict, row)
     return rows.finished()
+
+
+def _check(ok: Optional[bool], kind: str, text: str, vlan: Optional[int]) -> Row:
+    return {"ok": ok, "kind": kind, "text": text, "vlan_id": vlan}

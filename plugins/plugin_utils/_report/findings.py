@@ -26,8 +26,9 @@ class Findings:
         self._rows = Grouped()
         self._vlans = self._index()
 
-    def add(self, level: str, host: int, text: str, kind: str = "host", key: str = "", network: Optional[int] = None) -> None:
-        vlan = self.fleet.networks.rows[network]["vlan_id"] if network is not None else self._vlans.get((host, kind, key))
+    def add(self, level: str, host: int, text: str, kind: str = "host", key: str = "", vlan: Optional[int] = None) -> None:
+        if vlan is None:
+            vlan = self._vlans.get((host, kind, key))
         row = {"level": level, "kind": kind, "key": key, "vlan_id": vlan, "text": text}
         self._rows.add(tuple(row.values()), host, dict, row)
 
@@ -80,20 +81,24 @@ class Findings:
             text = f"pool {row['pool']} of {name} {what}: {row['used']} of {row['size']} addresses held"
             hosts = [row["fullest"]] if row["fullest"] is not None else _each(row["hosts"])
             for host in hosts:
-                self.add("error" if full else "warning", host, text, "network", name, network)
+                self.add("error" if full else "warning", host, text, "network", name)
         for address, vlan, leases in pools.doubled():
             holders = " and ".join(f"{lease['of']}/{lease['name']} on {self.fleet.names[lease['host']]}" for lease in leases[:4])
             for lease in sorted(leases, key=lambda lease: lease["host"]):
                 key = f"{lease['of']}/{lease['name']}"
-                self.add("error", lease["host"], f"{address} in VLAN {vlan} is held by {holders}", "endpoint", key, lease["network"])
+                self.add("error", lease["host"], f"{address} in VLAN {vlan} is held by {holders}", "endpoint", key)
 
     def of_plan(self, host: int, result: Mapping[str, Any]) -> None:
         if result.get("failed"):
             self.add("error", host, _sentence("cannot be changed as declared", result.get("msg")))
 
-    def of_check(self, host: int, check: Mapping[str, Any]) -> None:
-        if not check["ok"]:
-            self.add("error", host, _sentence(f"check {check['name']} failed", check.get("text")))
+    def of_verify(self, host: int, result: Mapping[str, Any]) -> None:
+        """What ``vlan_verify`` found on the wire, or why it could not look."""
+        if result.get("failed") and "findings" not in result:
+            self.add("error", host, _sentence("could not be verified", result.get("msg")))
+        for finding in result.get("findings") or ():
+            network, level = finding.get("network") or "", "drift" if finding["kind"] == "drift" else "error"
+            self.add(level, host, finding["text"], "network" if network else "host", network, vlan=finding.get("vlan"))
 
 
 def _each(pairs: Iterable[Iterable[int]]) -> list[int]:

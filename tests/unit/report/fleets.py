@@ -97,10 +97,12 @@ def plans() -> dict[str, list[Info]]:
     }  # fmt: skip
 
 
-def checks() -> dict[str, list[Info]]:
+def verified() -> dict[str, Info]:
+    text = "eth1, VLAN 50: no answer from gateway 172.16.50.1 of web: the switch port does not carry VLAN 50, or the gateway is down"
+    finding = {"kind": "arrival", "trunk": "eth1", "nic": "eth1", "vlan": 50, "network": "web", "text": text}
     return {
-        "rack1-h1": [{"name": "web reaches its gateway", "ok": True, "text": "172.16.50.1 answers"}],
-        "rack1-h2": [{"name": "web reaches its gateway", "ok": False, "text": "172.16.50.1 does not answer from web-2"}],
+        "rack1-h1": {"findings": [], "proved": 2, "unproved": ["lab"]},
+        "rack1-h2": {"failed": True, "msg": text, "findings": [finding], "proved": 1, "unproved": ["lab"]},
     }
 
 

@@ -118,17 +118,30 @@ def test_leftovers_and_a_run_that_was_cut_short_are_warnings() -> None:
     ]
 
 
-def test_plan_and_checks() -> None:
-    doc = made(fleets.rack(), plans=fleets.plans(), checks=fleets.checks())
+def test_plan_and_verify() -> None:
+    plans = fleets.plans()
+    plans["rack1-h2"].append({"transaction": 8, "plan": {"first": ["create link done"], "total": 1}})
+    doc = made(fleets.rack(), plans=plans, verified=fleets.verified())
     assert [(row["verb"], row["text"]) for row in doc["plan"]] == [
         ("create", "link eth1.70: VLAN 70 of eth1"), ("create", "netns netns:mail-1: a namespace that is not there yet"),
         ("and", "23 more changes, all of them in /var/lib/x/plan"),
     ]  # fmt: skip
-    assert texts(doc, "error") == [
-        "cannot be changed as declared: networks[3].parent: eth7 does not exist; this host has eth0, eth1",
-        "check web reaches its gateway failed: 172.16.50.1 does not answer from web-2",
-    ]
-    assert [(row["ok"], row["hosts"]) for row in doc["checks"]] == [(True, [[0, 0]]), (False, [[1, 1]])]
+    assert [(row["kind"], row["key"], row["vlan_id"], row["text"].split(":")[0]) for row in doc["findings"] if row["level"] == "error"] == [
+        ("host", "", None, "cannot be changed as declared"), ("network", "web", 50, "eth1, VLAN 50"),
+    ]  # fmt: skip
+    assert [(row["ok"], row["kind"], row["vlan_id"], row["hosts"]) for row in doc["checks"]] == [
+        (True, "arrival", None, [[0, 0]]), (None, "arrival", None, [[0, 1]]), (False, "arrival", 50, [[1, 1]]), (True, "arrival", None, [[1, 1]]),
+    ]  # fmt: skip
+
+
+def test_what_could_not_be_verified_is_an_error_and_drift_on_the_wire_is_drift() -> None:
+    finding = {"kind": "drift", "trunk": "eth1", "nic": "eth1", "vlan": None, "text": "eth1: is not as made"}
+    results = {"rack1-h1": {"failed": True, "msg": "no such NIC"}, "rack1-h2": {"findings": [finding], "left_out": 3, "proved": 0, "unproved": []}}
+    found = fleets.rack()
+    found["rack1-h2"]["drift"] = []
+    doc = made(found, verified=results)
+    assert texts(doc, "error") == ["could not be verified: no such NIC"] and texts(doc, "drift") == ["eth1: is not as made"]
+    assert [row["text"] for row in doc["checks"]] == ["eth1: is not as made", "3 more findings"]
 
 
 def test_the_addresses_of_the_host_itself_are_leases() -> None:

@@ -58,8 +58,9 @@ def hostile() -> dict[str, Any]:
         found[name] = fleets.host([net], ends, adoptable=[{"namespace": name, "interface": name, "kind": name}])
     found["gone " + HOSTILE[0]] = {"unreachable": True, "msg": HOSTILE[0]}
     plans = {name: [{"plan": {"first": [f"create link {name}"], "total": 1, "plan_file": name}}] for name in HOSTILE}
-    checks = {name: [{"name": name, "ok": False, "text": name}] for name in HOSTILE}
-    return report(found, HOSTILE[1], HOSTILE[0], plans, checks)
+    wrong = {name: [{"kind": name, "network": name, "vlan": None, "text": name}] for name in HOSTILE}
+    verified = {name: {"findings": rows, "proved": 1, "unproved": [name]} for name, rows in wrong.items()}
+    return report(found, HOSTILE[1], HOSTILE[0], plans, verified)
 
 
 def test_the_page_is_whole_and_its_policy_lets_nothing_else_run() -> None:
@@ -88,7 +89,7 @@ def test_no_name_gets_out_of_its_place() -> None:
 
 
 def test_the_data_in_the_page_is_the_json_form() -> None:
-    doc = report(fleets.rack(), "Rack 1", "now", fleets.plans(), fleets.checks())
+    doc = report(fleets.rack(), "Rack 1", "now", fleets.plans(), fleets.verified())
     assert json.loads(Parsed(report_html(doc)).inside["script"][0]) == json.loads(json.dumps(doc)) == doc
 
 

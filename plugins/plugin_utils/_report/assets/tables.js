@@ -20,6 +20,11 @@ function stateCell(state) {
   return [mark(state), SAY[state]];
 }
 
+function resultCell(row) {
+  if (row.ok === null) return el("span.away", {}, "not asked");
+  return [mark(row.ok ? "ok" : "error"), row.ok ? "passed" : "failed"];
+}
+
 const VLAN = {label: "VLAN", width: 84, narrow: 62, value: (row) => row.vlan_id, cell: vlanCell};
 const HOSTS = {label: "Hosts", width: 150, css: "p2", value: (row) => (countOf(row.hosts) > 1 ? hostsIn(row.hosts) : doc.hosts[row.hosts[0][0]].name), cell: hostsCell};
 
@@ -160,11 +165,12 @@ const VIEWS = [
     ],
   },
   {
-    key: "checks", label: "Checks", rows: doc.checks,
+    key: "checks", label: "Checks", rows: doc.checks, note: "What was asked on the wire, and what came back.",
     columns: [
-      {label: "Result", width: 110, value: (row) => (row.ok ? 1 : 0), cell: (row) => [mark(row.ok ? "ok" : "error"), row.ok ? "passed" : "failed"]},
-      {label: "Check", value: (row) => row.name, sub: (row) => row.text || hostsIn(row.hosts)},
-      {label: "What it saw", css: "p2", value: (row) => row.text},
+      {label: "Result", width: 120, narrow: 96, value: (row) => (row.ok === null ? 1 : row.ok ? 2 : 0), cell: resultCell},
+      {label: "What it saw", value: (row) => row.text, sub: (row) => hostsIn(row.hosts)},
+      {label: "Check", width: 120, css: "p2", value: (row) => row.kind},
+      {...VLAN, css: "p2"},
       HOSTS,
     ],
   },
