@@ -7,6 +7,7 @@ Ansible runs its modules there because the host's Python is a script that enters
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 from pathlib import Path
@@ -22,10 +23,34 @@ EXAMPLES = CHECKOUT / "docs" / "examples"
 _OWN = ("/run/netns", "/var/lib", "/etc/netns")
 
 
+#: What check mode must foretell. In a loop only whether anything changes: a later item may build on an earlier one.
+_FORETOLD = ["before.changed == real.changed", "'results' in real or before.plan.total | default(0) == real.plan.total | default(0)"]
+
+
+def twice(task: Dict[str, Any]) -> Iterator[Dict[str, Any]]:
+    """A task of ours in check mode and for real; any other as it is."""
+    if not any(key.startswith("netops.underlay.") for key in task) or any(key in task for key in ("check_mode", "ignore_errors", "failed_when")):
+        yield task
+        return
+    before, real = copy.deepcopy(task), copy.deepcopy(task)
+    name = real.setdefault("register", "example_real")
+    before.update(name=f"check: {task['name']}", check_mode=True, register="example_before")
+    yield from (before, real)
+    yield {
+        "name": f"Check mode foretold it: {task['name']}",
+        "vars": {"before": "{{ example_before }}", "real": f"{{{{ {name} }}}}"},
+        "ansible.builtin.assert": {
+            "that": _FORETOLD,
+            "fail_msg": f"before {{{{ example_before }}}} real {{{{ {name} }}}}",
+            "quiet": True,
+        },
+    }
+
+
 class Host:
     """A namespace that plays a host."""
 
-    def __init__(self, name: str, links: Dict[str, List[str]], directory: Path) -> None:
+    def __init__(self, name: str, links: Dict[str, List[str]], mtu: int, directory: Path) -> None:
         mounts = "; ".join(f"mkdir -p {place}; mount -t tmpfs none {place}" for place in _OWN)
         self._keeper = subprocess.Popen(
             ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-ec", f"{mounts}; echo ready; exec sleep infinity"],
@@ -38,7 +63,7 @@ class Host:
         self.python.chmod(0o755)
         self.run("ip link set lo up")
         for link, addresses in links.items():
-            self.run(f"ip link add {link} type veth peer name far-{link}; ip link set far-{link} up; ip link set {link} up")
+            self.run(f"ip link add {link} mtu {mtu} type veth peer name far-{link} mtu {mtu}; ip link set far-{link} up; ip link set {link} up")
             for address in addresses:
                 self.run(f"ip address add {address} dev {link}")
 
@@ -57,7 +82,7 @@ class Lab:
     def __init__(self, inventory: Dict[str, Any], directory: Path) -> None:
         self.directory = directory
         self.inventory = inventory
-        self.hosts = {name: Host(name, row.get("links", {}), directory) for name, row in _hosts(inventory).items()}
+        self.hosts = {name: Host(name, row.get("links", {}), row.get("mtu", 1500), directory) for name, row in _hosts(inventory).items()}
         for name, row in _hosts(inventory).items():
             row.update(ansible_connection="local", ansible_python_interpreter=str(self.hosts[name].python))
         (directory / "inventory.yml").write_text(yaml.safe_dump(inventory))
@@ -67,7 +92,8 @@ class Lab:
         done = subprocess.run(
             ["ansible-playbook", "-i", str(self.directory / "inventory.yml"), *options, str(playbook)],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-            env={**os.environ, "ANSIBLE_LOCALHOST_WARNING": "false", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_PIPELINING": "1", "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3"},
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_PIPELINING": "1",
+                 "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3"},
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-6000:]
         return done.stdout

@@ -11,37 +11,14 @@ import copy
 import doctest
 import re
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 import yaml
-from conftest import CHECKOUT, EXAMPLES, Lab
+from conftest import EXAMPLES, Lab, twice
 
 INVENTORY = yaml.safe_load((EXAMPLES / "inventory.yml").read_text())
 PLAYBOOKS = sorted(path.stem for path in EXAMPLES.glob("*.yml") if path.stem != "inventory" and isinstance(yaml.safe_load(path.read_text()), list))
-#: What check mode must foretell. In a loop only whether anything changes: a later item may build on an earlier one.
-_FORETOLD = ["before.changed == real.changed", "'results' in real or before.plan.total | default(0) == real.plan.total | default(0)"]
-
-
-def twice(task: Dict[str, Any]) -> Iterator[Dict[str, Any]]:
-    """A task of ours in check mode and for real; any other as it is."""
-    if not any(key.startswith("netops.underlay.") for key in task) or any(key in task for key in ("check_mode", "ignore_errors", "failed_when")):
-        yield task
-        return
-    before, real = copy.deepcopy(task), copy.deepcopy(task)
-    name = real.setdefault("register", "example_real")
-    before.update(name=f"check: {task['name']}", check_mode=True, register="example_before")
-    yield from (before, real)
-    yield {
-        "name": f"Check mode foretold it: {task['name']}",
-        "vars": {"before": "{{ example_before }}", "real": f"{{{{ {name} }}}}"},
-        "ansible.builtin.assert": {
-            "that": _FORETOLD,
-            "fail_msg": f"before {{{{ example_before }}}} real {{{{ {name} }}}}",
-            "quiet": True,
-        },
-    }
-
 
 def doubled(plays: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
     for play in plays:
