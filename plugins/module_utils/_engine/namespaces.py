@@ -300,3 +300,14 @@ def remove(name: str) -> None:
         raise NamespaceError(
             f"the network namespace {name} cannot be removed: {error.strerror}"
         ) from None
+
+
+def tidy(workload: str) -> None:
+    """Remove the file of a named namespace on which none is mounted: whoever made or removed it was killed in between."""
+    kind, _colon, name = workload.partition(":")
+    if kind != "netns":
+        return
+    path = _file(name)
+    with contextlib.suppress(OSError):
+        if stat.S_ISREG(os.lstat(path).st_mode) and os.stat(path).st_dev != identity(OWN)[0]:
+            os.unlink(path)

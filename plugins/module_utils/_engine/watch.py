@@ -61,11 +61,17 @@ class Memory:
         return [name for name, times in self.healed.items() if len(times) >= TIMES - 1]
 
     def take_in(self, found: Dict[str, Any], now: float, is_boot: bool) -> None:
-        for name in () if is_boot else found["healed"]:
-            self.heals += 1
-            if name not in self.left:  # what only came late was removed by nobody
+        healed = [] if is_boot else found["healed"]
+        self.heals += len(healed)
+        # What went with a link or a namespace was not removed by itself, and what only came late was removed by nobody.
+        roots = [name for name in healed if name.startswith(("link ", "netns "))] or healed
+        for name in roots:
+            if name not in self.left:
                 self.healed.setdefault(name, []).append(now)
         self.left = set(found["left"])
+        if healed:
+            for trouble in self.refused.values():
+                trouble.due = now  # it may have waited for just that
         refused = {name for name, how in found["left"].items() if how == restore.REFUSED}
         for name in set(self.refused) - refused:
             del self.refused[name]
