@@ -115,12 +115,16 @@ def _checks(fleet: Fleet, verified: Results) -> list[Row]:
         if result.get("left_out"):
             found.append(_check(False, "more", f"{result['left_out']} more findings", None))
         if result["proved"]:
-            found.append(_check(True, "arrival", f"{result['proved']} networks have a gateway that answers", None))
+            found.append(_check(True, "arrival", _answers(result["proved"]), None))
         if result["unproved"]:
             found.append(_check(None, "arrival", f"no gateway to ask: {', '.join(result['unproved'])}", None))
         for row in found:
             rows.add(tuple(row.values()), host, dict, row)
     return rows.finished()
+
+
+def _answers(count: int) -> str:
+    return "the gateway of 1 network answers" if count == 1 else f"the gateways of {count} networks answer"
 
 
 def _check(ok: Optional[bool], kind: str, text: str, vlan: Optional[int]) -> Row:

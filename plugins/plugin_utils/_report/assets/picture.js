@@ -59,6 +59,7 @@ function trunksOf(host, view) {
     state: at ? "ok" : base.state,
     key: `${host} ${trunk}`,
     inside: trunk === null,
+    short: trunk === null ? "stays inside" : null,
     detail: trunk === null ? "no trunk, stays inside" : `${trunk}, ${tagsOf(parents)}`,
     kids: () => [...parents.values()].sort((one, other) => (one.vlan || 0) - (other.vlan || 0)).flatMap((sub) => subOf(host, trunk, sub, view)),
   }));
@@ -214,7 +215,7 @@ function drawPicture() {
 /** Where each box goes on a wide screen: a column for each level, as d3's tidy tree stacks them. */
 function columns(tree, room) {
   const gap = room > 1000 ? 44 : 22;
-  const first = room > 1000 ? 104 : 76;
+  const first = room > 1000 ? 104 : 92;
   const width = Math.max(118, Math.min(240, Math.floor((room - 32 - first - 4 * gap) / 4)));
   const left = (level) => 16 + (level ? first + gap + (level - 1) * (width + gap) : 0);
   layout.tree().nodeSize([HEIGHT + GAP_Y, 1]).separation((one, other) => (one.parent === other.parent ? 1 : 1.25))(tree);
