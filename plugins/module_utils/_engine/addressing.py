@@ -9,11 +9,15 @@ and re-creations of the network, until the endpoint is absent.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from typing import Dict, Iterable, List, Optional, Tuple
 
 from . import ipam, model
 from .target import Parent, Target
 from .world import LINK_GROUP, Spec, link_key
+
+#: How many addresses beyond those that it needs a run asks the wire for, should strangers hold some.
+SPARE = 8
 
 
 class Addressing:
@@ -80,7 +84,9 @@ class Addressing:
             if address:
                 found[address] = "the gateway"
         subnet = ipaddress.ip_network(row["subnet"])
-        for text, why in self._on_the_wire(network).items():
+        strangers = self.target.world.held.get(network["name"], {})
+        told = {address: f"held by {mac} on the wire" for address, mac in strangers.items()}
+        for text, why in {**self._on_the_wire(network), **told}.items():
             if ipaddress.ip_address(text) in subnet:
                 found[text] = why
         return found
@@ -164,6 +170,7 @@ class Addressing:
             self._claim(key, endpoints[key], networks[endpoints[key]["network"]])
         for key in keys:
             self._take(key, endpoints[key], networks[endpoints[key]["network"]])
+            endpoints[key]["addresses"].sort(key=lambda address: ":" in address)
 
     def _adopted(self, key: str) -> Spec:
         """What an endpoint without a record has in its workload already, since before the registry was lost."""
@@ -201,7 +208,8 @@ class Addressing:
             row = subnet_of(network, address)
             static = endpoint[f"ipv{version}_address"]
             elsewhere = endpoint["subnet"] and _version({"subnet": endpoint["subnet"]}) == version
-            if row and (static or ip) == ip and not (elsewhere and endpoint["subnet"] != row["subnet"]):
+            held = ip in self.target.world.held.get(network["name"], {})
+            if row and not held and (static or ip) == ip and not (elsewhere and endpoint["subnet"] != row["subnet"]):
                 kept.append(address)
                 continue
             for pool, subnet in zip(self.pools(network), network["subnets"]):
@@ -252,6 +260,15 @@ class Addressing:
         if endpoint["subnet"] and endpoint["subnet"] not in [row["subnet"] for row in network["subnets"]]:
             self.target.refuse(self.target.path("endpoint", key, "subnet"), f"{endpoint['subnet']} is no subnet of {network['name']}",
                                "give one of its subnets, or leave it out")  # fmt: skip
+
+    def next_best(self, endpoint: Spec, address: str) -> List[str]:
+        """What an endpoint may get instead of an address, in order; nothing where it was asked for by name."""
+        network = self.target.items["network"][endpoint["network"]]
+        if endpoint[f"ipv{6 if ':' in address else 4}_address"]:
+            return []
+        row = subnet_of(network, address)
+        pool = next(pool for pool, other in zip(self.pools(network), network["subnets"]) if other is row)
+        return list(itertools.islice(pool.candidates(), SPARE))
 
     @staticmethod
     def _is_chosen(endpoint: Spec, row: Spec, version: int) -> bool:

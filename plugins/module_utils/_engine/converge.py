@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import glob
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from . import foretell
@@ -20,6 +20,7 @@ from .fields import Problem, Refusal
 from .guard import at_work
 from .model import Declaration, Item
 from .observe import observe
+from .plan import Plan
 from .registry import Registry
 from .transact import DEFAULT_STATE_DIR, GuardError, Run, Scene, Stuck, Undone, execute, write_plan
 from .world import Change, Need, Records, Spec, World
@@ -50,7 +51,7 @@ class Outcome:
 def converge(declared: Declaration, run: Run) -> Outcome:
     """Make a declaration true, all of it or nothing.
 
-    Raises Refusal (nothing was touched), Undone or Stuck, GuardError, and what the registry and the observation raise.
+    Raises Refusal (nothing was touched, or all of it is undone), Undone or Stuck, GuardError, and what the registry and the observation raise.
     """
     if os.geteuid() != 0:
         raise Refusal([Problem("", "links are changed by root only", "run the task with become: true"), *declared.problems])
@@ -70,7 +71,12 @@ def _survey(declared: Declaration, registry: Registry, foretold: Sequence[Change
     need = needed(declared, records)
     world = observe(need)
     foretell.lay(world, foretold)
-    return Scene(planning.plan(declared, records, world, registry.seed()), world, need, records)
+
+    def replan(held: Dict[str, Dict[str, str]]) -> Plan:
+        """The plan on the same host, once the wire has told who holds what."""
+        return planning.plan(declared, registry.load(), replace(world, held=held), registry.seed())
+
+    return Scene(planning.plan(declared, records, world, registry.seed()), world, need, records, replan)
 
 
 def _rehearse(declared: Declaration, run: Run, registry: Registry) -> Outcome:
@@ -78,7 +84,8 @@ def _rehearse(declared: Declaration, run: Run, registry: Registry) -> Outcome:
     for change in scene.plan.changes:
         if change.kind == "link" and change.before and change.after:
             _foretell(scene.world, change.after)
-    return Outcome(scene.plan.changes, run.notes + scene.plan.warnings, scene.plan.items, scene.plan.networks, scene.world)
+    notes = run.notes + scene.plan.warnings + scene.plan.provisional()
+    return Outcome(scene.plan.changes, notes, scene.plan.items, scene.plan.networks, scene.world)
 
 
 def _foretell(world: World, after: Spec) -> None:
@@ -92,13 +99,12 @@ def _foretell(world: World, after: Spec) -> None:
 
 def _perform(declared: Declaration, run: Run, registry: Registry) -> Outcome:
     scene = _survey(declared, registry)
-    changes = scene.plan.changes
-    outcome = Outcome(changes, run.notes, scene.plan.items, scene.plan.networks, scene.world)
-    if changes:
-        outcome.number, outcome.world = execute(scene, declared.owner, run, registry)
-        outcome.plan_file = write_plan(run.state_dir, changes)
-    outcome.warnings = run.notes + scene.plan.warnings
-    return outcome
+    number, world, plan_file = None, scene.world, None
+    if scene.plan.changes:
+        number, world = execute(scene, declared.owner, run, registry)
+        plan_file = write_plan(run.state_dir, scene.plan.changes)
+    plan = scene.plan  # as the wire let it be
+    return Outcome(plan.changes, run.notes + plan.warnings, plan.items, plan.networks, world, number, plan_file)
 
 
 def is_persistent() -> bool:

@@ -338,9 +338,13 @@ class Derivation:
         self.want("link", link_key(workload, name), spec, of, f"{network['name']} in {workload}")
         for address in endpoint["addresses"]:
             row = {"netns": workload, "link": name, "address": address}
-            self.want("address", address_key(row), row, of, f"lease of {endpoint['name']}")
+            unless = ", unless somebody on the wire holds it" if endpoint["probe"] else ""
+            self.want("address", address_key(row), row, of, f"lease of {endpoint['name']}{unless}")
             if network["host_access"]:
                 self._route(HOST, host_prefix(address), None, access_name(network), of, f"the host's way to {endpoint['name']}")
+        if endpoint["probe"] and model.is_l3(network):
+            self.target.refuse(self.target.path("endpoint", key, "probe"), f"endpoints of {network['mode']} have no neighbours to ask",
+                               "leave it out, or use an L2 mode")  # fmt: skip
         self._check_routes(key, endpoint, network)
         if endpoint["hosts"] and workload.startswith("pid:"):
             self.target.warnings.append(

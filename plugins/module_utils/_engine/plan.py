@@ -28,6 +28,16 @@ _IDENTITY = {"netns": ("netns",), "link": ("netns", "name"), "address": ("netns"
 FIXED = ("kind", "parent", "vlan_id", "protocol")
 
 
+class Question(NamedTuple):
+    """What only the wire can tell before an endpoint takes an address: whether somebody holds it."""
+
+    endpoint: str  # its key
+    network: str
+    netns: str  # from where it is asked: the endpoint's own link, or the parent whose MAC it has
+    link: str
+    candidates: List[str]  # the first one is in the plan, a later one takes its place where that is held
+
+
 @dataclass
 class Plan:
     """What a run will do. Check mode, diff, drift and the undo are this, not applied or turned round."""
@@ -37,6 +47,30 @@ class Plan:
     items: Dict[str, Dict[str, Spec]] = field(default_factory=dict)  # the declared ones, complete
     networks: Dict[str, Spec] = field(default_factory=dict)  # all of the host, once the plan is applied
     book: Book = field(default_factory=lambda: Book({}))  # the lines behind the digests of ``hosts`` changes
+    questions: List[Question] = field(default_factory=list)
+
+    def provisional(self) -> List[str]:
+        """What has to be said of a plan that was not carried out."""
+        return [
+            f"{question.endpoint}: {question.candidates[0]} is provisional, only a real run asks the wire whether somebody holds it"
+            for question in self.questions
+        ]
+
+    def opening(self) -> List[Change]:
+        """The changes after which the wire can be asked: namespaces, links (down where addresses follow), and the host's own."""
+        return [change for change in self.changes if _opens(change)]
+
+    def rest(self) -> List[Change]:
+        return [change for change in self.changes if not _opens(change)]
+
+
+def _opens(change: Change) -> bool:
+    if change.kind == "netns":
+        return change.before is None
+    if change.kind not in ("link", "address"):
+        return False
+    here = (change.after if change.after is not None else change.before or {})["netns"] == HOST
+    return here or (change.kind == "link" and (change.before is None or change.after is None))
 
 
 class Step(NamedTuple):
@@ -62,8 +96,9 @@ def plan(declared: Declaration, records: Records, world: World, seed: str) -> Pl
     steps = [*_steps(target, derivation.wanted, removals), *removals]
     if target.problems:
         raise Refusal(target.problems)
+    ordered = arrange(steps)
     return Plan(
-        arrange(steps) + _record_changes(target, derivation),
+        ordered + _record_changes(target, derivation),
         target.warnings,
         {
             kind: {key: target.items[kind][key] for key, item in target.scope[kind].items() if item.spec is not None}
@@ -71,7 +106,24 @@ def plan(declared: Declaration, records: Records, world: World, seed: str) -> Pl
         },
         target.items["network"],
         derivation.book,
+        list(_questions(target, derivation, ordered)),
     )
+
+
+def _questions(target: Target, derivation: Derivation, changes: Iterable[Change]) -> Iterator[Question]:
+    """One for each address that an endpoint with ``probe`` is to get."""
+    endpoints = target.items["endpoint"]
+    for change in changes:
+        kind, _colon, key = change.of.partition(":")
+        if change.kind != "address" or change.before is not None or kind != "endpoint" or not endpoints[key]["probe"]:
+            continue
+        endpoint, ip = endpoints[key], str((change.after or {})["address"]).partition("/")[0]
+        network = target.items["network"][endpoint["network"]]
+        netns, link = endpoint["workload"], endpoint["interface"]
+        if network["driver"] == "ipvlan":  # answers go to the MAC of the parent, which gives them to nobody without the address
+            parent = target.parent(network)
+            netns, link = HOST, parent.name if parent else ""
+        yield Question(key, network["name"], netns, link, [ip, *derivation.addressing.next_best(endpoint, ip)])
 
 
 # --- comparing -----------------------------------------------------------------------------------

@@ -206,11 +206,16 @@ class Registry:
         self._begun = list(changes)
         return number
 
+    def amend(self, number: int, changes: Sequence[Change]) -> None:
+        """The plan under way became another one, before more of it is carried out."""
+        with self._writing() as database:
+            database.execute("UPDATE transactions SET plan = ? WHERE number = ?", (_pack(_encode(changes)), number))
+        self._begun = list(changes)
+
     def finish(self, number: int, changes: Sequence[Change], undoes: int = 0) -> None:
         """The plan is carried out: lay its changes over the objects, all of them or none.
 
-        ``changes`` may differ from those of ``begin``, such as in an address that only the wire
-        could tell. ``undoes`` is the transaction that the plan turned round. Where this fails, the
+        ``changes`` may differ from those of ``begin``. ``undoes`` is the transaction that the plan turned round. Where this fails, the
         plan is still pending.
         """
         with self._writing() as database:

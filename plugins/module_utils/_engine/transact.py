@@ -12,16 +12,17 @@ import json
 import os
 import random
 from dataclasses import dataclass, field
-from typing import List, Optional, Protocol, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Protocol, Sequence, Set, Tuple
 
-from . import containers, hosts
+from . import containers, hosts, namespaces, probe
 from . import plan as planning
 from .apply import Refused, apply
+from .fields import Refusal
 from .names import Book
 from .observe import KernelError, observe
 from .plan import Plan
 from .registry import Registry, RegistryError, Transaction
-from .world import HOST, LINK_GROUP, PRIVATE_GROUPS, Change, Need, Records, World
+from .world import HOST, LINK_GROUP, PRIVATE_GROUPS, Change, Need, Records, World, link_key
 
 DEFAULT_STATE_DIR = "/var/lib/netops-underlay"
 #: The owner of transactions that only bring back what the registry has already: see ``restore``.
@@ -73,22 +74,25 @@ class Scene:
     world: World
     need: Need
     records: Records
+    #: The plan anew, once it is known who on the wire holds which address (network -> address -> MAC).
+    replan: Optional[Callable[[Dict[str, Dict[str, str]]], Plan]] = None
 
 
 def execute(scene: Scene, owner: str, run: Run, registry: Registry, undoes: int = 0) -> Tuple[int, World]:
     """Carry out a plan whole, or not at all: its number, and the host after it. ``undoes`` is the one turned round.
 
-    Raises Undone or Stuck, GuardError, and what the registry and the observation raise.
+    Where the wire has to be asked, the scene's plan becomes the one that was carried out. Raises Refusal where a
+    stranger holds an address that nothing else can be taken for, Undone or Stuck, GuardError, and what the registry and the observation raise.
     """
-    changes, guard = scene.plan.changes, run.guard
+    guard = run.guard
     group = random.choice(PRIVATE_GROUPS)
-    number = registry.begin(run.who, owner, changes, group, guard.timeout if guard else 0)
+    number = registry.begin(run.who, owner, scene.plan.changes, group, guard.timeout if guard else 0)
     try:
         if guard:
             guard.arm(number)
-        world = _carry_out(scene, group, run.notes)
+        world = _carry_out(scene, group, run.notes, lambda: registry.amend(number, scene.plan.changes))
         _record(registry, number, scene, group, undoes)
-    except (Undone, GuardError):
+    except (Undone, GuardError, Refusal):
         registry.forget(number)
         if guard:
             guard.disarm(number)
@@ -104,24 +108,91 @@ def _record(registry: Registry, number: int, scene: Scene, group: int, undoes: i
         raise Undone(f"{error}. Everything of this run was undone, the host is as it was") from None
 
 
-def _carry_out(scene: Scene, group: int, notes: List[str]) -> World:
+def _carry_out(scene: Scene, group: int, notes: List[str], amend: Callable[[], None]) -> World:
     """Apply, and believe only what is seen afterwards."""
-    changes = scene.plan.changes
     try:
-        apply_all(changes, scene.world, group, scene.plan.book)
+        if scene.plan.questions:
+            apply(scene.plan.opening(), scene.world, group)
+            _ask_the_wire(scene, amend)
+            apply_all(scene.plan.rest(), observe(scene.need), group, scene.plan.book)
+        else:
+            apply_all(scene.plan.changes, scene.world, group, scene.plan.book)
     except Refused as error:
         what = f"{error.change.kind} {error.change.key} ({error.change.reason}): {error.text}"
+    except probe.Deaf as error:
+        what = str(error)
+    except Refusal as error:
+        rollback(scene.plan.changes, scene.need, group, scene.records, str(error))
+        raise
     else:
-        after = observe(scene.need)
-        unmet = list(planning.unmet(changes, after))
-        notes += [f"the hosts file of {change.key} could not be written" for change, _rest in unmet if change.kind == "hosts"]
-        hard = [f"{change.kind} {change.key} was acknowledged by the kernel, which has {state}"
-                for change, state in unmet if change.kind != "hosts"]  # fmt: skip
+        changes = scene.plan.changes
+        try:
+            after = observe(scene.need)
+        except KernelError as error:
+            hard = [str(error)]
+        else:
+            unmet = list(planning.unmet(changes, after))
+            notes += [f"the hosts file of {change.key} could not be written" for change, _rest in unmet if change.kind == "hosts"]
+            hard = [f"{change.kind} {change.key} was acknowledged by the kernel, which has {state}"
+                    for change, state in unmet if change.kind != "hosts"]  # fmt: skip
         if not hard:
+            notes += _announce(changes, after)
             return after
         what = "; ".join(hard[:5])
-    rollback(changes, scene.need, group, scene.records, what)
+    rollback(scene.plan.changes, scene.need, group, scene.records, what)
     raise Undone(f"{what}. Everything else of this run was undone, the host is as it was")
+
+
+def _ask_the_wire(scene: Scene, amend: Callable[[], None]) -> None:
+    """Ask until nobody holds an address of the plan, which is made anew around those that somebody does.
+
+    Raises Refusal where there is no such plan, and Deaf.
+    """
+    held: Dict[str, Dict[str, str]] = {}
+    free: Set[Tuple[str, str]] = set()
+    opening = scene.plan.opening()
+    while True:
+        wanted: Dict[probe.Where, List[str]] = {}
+        networks: Dict[Tuple[probe.Where, str], str] = {}
+        for question in scene.plan.questions:
+            if (question.network, question.candidates[0]) not in free:
+                where = (question.netns, question.link)
+                for ip in question.candidates:
+                    if (question.network, ip) not in free:
+                        wanted.setdefault(where, []).append(ip)
+                        networks[where, ip] = question.network
+        if not wanted:
+            return
+        for (where, ip), mac in probe.ask(wanted).items():
+            if mac is None:
+                free.add((networks[where, ip], ip))
+            else:
+                held.setdefault(networks[where, ip], {})[ip] = mac
+        if any(question.candidates[0] in held.get(question.network, ()) for question in scene.plan.questions) and scene.replan:
+            scene.plan = scene.replan(held)
+            if scene.plan.opening() != opening:
+                raise probe.Deaf("the links of this run hang on what others on the wire hold")
+            amend()
+
+
+def _announce(changes: Sequence[Change], world: World) -> List[str]:
+    """Tell the neighbours of addresses that came on links that were up already, which the kernel keeps to itself."""
+    new = {change.key for change in changes if change.kind == "link" and change.before is None}
+    found: Dict[probe.Where, List[str]] = {}
+    for change in changes:
+        if change.kind == "address" and change.before is None and change.of.startswith("endpoint:"):
+            spec = change.after or {}
+            space = world.namespace(spec["netns"])
+            link = space.names.get(spec["link"]) if space else None
+            if link is not None and link.data.get("mode") not in ("l3", "l3s") and link_key(spec["netns"], link.name) not in new:
+                found.setdefault((spec["netns"], link.name), []).append(spec["address"].partition("/")[0])
+    notes = []
+    for where, addresses in found.items():
+        try:
+            probe.announce(where, addresses)
+        except probe.Deaf as error:
+            notes.append(f"the neighbours were not told about {', '.join(addresses)}: {error}")
+    return notes
 
 
 def apply_all(changes: Sequence[Change], world: World, group: int, book: Book) -> None:
@@ -159,6 +230,9 @@ def recover(registry: Registry, run: Run) -> None:
     pending = registry.pending()
     if pending is None:
         return
+    for change in pending.changes:
+        if change.kind == "netns":
+            namespaces.tidy(change.key)
     if pending.owner == RESTORE:
         sweep(pending, registry.load())
         registry.withdraw(pending.number)

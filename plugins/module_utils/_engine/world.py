@@ -192,6 +192,7 @@ class World:
     refusals: Dict[str, str] = field(default_factory=dict)  # workload -> why it cannot be entered
     gone: Set[str] = field(default_factory=set)  # the workloads that ended: nothing of theirs is left in the kernel
     ipv6: bool = True
+    held: Dict[str, Dict[str, str]] = field(default_factory=dict)  # network -> address -> MAC of a stranger on the wire
     controllers: Tuple[str, ...] = ()  # the addresses from which this run is directed, as far as they are known
     names: Dict[str, str] = field(default_factory=dict)  # reader -> the digest of our block, "" where there is none
     unwritable: Dict[str, str] = field(default_factory=dict)  # reader -> why its hosts file cannot be written

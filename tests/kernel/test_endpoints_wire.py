@@ -1,0 +1,249 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the neighbours of an endpoint hear: captured at the other end of the cable, where strangers live as well."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+import pytest
+from ansible_collections.netops.underlay.plugins.module_utils._engine import probe
+from ansible_collections.netops.underlay.plugins.module_utils._engine.converge import Undone
+from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
+from conftest import HAS_IPV6, ip, links, run
+from play import Engine, addresses, reachable, reaches, until
+
+DUAL = [{"subnet": "192.0.2.0/24", "gateway": "none"}, *([{"subnet": "2001:db8::/64", "gateway": "none"}] if HAS_IPV6 else [])]
+BOTH = pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
+
+
+@pytest.fixture(autouse=True)
+def wire(trunk: str) -> Iterator[None]:
+    """The cable's other end, in a namespace with VLAN 10 on it."""
+    run("""
+        ip netns add wire; ip link set far netns wire; ip -n wire link set far up
+        ip -n wire link add link far name far.10 type vlan id 10
+        ip -n wire link set far.10 address 02:00:00:00:00:aa; ip -n wire link set far.10 up
+        ip netns exec wire sysctl -qw net.ipv6.conf.far/10.accept_dad=0 2>/dev/null || true
+    """)
+    yield
+    run("rm -rf /etc/netns")
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return Engine(str(tmp_path / "state"))
+
+
+class Capture:
+    """tcpdump on the wire, read as it writes."""
+
+    def __init__(self) -> None:
+        command = ["ip", "netns", "exec", "wire", "tcpdump", "-i", "far.10", "-lne", "--immediate-mode", "arp or icmp6"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.lines: List[str] = []
+        assert self.process.stderr is not None
+        while "listening on" not in self.process.stderr.readline():
+            assert self.process.poll() is None
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self.lines.extend(iter(self.process.stdout.readline, ""))  # grows line by line
+
+    def count(self, *words: str) -> int:
+        return sum(all(word in line for word in words) for line in list(self.lines))
+
+    def sees(self, *words: str, times: int = 1) -> bool:
+        return bool(until(lambda: self.count(*words) >= times))
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+        self.reader.join()
+
+
+@pytest.fixture
+def capture() -> Iterator[Capture]:
+    with contextlib.closing(Capture()) as found:
+        yield found
+
+
+def stranger(*held: str) -> None:
+    for address in held:
+        run(f"ip -n wire addr add {address} dev far.10 {'nodad' if ':' in address else ''}")
+
+
+def garp(address: str) -> tuple[str, ...]:
+    return ("ff:ff:ff:ff:ff:ff", f"who-has {address} ", f"tell {address}")
+
+
+def na(address: str) -> tuple[str, ...]:
+    return ("neighbor advertisement", f"tgt is {address}")
+
+
+# --- announcements -------------------------------------------------------------------------------
+
+
+@BOTH
+def test_an_endpoint_announces_itself(engine: Engine, capture: Capture, driver: str) -> None:
+    engine.network(driver=driver, subnets=DUAL)
+    engine.endpoint("one")
+    mac = ip("link", "show", "dev", "eth0", netns="one")[0]["address"]
+    assert capture.sees(mac, *garp("192.0.2.1"))
+    if HAS_IPV6:
+        assert capture.sees(mac, *na("2001:db8::1"))
+    # on a link that is up the kernel announces nothing, so we do
+    static = {"ipv4_address": "192.0.2.50", **({"ipv6_address": "2001:db8::50"} if HAS_IPV6 else {})}
+    engine.endpoint("one", **static)
+    assert capture.sees(mac, *garp("192.0.2.50"))
+    if HAS_IPV6:
+        assert capture.sees(mac, *na("2001:db8::50"))
+    # and a workload that was restarted once more
+    before = capture.count(mac, *garp("192.0.2.50"))
+    run("ip netns del one")
+    engine.endpoint("one", **static)
+    assert capture.sees(mac, *garp("192.0.2.50"), times=before + 1)
+
+
+# --- the probe -----------------------------------------------------------------------------------
+
+
+@BOTH
+def test_the_wire_is_asked_first_and_a_free_address_taken(engine: Engine, capture: Capture, driver: str) -> None:
+    engine.network(driver=driver, subnets=DUAL)
+    found = engine.endpoint("one", probe=True)
+    assert found["addresses"] == [row for row in ("192.0.2.1/24", "2001:db8::1/64") if HAS_IPV6 or ":" not in row]
+    assert addresses("eth0", "one") == found["addresses"]
+    mac = ip("link", "show", "dev", "eth0", netns="one")[0]["address"]
+    assert capture.sees(mac, "who-has 192.0.2.1 ", "tell 0.0.0.0", times=3)
+    assert capture.sees(mac, *garp("192.0.2.1"))
+    lines = list(capture.lines)
+    asked = [n for n, line in enumerate(lines) if "who-has 192.0.2.1 " in line and "tell 0.0.0.0" in line]
+    told = [n for n, line in enumerate(lines) if all(word in line for word in garp("192.0.2.1"))]
+    assert max(asked) < min(told)
+    if HAS_IPV6:
+        assert capture.sees(mac, ":: > ff02::1:ff00:1", "neighbor solicitation, who has 2001:db8::1", times=3)
+    stranger("192.0.2.99/24")
+    assert reachable("ip netns exec one", "192.0.2.99")
+    count = capture.count("tell 0.0.0.0")
+    engine.same("one", probe=True)
+    engine.endpoint("two")
+    assert capture.sees(*garp("192.0.2.2"))
+    assert capture.count("tell 0.0.0.0") == count  # nothing comes, so nobody is asked
+
+
+@BOTH
+def test_the_next_free_address_where_a_stranger_holds_one(engine: Engine, capture: Capture, driver: str) -> None:
+    stranger("192.0.2.1/24", "192.0.2.2/24", *(["2001:db8::1/64"] if HAS_IPV6 else []))
+    engine.network(driver=driver, subnets=DUAL)
+    check = engine.task("endpoint", check=True, network="blue", name="one", netns="one", probe=True)
+    assert "blue/one: 192.0.2.1 is provisional" in str(check.warnings)
+    assert [row["name"] for row in ip("netns", "list")] == ["wire"]
+    run("ip netns exec wire arping -c 1 -w 1 -U -I far.10 192.0.2.1 >/dev/null || true")  # a sign that all before was seen
+    assert capture.sees("who-has 192.0.2.1 ", "tell 192.0.2.1") and capture.count("tell 0.0.0.0") == 0
+    found = engine.endpoint("one", probe=True)
+    assert found["addresses"] == [row for row in ("192.0.2.3/24", "2001:db8::2/64") if HAS_IPV6 or ":" not in row]
+    assert addresses("eth0", "one") == found["addresses"] == engine.records("endpoint")["blue/one"]["addresses"]
+    assert "192.0.2.3\tone" in Path("/etc/netns/one/hosts").read_text(encoding="utf-8")
+    assert reachable("ip netns exec one", "192.0.2.1")
+    engine.same("one", probe=True)
+    # a lease whose workload was away is asked for as well, and is given up where somebody took it
+    run("ip netns del one")
+    stranger("192.0.2.3/24")
+    assert engine.endpoint("one", probe=True)["addresses"][0] == "192.0.2.4/24" == addresses("eth0", "one")[0]
+
+
+@BOTH
+def test_a_static_address_that_a_stranger_holds_is_refused(engine: Engine, driver: str) -> None:
+    stranger("192.0.2.7/24", *(["2001:db8::7/64"] if HAS_IPV6 else []))
+    engine.network(driver=driver, subnets=DUAL)
+    before = links(), engine.records("link")
+    for option, address in (("ipv4_address", "192.0.2.7"), *([("ipv6_address", "2001:db8::7")] if HAS_IPV6 else [])):
+        with pytest.raises(Refusal, match=f"{option}: {address} is held by 02:00:00:00:00:aa on the wire"):
+            engine.endpoint("one", probe=True, **{option: address})
+        assert [row["name"] for row in ip("netns", "list")] == ["wire"]
+        assert (links(), engine.records("link")) == before and engine.records("endpoint") == {} and not engine.pending()
+    engine.endpoint("one")
+    with pytest.raises(Refusal, match="is held by 02:00:00:00:00:aa on the wire"):
+        engine.endpoint("one", probe=True, ipv4_address="192.0.2.7")  # of a living endpoint: it is as it was
+    assert addresses("eth0", "one")[0] == "192.0.2.1/24" and engine.records("endpoint")["blue/one"]["ipv4_address"] is None
+    stranger("192.0.2.200/24")
+    assert reachable("ip netns exec one", "192.0.2.200")
+
+
+def test_all_of_a_map_are_asked_for_at_once(engine: Engine, capture: Capture) -> None:
+    stranger("192.0.2.2/24", "192.0.2.3/24", "198.51.100.1/24")
+    networks = [
+        {"name": "blue", "driver": "macvlan", "parent": "trunk.10", "subnets": DUAL[:1], "share_parent": True, "host_access": True},
+        {"name": "red", "driver": "macvlan", "parent": "trunk.10", "subnets": [{"subnet": "198.51.100.0/24", "gateway": "none"}],
+         "share_parent": True},
+    ]  # fmt: skip
+    rows: List[Dict[str, Any]] = [{"network": "blue", "name": name, "netns": name, "probe": True} for name in ("a", "b", "c")]
+    rows.append({"network": "red", "name": "a", "netns": "a", "probe": True})
+    engine.map(networks=networks, endpoints=rows)
+    found = {key: spec["addresses"] for key, spec in engine.records("endpoint").items()}
+    assert found == {
+        "blue/a": ["192.0.2.4/24"], "blue/b": ["192.0.2.5/24"], "blue/c": ["192.0.2.6/24"], "red/a": ["198.51.100.2/24"],
+    }  # fmt: skip
+    assert reachable("", "192.0.2.6") and reachable("ip netns exec a", "c") and reachable("ip netns exec b", "192.0.2.2")
+    assert engine.map(networks=networks, endpoints=rows).changes == []
+
+
+@pytest.mark.parametrize(("mac", "address"), [("02:00:00:00:00:01", "192.0.2.1/24"), ("fe:00:00:00:00:01", "192.0.2.2/24")])
+def test_of_two_who_ask_at_once_the_lower_mac_has_it(engine: Engine, capture: Capture, mac: str, address: str) -> None:
+    engine.network()
+    rival = subprocess.Popen(["ip", "netns", "exec", "wire", "arping", "-D", "-c", "1000", "-w", "120", "-I", "far.10", "192.0.2.1"],
+                             stdout=subprocess.DEVNULL)  # fmt: skip
+    try:
+        assert capture.sees("02:00:00:00:00:aa", "who-has 192.0.2.1 ", "tell 0.0.0.0")
+        assert engine.endpoint("one", probe=True, mac_address=mac)["addresses"] == [address]
+    finally:
+        rival.kill()
+        rival.wait()
+
+
+def test_where_nobody_can_be_asked_nothing_is_claimed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.network("routed", "ipvlan", mode="l3", parent="trunk.20")
+    with pytest.raises(Refusal, match="probe: endpoints of l3 have no neighbours to ask"):
+        engine.endpoint("one", "routed", probe=True)
+    engine.network()
+    monkeypatch.setattr(probe, "CARRIER", 0.5)
+    run("ip -n wire link set far down")
+    with pytest.raises(Undone, match="nobody can be asked from eth0 in netns:one: it has no carrier"):
+        engine.endpoint("one", probe=True)
+    assert [row["name"] for row in ip("netns", "list")] == ["wire"] and engine.records("endpoint") == {}
+
+
+# --- many at once --------------------------------------------------------------------------------
+
+TASK = """
+import sys
+from ansible_collections.netops.underlay.plugins.module_utils._engine import converge, model
+state, name = sys.argv[1:]
+declared = model.declare("endpoint", {"network": "blue", "name": name, "netns": name}, "present", False)
+outcome = converge.converge(declared, converge.Run(state, lock_timeout=120))
+print(*outcome.items["endpoint"]["blue/" + name]["addresses"])
+"""
+
+
+def test_twenty_tasks_at_once(engine: Engine) -> None:
+    engine.network(driver="ipvlan")
+    names = [f"n{number}" for number in range(20)]
+    path = str(Path(__file__).absolute().parents[5])
+    tasks = [subprocess.Popen([sys.executable, "-c", TASK, engine.state_dir, name], env={"PYTHONPATH": path}, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for name in names]  # fmt: skip
+    said = [task.communicate()[0].strip() for task in tasks]
+    assert [task.returncode for task in tasks] == [0] * 20, said
+    assert sorted(said) == sorted(f"192.0.2.{number}/24" for number in range(1, 21))
+    recorded = engine.records("endpoint")
+    assert {key: spec["addresses"] for key, spec in recorded.items()} == {f"blue/{name}": [text] for name, text in zip(names, said)}
+    for name, text in zip(names, said):
+        assert addresses("eth0", name) == [text]
+    assert not engine.pending() and reaches("ip netns exec n0", "n19")
