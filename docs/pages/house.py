@@ -8,6 +8,8 @@ import ast
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Set
 
+from . import HEAD
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 ENGINE = CHECKOUT / "plugins" / "module_utils" / "_engine"
 #: The rooms that must do without the world: no file, socket, clock or process.
@@ -119,7 +121,7 @@ def page() -> str:
     house = rooms()
     stack = floors(house)
     lines = [
-        "..", "  Copyright: netops.underlay contributors", "  SPDX-License-Identifier: GPL-3.0-or-later", "  Written by docs/generate.", "",
+        *HEAD,
         ".. _ansible_collections.netops.underlay.docsite.architecture:", "",
         "Architecture", "============", "",
         "Every change goes one road: options, model, observation of kernel and registry, plan, apply, observation, record. The",

@@ -16,6 +16,8 @@ from typing import Dict, Iterator, List, NamedTuple, Optional
 
 import yaml
 
+from . import HEAD
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 NOTES = CHECKOUT / "docs" / "messages.yml"
 
@@ -196,7 +198,7 @@ def _rst(text: str) -> str:
 def page() -> str:
     known = notes()
     lines = [
-        "..", "  Copyright: netops.underlay contributors", "  SPDX-License-Identifier: GPL-3.0-or-later", "  Written by docs/generate.", "",
+        *HEAD,
         ".. _ansible_collections.netops.underlay.docsite.troubleshooting:", "",
         "Troubleshooting by message", "==========================", "",
         "Search this page for the words of the message that do not depend on your host. What does is shown as ``<name>``.", "",

@@ -10,6 +10,8 @@ from typing import Dict, List
 
 import yaml
 
+from . import HEAD
+
 PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
 
 
@@ -36,7 +38,7 @@ def variables(path: Path) -> Dict[str, str]:
 
 def page() -> str:
     lines = [
-        "..", "  Copyright: netops.underlay contributors", "  SPDX-License-Identifier: GPL-3.0-or-later", "  Written by docs/generate.", "",
+        *HEAD,
         ".. _ansible_collections.netops.underlay.docsite.playbooks:", "",
         "Playbooks", "=========", "",
         "All run by name: ``ansible-playbook -i inventory netops.underlay.site``.", "",

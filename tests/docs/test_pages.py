@@ -1,0 +1,109 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation says what the code does: pages written from the code, examples that exist, a map that gives that ledger."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).absolute().parents[2]
+DOCS = CHECKOUT / "docs"
+GUIDES = sorted((DOCS / "docsite" / "rst").glob("*.rst"))
+
+sys.path.insert(0, str(DOCS))
+from pages import house, messages
+
+
+def test_the_pages_that_follow_from_the_code_are_up_to_date() -> None:
+    done = subprocess.run([sys.executable, DOCS / "generate", "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_message_is_found() -> None:
+    """Those that tests of the engine know are on the page, each with a cure."""
+    texts = {message.text: message for part in messages.rooms().values() for message in part}
+    assert len(texts) > 200
+    for known in ("lo is the loopback", "unknown option"):
+        assert known in texts
+    page = (DOCS / "docsite" / "rst" / "troubleshooting.rst").read_text()
+    assert page.count("**Cure:**") == len(texts)
+    assert "**Cure:** \n" not in page
+
+
+def test_a_message_without_a_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    without = {key: row for key, row in messages.notes().items() if "CAP_NET_ADMIN" not in key}
+    monkeypatch.setattr(messages, "notes", lambda: {**without, "a message of yesterday": {"cure": "none"}})
+    told = messages.lacking()
+    assert any("CAP_NET_ADMIN" in line and "has no cure" in line for line in told)
+    assert any("a message of yesterday" in line for line in told)
+
+
+def test_the_house_keeps_its_rules() -> None:
+    rooms = house.rooms()
+    assert house.faults(rooms) == []
+    assert sum(map(len, house.floors(rooms))) == len(rooms)
+
+
+def test_a_house_that_breaks_them_is_told() -> None:
+    one = house.Room("plan", "", {"apply"}, set(), {"socket", "ansible"})
+    other = house.Room("apply", "", {"plan"}, set(), set())
+    assert house.faults({"plan": one}) == ["plan imports ansible", "plan is pure and imports socket"]
+    with pytest.raises(ValueError, match="circle"):
+        house.floors({"plan": one, "apply": other})
+
+
+def test_guides_include_their_examples_and_write_none() -> None:
+    """A task in a guide is a file that the tests run; every file is in a guide."""
+    included = set()
+    for guide in GUIDES:
+        text = guide.read_text()
+        included |= set(re.findall(r"literalinclude:: /examples/(\S+)", text))
+        blocks = re.findall(r"code-block:: yaml\n(.*?)\n(?=\S|\Z)", text, re.DOTALL)
+        assert not [block for block in blocks if re.search(r"netops\.underlay\.vlan_|netops\.underlay\.ipvlan_", block)], guide.name
+    files = {str(path.relative_to(DOCS / "examples")) for path in (DOCS / "examples").rglob("*") if path.is_file()}
+    assert included <= files
+    assert files - included == {"inventory.yml"}
+
+
+def test_every_section_of_an_example_that_a_guide_names_exists() -> None:
+    """Sphinx would include the whole file, or up to its end, without a word."""
+    for guide in GUIDES:
+        for name, options in re.findall(r"literalinclude:: /examples/(\S+\.yml)\n((?: +:.*\n)*)", guide.read_text()):
+            text = (DOCS / "examples" / name).read_text()
+            for marker in re.findall(r":start-(?:after|at): (.*)", options):
+                assert sum(marker == line.strip() for line in text.splitlines()) == 1, f"{guide.name}: {marker}"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the map and the inventory of the guide, without a ledger."""
+    place = tmp_path_factory.mktemp("fleet")
+    for name in ("map", "fleet"):
+        shutil.copytree(DOCS / "examples" / name, place / name)
+    (place / "map" / "ledger.yml").unlink()
+    return place
+
+
+def ansible(fleet: Path, *arguments: str) -> None:
+    environment: Dict[str, str] = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".cache" / "collections"), "ANSIBLE_NOCOLOR": "1"}
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(fleet / "fleet"), *arguments]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def _entries(path: Path) -> object:
+    return yaml.safe_load(path.read_text())
+
+
+def test_the_map_of_the_guide_gives_the_ledger_of_the_guide(fleet: Path) -> None:
+    ansible(fleet, "netops.underlay.allocate")
+    assert _entries(fleet / "map" / "ledger.yml") == _entries(DOCS / "examples" / "map" / "ledger.yml")
