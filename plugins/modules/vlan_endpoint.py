@@ -71,7 +71,10 @@ options:
     type: list
     elements: str
   hosts:
-    description: Names and addresses of others, such as of members on other hosts, that the workload shall know.
+    description:
+      - Names and addresses of others, such as of members on other hosts, that the workload shall know.
+      - They and the names of the network's members stand in a marked block of C(/etc/netns/NAME/hosts), or of a container's C(/etc/hosts).
+        A process given by O(pid) has no such file that is known.
     type: dict
   gw_priority:
     description: In a workload with several endpoints, the one with the highest priority gives the default route; of equal ones the first by name.
@@ -87,7 +90,9 @@ options:
         choices: [auto, always, never]
         default: auto
       ipv6:
-        description: As O(default_route.ipv4).
+        description:
+          - As O(default_route.ipv4). With O(accept_ra), V(auto) leaves it to the router that advertises itself,
+            and the other two take no default route from an advertisement.
         type: str
         choices: [auto, always, never]
         default: auto
@@ -118,6 +123,8 @@ options:
     description:
       - Whether to ask on the wire first if somebody else has the address (RFC 5227, RFC 4862). The next free one is taken then.
         One that was asked for is refused, with the MAC of its holder.
+      - It takes two seconds, for all endpoints of a task together, and only where an address comes. Check mode sends nothing and says so.
+      - Refused in L3 modes, where an endpoint has no neighbours.
     type: bool
     default: false
   state:
@@ -150,7 +157,7 @@ EXAMPLES = r"""
 
 # After:
 #   # ip -n shop -br address
-#   lo    DOWN
+#   lo    UNKNOWN  127.0.0.1/8
 #   eth0  UP  192.168.50.64/24
 #   # ip -n shop route
 #   default via 192.168.50.1 dev eth0 proto 201
@@ -188,6 +195,23 @@ EXAMPLES = r"""
 # After:
 #   # ip netns
 #   (nothing)
+
+# A container or a daemon can also be started into the namespace, which then is complete, names and all:
+#
+#   podman run --network ns:/run/netns/shop -v /etc/netns/shop/hosts:/etc/hosts:ro IMAGE
+#
+#   # of a systemd unit
+#   [Unit]
+#   After=netops-underlay.service
+#   [Service]
+#   NetworkNamespacePath=/run/netns/shop
+#   BindReadOnlyPaths=/etc/netns/shop/hosts:/etc/hosts
+- name: A namespace that is there before its daemon starts
+  netops.underlay.vlan_endpoint:
+    network: macvlan50
+    name: shop
+    netns: shop
+    probe: true
 
 - name: Give back the addresses of a container that nobody will start again
   netops.underlay.vlan_endpoint:
