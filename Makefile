@@ -51,6 +51,18 @@ test-default: lab ## Molecule: the guide's networks on two hosts
 test-default-debian12: lab
 	$(LAB) --mem 4G --host debian12 --env RACK_TREE=/opt/hosts/debian12 -- molecule test -s default
 
+.PHONY: docs
+docs: ## the documentation, in .cache/docs/html
+	docs/build
+
+.PHONY: test-docs test-release
+test-docs: docs $(READY) lab ## every example of the documentation, and that it says what the code does
+	$(PYTHON) -m pytest -q tests/docs/test_pages.py
+	$(LAB) -- pytest -q tests/docs/test_examples.py tests/docs/test_modules.py
+test-release: docs $(READY) lab ## the archive, its licences and its changelog; installed and used
+	$(PYTHON) -m pytest -q tests/release/test_release.py
+	$(LAB) -- pytest -q tests/release/test_installed.py
+
 # --- looks at the code ---------------------------------------------------------------------------
 
 .PHONY: lint
