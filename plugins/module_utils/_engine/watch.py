@@ -69,9 +69,6 @@ class Memory:
             if name not in self.left:
                 self.healed.setdefault(name, []).append(now)
         self.left = set(found["left"])
-        if healed:
-            for trouble in self.refused.values():
-                trouble.due = now  # it may have waited for just that
         refused = {name for name, how in found["left"].items() if how == restore.REFUSED}
         for name in set(self.refused) - refused:
             del self.refused[name]
@@ -80,6 +77,8 @@ class Memory:
             if trouble.due <= now:
                 trouble.times += 1
                 trouble.due = now + min(LONGEST, 2.0**trouble.times)
+            if healed:
+                trouble.due = now  # it may have waited for just that
         if restore.WAITS in found["left"].values():
             self.waiting.times += 1
             longest = CONTAINERS if found["containers"] else LONGEST
