@@ -241,10 +241,6 @@ def _calm(row: Dict[str, Any]) -> Dict[str, Any]:
 # --- kernels without IPv6 ------------------------------------------------------------------------
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "ipv6_off: to be run on a kernel that was booted with ipv6.disable=1 too")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
     """Tests of a kernel without IPv6 are for such a kernel alone."""
     elsewhere = [item for item in items if HAS_IPV6 and "without_ipv6" in getattr(item, "fixturenames", ())]
