@@ -9,7 +9,7 @@ ipvlan parent switches every ipvlan there, in every namespace); so all are judge
 from __future__ import annotations
 
 import ipaddress
-from typing import Iterator, List, Tuple
+from typing import Dict, Iterator, List, Tuple
 
 from . import ipam, model, routing
 from .target import Target
@@ -37,6 +37,7 @@ def check(target: Target) -> None:
             _size(target, network, parent.link)
         elif model.is_l3(network) and network["parent"] and not _declared_addresses(target, network):
             _no_underlay(target, network)
+    _one_in_passthru(target)
     routing.check(target)
     if not target.world.ipv6:
         _without_ipv6(target)
@@ -96,6 +97,24 @@ def _network_unused(target: Target, key: str) -> None:
 
 
 
+
+
+def _one_in_passthru(target: Target) -> None:
+    """The endpoint of a passthru network is its parent, so there is one."""
+    members: Dict[str, List[str]] = {name: [] for name, network in target.items["network"].items() if network["mode"] == "passthru"}
+    for key, endpoint in target.items["endpoint"].items() if members else ():
+        if endpoint["network"] in members:
+            members[endpoint["network"]].append(key)
+    for name, keys in members.items():
+        declared = [key for key in keys if key in target.scope["endpoint"]]
+        if len(keys) > 1 and declared:
+            first = next(key for key in keys if key != declared[-1])
+            target.refuse(target.path("endpoint", declared[-1], "network"), f"{name} is passthru, and {first} has it already",
+                          "a passthru network has one endpoint: use another network, or one with mode: bridge")  # fmt: skip
+        elif len(keys) > 1 and name in target.scope["network"]:
+            endpoints = [target.items["endpoint"][key] for key in keys]
+            target.refuse(target.path("network", name, "mode"), f"{name} has the endpoints {_names(endpoints)}, and passthru has room for one",
+                          "make the others absent first")  # fmt: skip
 
 
 def _workload_seen(target: Target, key: str) -> None:

@@ -109,6 +109,12 @@ CASES = [
          ["mode: eth0 carries blue, and passthru shares with nobody; use another parent, or mode: bridge for both"]),
     Case(blue, "network", network(share_parent=True),
          ["parent: eth0 is the parent of blue already; use another parent (a VLAN each), or set share_parent: true on both"]),
+    Case(lambda kernel: (blue(kernel, mode="passthru"), do(kernel, "endpoint", network="blue", name="a", netns="a")), "endpoint",
+         {"network": "blue", "name": "b", "netns": "b"},
+         ["network: blue is passthru, and blue/a has it already; "
+          "a passthru network has one endpoint: use another network, or one with mode: bridge"]),
+    Case(living, "network", {**network("blue", text="10.0.0.0/24", mode="passthru"), "recreate": True},
+         ["mode: blue has the endpoints a, b, and passthru has room for one; make the others absent first"]),
     Case(lambda kernel: do(kernel, "network", **IPVLAN), "network", network(driver="ipvlan", flag="private", share_parent=True),
          ["mode: blue on eth0 is l2 bridge, and a parent has one mode and flag for all; give the same mode and flag, or another parent"]),
     Case(lambda kernel: blue(kernel, share_parent=True), "network", network(text="10.0.0.128/25", share_parent=True),
