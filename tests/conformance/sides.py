@@ -134,7 +134,19 @@ class Docker(Side):
         done = subprocess.run(words, check=False, text=True, capture_output=True)
         if words[1] == "run" and done.returncode != 0 and "--name" in words:
             shell("docker rm -f " + words[words.index("--name") + 1])
+        if words[1] == "stop":
+            self._wait_for_the_end(words[2])
         return ("done" if done.returncode == 0 else "refused", _said(done.stderr))
+
+    def _wait_for_the_end(self, name: str) -> None:
+        """``docker stop`` returns when the process is gone; its namespace goes a moment later."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            found = self._ask(f"/containers/{name}/json")
+            if not found["State"]["Running"] and not found["NetworkSettings"]["SandboxKey"]:
+                return
+            time.sleep(0.05)
+        raise TimeoutError(f"{name} does not end")
 
     def spaces(self) -> Dict[str, str]:
         running = [row["Names"][0].lstrip("/") for row in self._ask("/containers/json")]
