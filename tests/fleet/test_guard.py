@@ -128,15 +128,19 @@ def test_a_second_run_waits_or_names_the_one_that_is_not_confirmed(host: Host, f
 import os, sys
 sys.path.insert(0, os.path.realpath("/usr/local/lib/netops-underlay/current"))
 from _engine import converge, guard, model
-run = converge.Run(who="eve", guard=guard.HostGuard(25, "/var/lib/netops-underlay"))
+run = converge.Run(who="eve", guard=guard.HostGuard(3000, "/var/lib/netops-underlay"))
 converge.converge(model.declare("vlan", {"parent": "eth1", "vlan_id": 77}, "present", False), run)
 """,
     )
     number = transactions(host)[0]["number"]
-    other = FINE.format(name="two", vlan=12, timeout=0, more="        lock_timeout: {}\n")
-    said = play(fleet, other.format(1), check=False)["fine"]["h1"]
+
+    def other(lock_timeout: int) -> str:
+        return FINE.format(name="two", vlan=12, timeout=0, more=f"        lock_timeout: {lock_timeout}\n")
+
+    said = play(fleet, other(1), check=False)["fine"]["h1"]
     assert said["failed"] and f"transaction {number} of eve waits to be confirmed" in said["msg"]
-    assert play(fleet, other.format(60))["fine"]["h1"]["changed"]
+    host.ssh(f"systemd-run --quiet --on-active=10 /usr/local/sbin/underlay expire {number}")
+    assert play(fleet, other(120))["fine"]["h1"]["changed"]
     assert "eth1.77" not in links(host) and "eth1.12" in links(host)
 
 
