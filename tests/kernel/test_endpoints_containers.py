@@ -19,6 +19,8 @@ CHECKOUT = Path(__file__).absolute().parents[2]
 DUAL = [{"subnet": "192.0.2.0/24"}, *([{"subnet": "2001:db8::/64"}] if HAS_IPV6 else [])]
 ENGINES = ["docker", "podman"]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True, scope="module")
 def host() -> Iterator[None]:

@@ -131,6 +131,26 @@ def test_host_access_reaches_the_endpoints_and_nothing_else(driver: str, mode: s
     assert kernel.world.host.routes == []
 
 
+def test_a_plan_that_the_wire_has_to_confirm() -> None:
+    kernel = PaperKernel("eth0")
+    declare(kernel, mapped(networks=NETOPS))
+    options = {"network": "vlan10", "name": "a", "netns": "a", "probe": True}
+    first = plan.plan(task("endpoint", **options), copy.deepcopy(kernel.records), kernel.world, "seed")
+    (question,) = first.questions
+    assert (question.netns, question.link) == ("netns:a", "eth0") and len(question.candidates) == 9
+    assert question.candidates[:3] == ["172.16.80.2", "172.16.80.3", "172.16.80.4"]
+    assert first.opening() + first.rest() == first.changes
+    assert not any(change.kind in ("address", "route", "hosts", "endpoint") for change in first.opening())
+    kernel.world.held = {"vlan10": {"172.16.80.2": "02:00:00:00:00:aa", "172.16.80.3": "02:00:00:00:00:aa"}}
+    second = plan.plan(task("endpoint", **options), copy.deepcopy(kernel.records), kernel.world, "seed")
+    assert second.items["endpoint"]["vlan10/a"]["addresses"] == ["172.16.80.4/24"] and second.opening() == first.opening()
+    assert refusal(kernel, task("endpoint", **options, ipv4_address="172.16.80.2")) == [
+        "ipv4_address: 172.16.80.2 is held by 02:00:00:00:00:aa on the wire; give another address, or leave it to us"
+    ]
+    parent = plan.plan(task("endpoint", **{**options, "network": "vlan30"}), copy.deepcopy(kernel.records), kernel.world, "seed")
+    assert (parent.questions[0].netns, parent.questions[0].link) == ("", "eth0.30")  # ipvlan: who has the MAC gets the answers
+
+
 def test_after_the_registry_is_lost_adopt_takes_everything_back() -> None:
     kernel = PaperKernel("eth0")
     endpoint = {"network": "vlan10", "name": "b", "netns": "b"}
