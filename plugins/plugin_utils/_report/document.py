@@ -91,7 +91,7 @@ def _plan(fleet: Fleet, plans: Lists) -> list[Row]:
             if not plan or result.get("transaction") is not None:
                 continue
             for line in plan["first"]:
-                verb, _, text = line.partition(" ")
+                verb, text = [*line.split(" ", 1), ""][:2]
                 rows.add((verb, text), host, _change, verb, text)
             rest = plan["total"] - len(plan["first"])
             if rest > 0:

@@ -124,7 +124,7 @@ def _causes(drifts: Sequence[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
 
 def _place(drift: Mapping[str, Any]) -> tuple[str, str]:
     """Which node of the picture a drift belongs to."""
-    kind, _, key = drift["of"].partition(":")
+    kind, key = [*drift["of"].split(":", 1), ""][:2]
     if kind in ("network", "endpoint", "workload"):
         return kind, key
     return ("link", drift["object"].partition(" ")[2]) if drift["object"].startswith("link ") else ("host", "")

@@ -74,7 +74,7 @@ class Pools:
     def _row(self, pool: _Pool) -> Row:
         first = self.fleet.networks.rows[pool.networks[0]]
         shared = is_shared(first)
-        used = len({value for value, _, _ in self._within(pool.networks, pool.text)}) if shared else pool.used
+        used = len(set(self._within(pool.networks, pool.text))) if shared else pool.used
         reserved = ipaddress.ip_network(pool.text).num_addresses - pool.size
         return {
             "pool": pool.text,
@@ -87,13 +87,13 @@ class Pools:
             "hosts": ranges(sorted(pool.hosts)),
         }
 
-    def _within(self, networks: Iterable[int], pool: str) -> Iterable[tuple[int, int, Row]]:
+    def _within(self, networks: Iterable[int], pool: str) -> Iterable[int]:
         network = ipaddress.ip_network(pool)
         low, high = int(network.network_address), int(network.broadcast_address)
         for at in networks:
-            for value, version, lease in self._holders[at]:
+            for value, version, _lease in self._holders[at]:
                 if version == network.version and low <= value <= high:
-                    yield value, version, lease
+                    yield value
 
     def doubled(self) -> list[tuple[str, int, list[Row]]]:
         """Every address that several endpoints of one VLAN hold: the address, the VLAN, the leases."""

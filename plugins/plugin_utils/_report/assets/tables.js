@@ -104,7 +104,7 @@ const VIEWS = [
   },
   {
     key: "pools", label: "Pools", rows: doc.pools,
-    note: "How many of a pool’s addresses are held. Hosts in one VLAN share its pools; any other network has a pool on each host, of which the fullest is told.",
+    note: "How many of a pool's addresses are held. Hosts in one VLAN share its pools; any other network has a pool on each host, of which the fullest is told.",
     columns: [
       {label: "Pool", css: "mono", value: (row) => addressKey(row.pool), cell: (row) => row.pool, title: (row) => row.pool, sub: (row) => networkNames(row)},
       VLAN,
