@@ -72,6 +72,6 @@ class PaperKernel:
             if spec.get("parent") and spec["parent"] not in self.world.host.names:
                 raise Refused(f"no parent {spec['parent']}")
         device = spec["name"] if change.kind == "link" else spec.get("link") or spec.get("dev")
-        if change.before is not None or change.kind != "link":
-            if device and device not in there.names:
-                raise Refused(f"no link {device}")
+        exists = change.before is not None or change.kind != "link"
+        if exists and device and device not in there.names:
+            raise Refused(f"no link {device}")

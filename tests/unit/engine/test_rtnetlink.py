@@ -233,7 +233,7 @@ def test_a_group_message_names_no_link() -> None:
         )
         assert not message.flags & rtnetlink.NLM_F_CREATE
     for forbidden in (encode.change_group, encode.remove_group):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="group 0"):
             forbidden(0)
 
 
