@@ -144,7 +144,7 @@ def rehearse(module: AnsibleModule, declared: model.Declaration, findings: List[
     try:
         outcome = converge(declared, Run(module.params["state_dir"], True, module.params["lock_timeout"], "vlan_verify"))
     except Refusal as error:
-        findings += [verify.finding("drift", None, str(problem)) for problem in error.problems]
+        findings += verify.refused(declared, error.problems)
         return None
     except EXPECTED as error:
         module.fail_json(msg=str(error))

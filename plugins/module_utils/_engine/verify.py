@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from . import arrive, model, report
 from .arrive import Answers, Ask, Trunk
+from .fields import Problem
 from .world import Change, Link, Spec, World
 
 Finding = Dict[str, Any]
@@ -63,6 +65,31 @@ def finding(kind: str, place: Optional[Place], text: str, **more: Any) -> Findin
 def drift(changes: Sequence[Change]) -> List[Finding]:
     """What the kernel has otherwise than the map says."""
     return [finding("drift", None, report.line(change), object=change.key) for change in changes]
+
+
+_ROW = re.compile(r"networks\[(\d+)\]\.?([a-z_]*)")
+
+
+def refused(declared: model.Declaration, problems: Sequence[Problem]) -> List[Finding]:
+    """Why a run would refuse the rows on this host as it is."""
+    rows = {item.path: item.spec for item in declared.items if item.kind == "network" and item.spec}
+    found = []
+    for problem in problems:
+        match = _ROW.match(problem.path)
+        row = rows.get(f"networks[{match[1]}]") if match else None
+        if match is None or row is None or not row["parent"]:
+            found.append(finding("drift", None, str(problem)))
+            continue
+        trunk, _, vlan = str(row["parent"]).rpartition(".")
+        place = Place(trunk, _nic(declared, trunk), int(vlan)) if vlan.isdigit() and trunk else Place(vlan, _nic(declared, vlan), 0)
+        kind = "mtu" if match[2] == "mtu" else "drift"
+        found.append(finding(kind, place, f"{row['name']}, {match[2]}: {problem.what}; {problem.cure}", network=row["name"]))
+    return found
+
+
+def _nic(declared: model.Declaration, trunk: str) -> str:
+    """The NIC of a trunk, as far as the rows say it."""
+    return str(declared.trunks.get(trunk, {}).get("name", trunk))
 
 
 def networks(declared: model.Declaration, complete: Mapping[str, Spec], endpoints: Mapping[str, Spec], world: World) -> List[Network]:

@@ -1,0 +1,54 @@
+# Copyright: netops.underlay contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: plan_summary
+short_description: What a check run foretells for a fleet, in a few lines
+version_added: "1.0.0"
+author:
+  - netops.underlay contributors (@netops)
+description:
+  - Puts together what the roles would do on many hosts. Hosts with the same changes share a line.
+  - The risk is V(none), V(low) where there are only new objects, V(medium) where some that are in use change, V(high) where some go away.
+options:
+  _input:
+    description: Host to a list of the results of its tasks, with nothing for those that did not run.
+    type: dict
+    required: true
+seealso:
+  - module: netops.underlay.vlan_map
+"""
+
+EXAMPLES = r"""
+- name: Two hosts
+  ansible.builtin.debug:
+    msg: "{{ {'node1': [trunk_result], 'node2': [{}]} | netops.underlay.plan_summary }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(changed), C(unchanged) and C(failed) are lists of hosts, C(changes) is how many changes there are in all, C(risk) the highest of any host.
+    - C(hosts) has the counts and the first changes of each, C(text) is a list of lines to show.
+  type: dict
+"""
+
+from typing import Any, Callable, Dict
+
+from ansible.errors import AnsibleFilterError
+
+from ..plugin_utils._fleet import summary
+
+
+def plan_summary(value: Any) -> Dict[str, Any]:
+    if not isinstance(value, dict):
+        raise AnsibleFilterError("plan_summary takes a dictionary of hosts, each with a list of results")
+    return summary.plan(value)
+
+
+class FilterModule:
+    def filters(self) -> Dict[str, Callable[..., Any]]:
+        return {"plan_summary": plan_summary}
