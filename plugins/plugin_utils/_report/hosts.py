@@ -25,11 +25,3 @@ def ranges(positions: Iterable[int]) -> list[list[int]]:
         else:
             found.append([position, position])
     return found
-
-
-def named(pairs: Iterable[Iterable[int]], names: list[str]) -> str:
-    """A set of hosts in words: one or two by name, more by their number."""
-    positions = [position for first, last in pairs for position in range(first, last + 1)]
-    if len(positions) <= 2:
-        return " and ".join(names[position] for position in positions)
-    return f"{len(positions)} hosts"

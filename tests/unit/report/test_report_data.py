@@ -10,7 +10,7 @@ import fleets
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.netops.underlay.plugins.filter.report import report
-from ansible_collections.netops.underlay.plugins.plugin_utils._report.hosts import named, natural, ranges
+from ansible_collections.netops.underlay.plugins.plugin_utils._report.hosts import natural, ranges
 
 
 def made(found: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -40,7 +40,6 @@ def test_a_network_that_differs_in_anything_is_another_row() -> None:
 def test_hosts_stand_in_the_order_of_their_numbers() -> None:
     assert sorted(["h10", "H2", "h1", "rack2-h1", "rack10"], key=natural) == ["h1", "H2", "h10", "rack2-h1", "rack10"]
     assert ranges([0, 1, 2, 5, 7, 8]) == [[0, 2], [5, 5], [7, 8]]
-    assert named([[0, 0], [2, 2]], ["a", "b", "c"]) == "a and c" and named([[0, 2]], ["a", "b", "c"]) == "3 hosts"
 
 
 def test_hosts_in_a_vlan_share_its_pool_and_others_have_their_own() -> None:
