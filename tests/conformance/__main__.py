@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import argparse
+import runpy
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import conftest  # noqa: F401  # makes the collection importable
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "conftest.py"))  # makes the collection importable
 import page
 import runner
 from scenarios import SECTIONS

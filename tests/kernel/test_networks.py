@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine import describe, model
@@ -20,8 +20,8 @@ from play import Engine, addresses, default, reachable, reaches
 
 pytestmark = pytest.mark.usefixtures("trunk")
 
-MACVLAN = [("macvlan", mode, None) for mode in model.MACVLAN_MODES]
-IPVLAN = [("ipvlan", mode, flag) for mode in model.IPVLAN_MODES for flag in model.IPVLAN_FLAGS]
+MACVLAN: List[Tuple[str, str, Optional[str]]] = [("macvlan", mode, None) for mode in model.MACVLAN_MODES]
+IPVLAN: List[Tuple[str, str, Optional[str]]] = [("ipvlan", mode, flag) for mode in model.IPVLAN_MODES for flag in model.IPVLAN_FLAGS]
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,7 @@ def mode_of(name: str, dev: str = "eth0") -> List[str]:
 
 
 @pytest.mark.parametrize(("driver", "mode", "flag"), MACVLAN + IPVLAN)
-def test_every_mode_and_flag_comes_and_goes(engine: Engine, driver: str, mode: str, flag: str) -> None:
+def test_every_mode_and_flag_comes_and_goes(engine: Engine, driver: str, mode: str, flag: Optional[str]) -> None:
     network(engine, driver=driver, mode=mode, flag=flag)
     shown = link("trunk.10")
     assert (shown["link"], shown["linkinfo"]["info_data"]["id"], shown["group"]) == ("trunk", 10, "netops-underlay") or shown["group"] == str(LINK_GROUP)

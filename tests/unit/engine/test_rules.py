@@ -95,7 +95,7 @@ def deaf(kernel: PaperKernel) -> None:
     kernel.world.refusals["docker:web"] = "docker does not answer"
 
 
-IPVLAN = {"name": "blue", "driver": "ipvlan", "parent": "eth0", "subnets": subnets("10.0.0.0/24"), "share_parent": True}
+IPVLAN: Dict[str, Any] = {"name": "blue", "driver": "ipvlan", "parent": "eth0", "subnets": subnets("10.0.0.0/24"), "share_parent": True}
 
 CASES = [
     Case(living, "network", {"name": "blue"}, ["state: network blue has the endpoints a, b; make those absent first"], "absent"),
