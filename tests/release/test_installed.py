@@ -31,6 +31,7 @@ def test_the_quick_start_with_the_archive(tmp_path: Path) -> None:
     subprocess.run("ip link add eth1 type veth peer name far1; ip link set far1 up", shell=True, check=True)
     inventory = tmp_path / "inventory"
     inventory.write_text("start1 ansible_connection=local\n")
+    run("ansible", "all", "-b", "-i", inventory, "-m", "include_role", "-a", "name=netops.underlay.prepare", where=tmp_path)
     run("ansible-playbook", "-i", inventory, QUICK, where=tmp_path)
     shown = subprocess.run(["ip", "-n", "shop", "-j", "-4", "address", "show", "eth0"], check=True, stdout=subprocess.PIPE).stdout
     assert json.loads(shown)[0]["addr_info"][0]["local"] == "172.16.80.2"
