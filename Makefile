@@ -21,13 +21,14 @@ demo: ## NetOps' map becomes networks on two hosts behind two switches, with the
 
 # --- tests ---------------------------------------------------------------------------------------
 
-# Two at a time, each one's output when it is over, all of them whatever one says.
+# Two at a time, each one's output when it is over, all of them whatever one says; the longest begin first.
+TESTS := test-kernel test-default test-kernel-6.12 test-conformance test-docs test-sanity test-default-debian12 test-guard \
+	test-reboot test-rollout test-endpoints test-l3 test-lint test-unit test-report
+
 .PHONY: test
 test: $(READY) lab ## everything, verified on a real kernel
 	@$(MAKE) --jobs=2 --keep-going --output-sync=target --no-print-directory $(TESTS)
 	@echo "make test: all of it is fine"
-
-TESTS := test-sanity test-kernel test-default test-kernel-6.12 test-lint test-default-debian12 test-unit
 
 .PHONY: test-fast
 test-fast: test-lint-fast test-unit ## what needs no kernel of its own, within two minutes
@@ -42,26 +43,44 @@ test-kernel: lab ## the engine and every module on Linux 7.2, and once without I
 	$(LAB) --kernel-arg ipv6.disable=1 -- pytest -q tests/kernel/modules -m ipv6_off
 
 .PHONY: test-kernel-6.12
-test-kernel-6.12: lab ## the same on Linux 6.12
+test-kernel-6.12: lab ## the same on Linux 6.12, but for what takes a slow kernel too long
 	$(LAB) --kernel 6.12 -- pytest -q tests/kernel -m "not slow"
 
-.PHONY: test-default test-default-debian12
-test-default: lab ## Molecule: the guide's networks on two hosts
+.PHONY: test-conformance
+test-conformance: lab ## Docker's drivers and ours, side by side
+	$(LAB) -- pytest -q tests/conformance
+
+.PHONY: test-default test-default-debian12 test-endpoints test-l3
+test-default: lab ## Molecule: the guide's networks on two hosts of Debian 13
 	$(LAB) --mem 4G -- molecule test -s default
-test-default-debian12: lab
+test-default-debian12: lab ## the same on hosts of Debian 12
 	$(LAB) --mem 4G --host debian12 --env RACK_TREE=/opt/hosts/debian12 -- molecule test -s default
+test-endpoints: lab ## Molecule: containers, units and namespaces on two hosts
+	$(LAB) --mem 4G -- molecule test -s endpoints
+test-l3: lab ## Molecule: routes by hand and by BGP
+	$(LAB) --mem 4G -- molecule test -s l3
 
-.PHONY: docs
-docs: ## the documentation, in .cache/docs/html
-	docs/build
+.PHONY: test-guard test-reboot test-rollout
+test-guard: lab ## whole machines: a change that cuts the controller off is undone
+	$(LAB) --fleet -- pytest -q tests/fleet/test_guard.py
+test-reboot: lab ## whole machines: reboots, power cuts, healing
+	$(LAB) --fleet -- pytest -q tests/fleet/test_reboot.py
+test-rollout: lab ## whole machines: from NetOps' table to a fleet and back
+	$(LAB) --fleet -- pytest -q tests/fleet/test_rollout.py
 
-.PHONY: test-docs test-release
-test-docs: docs $(READY) lab ## every example of the documentation, and that it says what the code does
-	$(PYTHON) -m pytest -q tests/docs/test_pages.py
-	$(LAB) -- pytest -q tests/docs/test_examples.py tests/docs/test_modules.py
-test-release: docs $(READY) lab ## the archive, its licences and its changelog; installed and used
-	$(PYTHON) -m pytest -q tests/release/test_release.py
-	$(LAB) -- pytest -q tests/release/test_installed.py
+.PHONY: test-report
+test-report: $(READY) ## the report's page, in a browser
+	@command -v chromedriver >/dev/null || { apt-get -qq update && apt-get -qq --yes install chromium chromium-driver; } >/dev/null
+	$(PYTHON) -m pytest -q tests/report
+
+.PHONY: test-docs
+test-docs: docs ## the documentation is right: pages, examples run on a kernel, the archive
+	$(PYTHON) -m pytest -q tests/docs/test_pages.py tests/release/test_release.py
+	$(LAB) -- pytest -q tests/docs/test_examples.py tests/docs/test_modules.py tests/release/test_installed.py
+
+.PHONY: test-lab
+test-lab: lab ## the lab itself; what runs in it relies on it, so this is for those who change it
+	$(PYTHON) -m pytest -q tests/lab
 
 # --- looks at the code ---------------------------------------------------------------------------
 
@@ -88,6 +107,14 @@ $(READY): tests/requirements.txt
 	@echo "installing the test tools into $(VENV)"
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+.PHONY: docs
+docs: ## the documentation, in .cache/docs/html
+	docs/build
+
+.PHONY: bench
+bench: lab ## what it costs, beside its peers: .cache/bench.json
+	$(LAB) --mem 8G -- python3 tests/bench/scale.py .cache/bench.json
 
 .PHONY: lab
 lab: ## the kernels and root file systems that the tests run on
