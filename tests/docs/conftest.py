@@ -7,6 +7,7 @@ Ansible runs its modules there because the host's Python is a script that enters
 
 from __future__ import annotations
 
+import ast
 import copy
 import os
 import subprocess
@@ -18,6 +19,7 @@ import yaml
 
 CHECKOUT = Path(__file__).absolute().parents[2]
 EXAMPLES = CHECKOUT / "docs" / "examples"
+PLUGINS = CHECKOUT / "plugins"
 
 #: What a host has to itself beside its network: the registry and the names of its namespaces.
 _OWN = ("/run/netns", "/var/lib", "/etc/netns")
@@ -45,6 +47,16 @@ def twice(task: Dict[str, Any]) -> Iterator[Dict[str, Any]]:
             "quiet": True,
         },
     }
+
+
+def examples(module: str) -> List[Dict[str, Any]]:
+    """The tasks in EXAMPLES of a module."""
+    tree = ast.parse((PLUGINS / "modules" / f"{module}.py").read_text())
+    (text,) = (
+        ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "EXAMPLES"
+    )
+    found: List[Dict[str, Any]] = yaml.safe_load(text)
+    return found
 
 
 class Host:

@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple
 
 import pytest
 import yaml
-from conftest import CHECKOUT, Lab, twice
+from conftest import PLUGINS, Lab, examples, twice
 
-PLUGINS = CHECKOUT / "plugins"
 #: It works on the controller, with an inventory that has a map: see test_pages.
 ON_THE_CONTROLLER = {"map_ledger"}
 MODULES = sorted({path.stem for path in (PLUGINS / "modules").glob("*.py")} - ON_THE_CONTROLLER)
@@ -65,16 +63,6 @@ SCENES = {
     "vlan_map": Scene({"eth1": []}),
     "vlan_verify": Scene({"eth1": []}, GATEWAYS),
 }  # fmt: skip
-
-
-def examples(module: str) -> List[Dict[str, Any]]:
-    """The tasks in EXAMPLES of a module."""
-    tree = ast.parse((PLUGINS / "modules" / f"{module}.py").read_text())
-    (text,) = (
-        ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "EXAMPLES"
-    )
-    found: List[Dict[str, Any]] = yaml.safe_load(text)
-    return found
 
 
 @pytest.mark.timeout(1800)

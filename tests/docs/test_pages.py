@@ -14,6 +14,7 @@ from typing import Dict
 
 import pytest
 import yaml
+from conftest import examples
 
 CHECKOUT = Path(__file__).absolute().parents[2]
 DOCS = CHECKOUT / "docs"
@@ -107,3 +108,19 @@ def _entries(path: Path) -> object:
 def test_the_map_of_the_guide_gives_the_ledger_of_the_guide(fleet: Path) -> None:
     ansible(fleet, "netops.underlay.allocate")
     assert _entries(fleet / "map" / "ledger.yml") == _entries(DOCS / "examples" / "map" / "ledger.yml")
+
+
+def test_the_examples_of_the_ledger(fleet: Path) -> None:
+    """On a fleet that had a host node7 once."""
+    ledger = fleet / "map" / "ledger.yml"
+    text = (DOCS / "examples" / "map" / "ledger.yml").read_text()
+    ledger.write_text(text.replace("  web:\n", "  web:\n    172.16.80.128/26: node7\n", 1))
+    playbook = fleet / "examples.yml"
+    playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": examples("map_ledger")}]))
+    ansible(fleet, str(playbook))
+    assert _entries(ledger) == yaml.safe_load(text)
+
+
+def test_every_guide_is_in_the_contents() -> None:
+    sections = yaml.safe_load((DOCS / "docsite" / "extra-docs.yml").read_text())["sections"]
+    assert sorted(entry for section in sections for entry in section["toctree"]) == [guide.stem for guide in GUIDES]
