@@ -29,7 +29,7 @@ KILLED = 77
 
 ONE = {"name": "one", "driver": "macvlan", "parent": "nica.10", "subnets": [{"subnet": "192.0.2.0/24"}], "host_access": True}
 TWO = {"name": "two", "driver": "ipvlan", "parent": "nicb.20", "subnets": [{"subnet": "198.51.100.0/24"}]}
-WEB = {"network": "one", "name": "web", "netns": "web"}
+WEB = {"network": "one", "name": "web", "netns": "web", "mtu": 1500}
 ROUTES = {"name": "up", "routes": [{"prefix": "10.99.0.0/16", "via": "10.30.0.254"}]}
 LINK = {"parent": "nica", "vlan_id": 30, "addresses": ["10.30.0.1/24"]}
 

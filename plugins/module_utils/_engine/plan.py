@@ -472,8 +472,8 @@ def undo(changes: Iterable[Change], world: World, groups: Iterable[int]) -> List
         now = world.find(kind, (change.after if made else change.before) or {})
         if made and (now is None or (kind == "link" and now["group"] not in marks)):
             continue
-        if now is None and change.after is not None:
-            continue  # it was only changed and is gone meanwhile: not ours to make
+        if now is None and change.after is not None and not (change.of and "type" in (change.before or {})):
+            continue  # it was only changed and is gone meanwhile: not ours to make; but a route goes with an address that we removed
         netns = str((change.before or {}).get("netns", HOST))
         if now is None and kind in KERNEL_KINDS and world.namespace(netns) is None and ("netns", netns) not in first:
             continue  # its namespace was gone before us
