@@ -221,24 +221,41 @@ def test_where_nobody_can_be_asked_nothing_is_claimed(engine: Engine, monkeypatc
     assert [row["name"] for row in ip("netns", "list")] == ["wire"] and engine.records("endpoint") == {}
 
 
-# --- many at once --------------------------------------------------------------------------------
+# --- processes of their own: killed, and many at once --------------------------------------------
 
 TASK = """
 import sys
 from ansible_collections.netops.underlay.plugins.module_utils._engine import converge, model
-state, name = sys.argv[1:]
-declared = model.declare("endpoint", {"network": "blue", "name": name, "netns": name}, "present", False)
+state, name, probe = sys.argv[1:]
+declared = model.declare("endpoint", {"network": "blue", "name": name, "netns": name, "probe": probe}, "present", False)
 outcome = converge.converge(declared, converge.Run(state, lock_timeout=120))
 print(*outcome.items["endpoint"]["blue/" + name]["addresses"])
 """
 
 
+def process(engine: Engine, name: str, ask: bool = False) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", TASK, engine.state_dir, name, "yes" if ask else "no"]
+    path = str(Path(__file__).absolute().parents[5])
+    return subprocess.Popen(command, env={"PYTHONPATH": path}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def test_killed_while_it_asks(engine: Engine, capture: Capture) -> None:
+    engine.network(subnets=DUAL)
+    task = process(engine, "one", ask=True)
+    assert capture.sees("who-has 192.0.2.1 ", "tell 0.0.0.0")
+    task.kill()
+    task.communicate()
+    assert engine.pending() and "one" in [row["name"] for row in ip("netns", "list")]
+    outcome = engine.task("endpoint", network="blue", name="two", netns="two")
+    assert "had been interrupted and was undone first" in str(outcome.warnings)
+    assert sorted(row["name"] for row in ip("netns", "list")) == ["two", "wire"] and not engine.pending()
+    assert addresses("eth0", "two")[0] == "192.0.2.1/24"
+
+
 def test_twenty_tasks_at_once(engine: Engine) -> None:
     engine.network(driver="ipvlan")
     names = [f"n{number}" for number in range(20)]
-    path = str(Path(__file__).absolute().parents[5])
-    tasks = [subprocess.Popen([sys.executable, "-c", TASK, engine.state_dir, name], env={"PYTHONPATH": path}, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for name in names]  # fmt: skip
+    tasks = [process(engine, name) for name in names]
     said = [task.communicate()[0].strip() for task in tasks]
     assert [task.returncode for task in tasks] == [0] * 20, said
     assert sorted(said) == sorted(f"192.0.2.{number}/24" for number in range(1, 21))
