@@ -108,7 +108,9 @@ def mesh(fleet: Mapping[str, Row], host: str) -> List[Row]:
     segments = {_interface(host, parent, text).network for parent, texts in mine["underlay"].items() for text in texts}
     problems: List[str] = []
     routes: List[Tuple[Any, str, Row]] = []
-    for row in mine["prefixes"]:
+    # Such a route is in the way of endpoints on other parents of this host, whose packets turn round at the router.
+    alone = len({row["parent"] for row in mine["prefixes"]}) == 1
+    for row in mine["prefixes"] if alone else ():
         routes.append((_key(row["prefix"]), host, {"prefix": row["prefix"], "type": "unreachable", "metric": LAST_METRIC}))
     for other in sorted(set(fleet) - {host}):
         for row in fleet[other]["prefixes"]:

@@ -79,6 +79,12 @@ def test_sub_interfaces_have_segments_of_their_own() -> None:
     assert [row["prefix"] for row in routes(fleet, "d")] == ["10.4.0.0/24", "fd00:4::/64"], "no segment is common"
 
 
+def test_several_parents_need_the_router_between_them() -> None:
+    """A route for unused addresses is asked by endpoints too, before any that leads to the router."""
+    rows = [network("red", "10.1.0.0/24"), network("blue", "10.2.0.0/24", parent="eth2")]
+    assert routes({"a": host(1, trunk_networks=rows, l3_routing_mode="bgp")}, "a") == []
+
+
 def test_a_router_without_prefixes_learns_all() -> None:
     router = {"l3_routing_underlay": {"swp1": ["192.0.2.254/24"]}}
     assert routes({"a": host(1), "r": router}, "r") == [{"prefix": "10.1.0.0/24", "via": "192.0.2.1"}]
