@@ -23,7 +23,8 @@ options:
     required: true
   routes:
     description:
-      - The routes. With O(state=absent), those that shall not be in the set any more.
+      - The routes. With O(state=absent), those that shall not be in the set any more, by O(routes[].prefix) and what else is given of
+        metric, table and VRF.
     type: list
     elements: dict
     suboptions:
@@ -52,7 +53,9 @@ options:
         description: A VRF device, whose table it shall be.
         type: str
   network:
-    description: An L3 network of this host, whose unused addresses shall be unreachable.
+    description:
+      - An L3 network of this host, whose unused addresses shall be unreachable. The routes follow the network's subnets, and go with it.
+      - Endpoints ask this route too. Where they shall reach L3 networks on another parent of this host, by way of a router, leave it out.
     type: str
   exact:
     description: Whether routes of the set that O(routes) does not list are removed.
@@ -118,8 +121,8 @@ routes:
       type: unicast
       via: 192.0.2.11
       dev: null
-      metric: null
-      table: null
+      metric: 0
+      table: 254
       vrf: null
 plan:
   description: What was changed, or in check mode what would be.
