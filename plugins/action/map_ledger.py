@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
         result: Dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(
+        _rest, options = self.validate_argument_spec(
             {
                 "path": {"type": "path"},
                 "release": {"type": "list", "elements": "str", "default": []},
@@ -78,7 +78,7 @@ class ActionModule(ActionBase):
             _refuse("the ledger cannot be used", faults)
             kept, released, problems = fleet.release(given, words)
             _refuse("nothing was released or given", problems)
-            new, _, problems = fleet.complete(kept)
+            new, _rest, problems = fleet.complete(kept)
             _refuse("nothing was released or given", [*problems, *fleet.conflicts(new)])
             after = new.text()
             changed = new.data() != given.data() or not before

@@ -9,6 +9,11 @@ from __future__ import annotations
 class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
+  _foretold:
+    description:
+      - What earlier tasks of the same check run would have changed on the host. The action plugin of this collection sets it, so that a
+        check run knows of a network that an earlier task would make. Leave it out.
+    type: str
   adopt:
     description:
       - Whether to take over what exists and was not made by this collection, or what belongs to another owner.

@@ -60,8 +60,8 @@ class LookupModule(LookupBase):
         return [self._address(str(term), known, self.get_option("version")) for term in terms]
 
     def _address(self, term: str, known: Mapping[str, Any], version: Optional[int]) -> str:
-        network, _, rest = term.partition("/")
-        host, _, endpoint = rest.rpartition("/")
+        network, _rest, rest = term.partition("/")
+        host, _rest, endpoint = rest.rpartition("/")
         host = host or known["inventory_hostname"]
         if not (network and endpoint):
             raise AnsibleLookupError(f"{term!r} is no endpoint; write NETWORK/ENDPOINT or NETWORK/HOST/ENDPOINT")

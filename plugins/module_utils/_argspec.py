@@ -27,6 +27,7 @@ def common() -> Options:
 def change() -> Options:
     """``doc_fragments/change.py``"""
     return {
+        "_foretold": {"type": "str"},
         "adopt": {"type": "bool", "default": False},
         "guard_timeout": {"type": "int", "default": 0},
         "guard_probe": {

@@ -44,8 +44,7 @@ class Module(AnsibleModule):
 
     def __init__(self, options: _argspec.Options, declare: Declare, **kwargs: Any) -> None:
         self._declare = declare
-        # What earlier tasks of a check run would have changed: the action plugin hands it on.
-        super().__init__(argument_spec={**options, "_foretold": {"type": "str"}}, supports_check_mode=True, **kwargs)
+        super().__init__(argument_spec=options, supports_check_mode=True, **kwargs)
         self._started = True
         self._foretold = self.params.pop("_foretold") or ""
 

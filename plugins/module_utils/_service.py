@@ -26,7 +26,7 @@ from ._engine.transact import DEFAULT_STATE_DIR
 from ._engine.version import VERSION
 from ._engine.world import LINK_GROUP
 
-assert cli  # what the command needs has to be here, so that it can be copied
+__all__ = ["cli"]  # what the command needs has to be here, so that it can be copied
 
 #: The first Python that the engine runs on.
 PYTHON = (3, 9)

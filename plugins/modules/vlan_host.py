@@ -17,6 +17,10 @@ description:
     host that is prepared needs no mirror to be reachable.
   - It makes no link and changes none. Where a driver makes a link when it is loaded, as C(dummy) does, it is kept from it.
 options:
+  _look:
+    description: Only look. The action plugin sets it, before it installs what is missing. Leave it out.
+    type: bool
+    default: false
   install:
     description: Whether packages that are missing are installed from the distribution.
     type: bool

@@ -51,7 +51,7 @@ def of_fragment(name: str) -> Options:
 
 
 def taken(module: str) -> Options:
-    """The argument spec with which a module begins; options that begin with ``_`` are between it and its action plugin."""
+    """The argument spec with which a module begins."""
 
     class Begun(Exception):
         pass
@@ -66,7 +66,7 @@ def taken(module: str) -> Options:
         patch.setattr(AnsibleModule, "__init__", begin)
         with pytest.raises(Begun):
             main()
-    return {name: option for name, option in caught.items() if not name.startswith("_")}
+    return caught
 
 
 def flat(options: Options, inside: str, path: str = "") -> Iterator[Tuple[str, Dict[str, Any]]]:

@@ -108,13 +108,13 @@ class Trunk:
     def __enter__(self) -> Trunk:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_rest: object) -> None:
         self._socket.close()
 
     def ask(self, asks: Sequence[Ask], sizes: Optional[Dict[Ask, int]] = None) -> Answers:
         """Who has these addresses. Whoever does not answer is asked again."""
         found: Answers = {}
-        for _ in range(TRIES):
+        for _rest in range(TRIES):
             left = [ask for ask in dict.fromkeys(asks) if ask not in found]
             if not left:
                 break
@@ -130,7 +130,7 @@ class Trunk:
         return {ask: found[ask] for ask in dict.fromkeys(asks) if ask in found}
 
     def _send(self, frame: bytes) -> None:
-        for _ in range(1000):
+        for _rest in range(1000):
             try:
                 self._socket.send(frame)
                 return
@@ -163,7 +163,7 @@ class Trunk:
                 continue
             for level, kind, data in extra:
                 if level == _SOL_PACKET and kind == _PACKET_AUXDATA:
-                    status, _, _, _, _, tci, _ = _AUXDATA.unpack_from(data)
+                    status, _rest, _rest, _rest, _rest, tci, _rest = _AUXDATA.unpack_from(data)
                     yield frame, tci & 0x0FFF if status & _TP_STATUS_VLAN_VALID else 0
 
 

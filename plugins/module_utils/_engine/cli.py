@@ -53,7 +53,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _fail(text: str, status: int) -> int:
-    print(text, file=sys.stderr)
+    sys.stderr.write(text + "\n")
     return status
 
 
@@ -111,9 +111,9 @@ def _run(options: argparse.Namespace) -> Run:
 
 def _tell(options: argparse.Namespace, value: Dict[str, Any], lines: Sequence[str]) -> None:
     if options.json:
-        print(json.dumps(value))
+        sys.stdout.write(json.dumps(value) + "\n")
     else:
-        print("\n".join(lines))
+        sys.stdout.write("\n".join([*lines, ""]))
 
 
 # --- looking -------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _drift(options: argparse.Namespace) -> int:
-    changes, left, _ = restore.drift(_registry(options))
+    changes, left, _rest = restore.drift(_registry(options))
     first = {(change.kind, change.key): change for change in reversed(changes)}  # it is gone; that it comes up last is no news
     changes = [change for change in changes if first[change.kind, change.key] is change]
     lines = [restore.words(change) for change in changes] + [f"{it.kind} {it.key}: {it.why}" for it in left]
@@ -140,7 +140,7 @@ def _drift(options: argparse.Namespace) -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     if options.number is None:
-        changes, left, _ = restore.drift(_registry(options))
+        changes, left, _rest = restore.drift(_registry(options))
     else:
         changes, left = undo.survey(options.number, _registry(options)).plan.changes, []
     _changes(options, changes, left)

@@ -152,7 +152,7 @@ class Derivation:
         return parent
 
     def _why_no_parent(self, name: str) -> Tuple[str, str]:
-        base, _, tail = name.rpartition(".")
+        base, _rest, tail = name.rpartition(".")
         if base in self.world.host.names:
             return f"{name} does not exist, and {tail!r} is no VLAN ID", f"write {base}.VID, from 1 to 4094 and without a zero in front"
         return f"{name} does not exist", f"this host has {self.target.links_there()}"

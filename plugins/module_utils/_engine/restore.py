@@ -107,7 +107,8 @@ def _interrupted(registry: Registry, run: Run) -> None:
     try:
         transact.recover(registry, run)
     except Stuck:
-        assert pending is not None
+        if pending is None:
+            raise
         sweep(pending, registry.load())
         records = registry.load()
         made = [change for change in pending.changes if change.before is None and change.key not in records.get(change.kind, {})]
@@ -216,7 +217,7 @@ def drift(registry: Registry) -> Tuple[List[Change], List[Left], Records]:
 
 
 def _need(records: Records) -> Need:
-    spaces = {spec["netns"] for spec in _specs(records)} | {key for key in records.get("netns", {})}
+    spaces = {spec["netns"] for spec in _specs(records)} | set(records.get("netns", {}))
     workloads = tuple(sorted(space for space in spaces - {HOST} if not space.startswith("pid:")))
     readers = tuple(sorted(key for key in records.get("hosts", {}) if not key.startswith("pid:")))
     return Need(workloads, everywhere=True, routes=True, readers=readers)

@@ -96,9 +96,6 @@ def _network_unused(target: Target, key: str) -> None:
                       "make those absent first")  # fmt: skip
 
 
-
-
-
 def _one_in_passthru(target: Target) -> None:
     """The endpoint of a passthru network is its parent, so there is one."""
     members: Dict[str, List[str]] = {name: [] for name, network in target.items["network"].items() if network["mode"] == "passthru"}

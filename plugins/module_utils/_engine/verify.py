@@ -80,7 +80,7 @@ def refused(declared: model.Declaration, problems: Sequence[Problem]) -> List[Fi
         if match is None or row is None or not row["parent"]:
             found.append(finding("drift", None, str(problem)))
             continue
-        trunk, _, vlan = str(row["parent"]).rpartition(".")
+        trunk, _rest, vlan = str(row["parent"]).rpartition(".")
         place = Place(trunk, _nic(declared, trunk), int(vlan)) if vlan.isdigit() and trunk else Place(vlan, _nic(declared, vlan), 0)
         kind = "mtu" if match[2] == "mtu" else "drift"
         found.append(finding(kind, place, f"{row['name']}, {match[2]}: {problem.what}; {problem.cure}", network=row["name"]))

@@ -142,7 +142,8 @@ class Watcher:
             ready = self._poll([woken, *ears], next_look - now)
             now = time.monotonic()
             # Every ear is emptied, whoever was heard first.
-            if any([ears[descriptor].heard() for descriptor in ready if descriptor in ears]):  # noqa: C419
+            heard = [ears[descriptor].heard() for descriptor in ready if descriptor in ears]
+            if any(heard):
                 soon = now + SETTLE
                 if next_look > soon:
                     next_look = max(soon, rest)
@@ -154,7 +155,7 @@ class Watcher:
         for descriptor in descriptors:
             poll.register(descriptor, select.POLLIN)
         limit = None if seconds == float("inf") else max(0.0, seconds) * 1000
-        return [descriptor for descriptor, _ in poll.poll(limit)]
+        return [descriptor for descriptor, _rest in poll.poll(limit)]
 
     def _on_signal(self, _number: int, _frame: Any) -> None:
         self._stop = True
@@ -276,7 +277,8 @@ def _paths(workloads: Set[str]) -> Dict[str, str]:
 
 def _say(priority: int, text: str) -> None:
     """A line for the journal (sd-daemon(3))."""
-    print(f"<{priority}>{text}", flush=True)
+    sys.stdout.write(f"<{priority}>{text}\n")
+    sys.stdout.flush()
 
 
 def _notify(text: str) -> None:

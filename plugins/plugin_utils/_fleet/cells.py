@@ -232,4 +232,3 @@ def unreadable(error: yaml.YAMLError, file: str) -> Fault:
     place = Place(file, mark.line + 1, mark.column + 1) if mark is not None else Place(file, 1, 1)
     said = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).partition("\n")[0]
     return Fault(place, "", f"the file is no YAML ({said})", "look at the indentation, and quote what holds ': '")
-

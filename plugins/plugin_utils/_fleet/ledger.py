@@ -79,7 +79,7 @@ class Ledger:
         addresses: Dict[str, Dict[str, Dict[str, List[str]]]] = {}
         for network, given in self.addresses.items():
             for text, holder in given.items():
-                host, _, endpoint = holder.rpartition("/")
+                host, _rest, endpoint = holder.rpartition("/")
                 addresses.setdefault(network, {}).setdefault(host, {}).setdefault(endpoint, []).append(text)
         return {"slices": slices, "addresses": addresses}
 
