@@ -334,7 +334,7 @@ def test_a_host_that_is_down_stops_nobody_else(rollout: Rollout) -> None:
     plan = rollout.run("plan").artifacts["underlay_plan"]
     assert (plan["unchanged"], plan["failed"]) == (["h1", "h3"], ["h2"])
     rollout.rows(MAP)
-    site = rollout.run("site", site_batch=1)
+    site = rollout.run("site")
     assert site.changed == {"h1", "h3"}
     rollout.fleet["h2"].boot()
     assert rollout.run("site").changed == {"h2"}
