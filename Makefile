@@ -9,6 +9,7 @@ SHELL := /bin/bash
 VENV := .cache/venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
+COLLECTION := .cache/collections/ansible_collections/netops/underlay
 LAB := tests/lab/run
 
 .PHONY: help
@@ -88,7 +89,7 @@ test-lab: lab ## the lab itself; what runs in it relies on it, so this is for th
 lint: test-lint test-sanity ## all that looks at the code without running it
 
 .PHONY: test-lint-fast
-test-lint-fast: $(READY)
+test-lint-fast: $(READY) $(COLLECTION)
 	$(VENV)/bin/ruff check --quiet .
 	$(PYTHON) -m mypy --no-error-summary plugins
 
@@ -107,6 +108,9 @@ $(READY): tests/requirements.txt
 	@echo "installing the test tools into $(VENV)"
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+$(COLLECTION):
+	@mkdir -p $(@D) && ln -sfn $(CURDIR) $@
 
 .PHONY: docs
 docs: ## the documentation, in .cache/docs/html
