@@ -95,7 +95,7 @@ test-lint-fast: $(READY) $(COLLECTION)
 
 .PHONY: test-lint
 test-lint: test-lint-fast ## ruff, mypy, ansible-lint (profile production)
-	PATH="$(abspath $(VENV))/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH=$(abspath .cache/collections) ansible-lint --offline --quiet
+	PATH="$(abspath $(VENV))/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH=$(abspath .cache/collections) ansible-lint --offline -q
 
 .PHONY: test-sanity
 test-sanity: $(READY) ## ansible-test sanity on the built collection
