@@ -33,7 +33,7 @@ from conftest import (
     run,
 )
 
-pytestmark = pytest.mark.usefixtures("trunk")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("trunk")]
 
 FULL = [new_vlan(number) for number in range(1, 4095)]
 
