@@ -75,8 +75,11 @@ test-report: $(READY) ## the report's page, in a browser
 	$(PYTHON) -m pytest -q tests/report
 
 .PHONY: test-docs
-test-docs: docs ## the documentation is right: pages, examples run on a kernel, the archive
+test-docs: $(READY) docs ## the documentation says what the code does, and the archive is clean
 	$(PYTHON) -m pytest -q tests/docs/test_pages.py tests/release/test_release.py
+
+.PHONY: test-examples
+test-examples: lab ## every example of the documentation, and the installed archive, on a kernel
 	$(LAB) -- pytest -q tests/docs/test_examples.py tests/docs/test_modules.py tests/release/test_installed.py
 
 .PHONY: test-lab
