@@ -255,7 +255,7 @@ class Addressing:
             else:
                 if rows:
                     self.target.refuse(self.target.path("endpoint", key, f"ipv{version}_address"),
-                                       f"no address is free in {', '.join(row['subnet'] for _, row in rows)} of {network['name']}",
+                                       f"no address is free in {', '.join(row['subnet'] for _pool, row in rows)} of {network['name']}",
                                        "remove an endpoint, widen ip_range or add a subnet")  # fmt: skip
         if endpoint["subnet"] and endpoint["subnet"] not in [row["subnet"] for row in network["subnets"]]:
             self.target.refuse(self.target.path("endpoint", key, "subnet"), f"{endpoint['subnet']} is no subnet of {network['name']}",
