@@ -23,11 +23,11 @@ demo: ## NetOps' map becomes networks on two hosts behind two switches, with the
 # --- tests ---------------------------------------------------------------------------------------
 
 # Two at a time, each one's output when it is over, all of them whatever one says; the longest begin first.
-TESTS := test-kernel test-default test-kernel-6.12 test-conformance test-docs test-sanity test-default-debian12 test-guard \
-	test-reboot test-rollout test-endpoints test-l3 test-lint test-unit test-report
+TESTS := test-kernel test-kernel-6.12 test-default test-default-debian12 test-reboot test-sanity test-conformance test-guard \
+	test-endpoints test-unit test-docs test-report test-lint
 
 .PHONY: test
-test: $(READY) lab ## everything, verified on a real kernel
+test: $(READY) $(COLLECTION) lab ## everything, verified on a real kernel
 	@$(MAKE) --jobs=2 --keep-going --output-sync=target --no-print-directory $(TESTS)
 	@echo "make test: all of it is fine"
 
