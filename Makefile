@@ -23,7 +23,7 @@ demo: ## NetOps' map becomes networks on two hosts behind two switches, with the
 # --- tests ---------------------------------------------------------------------------------------
 
 # Two at a time, each one's output when it is over, all of them whatever one says; the longest begin first.
-TESTS := test-kernel test-kernel-6.12 test-default test-default-debian12 test-reboot test-sanity test-conformance test-guard \
+TESTS := test-kernel test-kernel-6.12 test-default test-default-debian12 test-examples test-reboot test-sanity test-conformance test-guard \
 	test-endpoints test-unit test-docs test-report test-lint
 
 .PHONY: test
