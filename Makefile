@@ -23,7 +23,7 @@ demo: ## NetOps' map becomes networks on two hosts behind two switches, with the
 # --- tests ---------------------------------------------------------------------------------------
 
 # Two at a time, each one's output when it is over, all of them whatever one says; the longest begin first.
-TESTS := test-kernel test-kernel-6.12 test-default test-default-debian12 test-examples test-reboot test-sanity test-conformance test-guard \
+TESTS := test-kernel test-kernel-6.12 test-default test-default-debian12 test-rollout test-examples test-reboot test-sanity test-conformance test-guard \
 	test-endpoints test-unit test-docs test-report test-lint
 
 .PHONY: test
@@ -68,6 +68,7 @@ test-reboot: lab ## whole machines: reboots, power cuts, healing
 	$(LAB) --fleet -- pytest -q tests/fleet/test_reboot.py
 test-rollout: lab ## whole machines: from NetOps' table to a fleet and back
 	$(LAB) --fleet -- pytest -q tests/fleet/test_rollout.py
+	$(LAB) -- pytest -q tests/fleet/test_execution_environment.py
 
 .PHONY: test-report
 test-report: $(READY) ## the report's page, in a browser
