@@ -23,8 +23,8 @@ demo: ## NetOps' map becomes networks on two hosts behind two switches, with the
 # --- tests ---------------------------------------------------------------------------------------
 
 # Two at a time, each one's output when it is over, all of them whatever one says; the longest begin first.
-TESTS := test-kernel test-kernel-6.12 test-default test-default-debian12 test-rollout test-examples test-reboot test-sanity test-conformance test-guard \
-	test-endpoints test-unit test-docs test-report test-lint
+TESTS := test-kernel test-kernel-6.12 test-examples test-rollout test-reboot test-default test-default-debian12 test-sanity \
+	test-conformance test-guard test-endpoints test-unit test-docs test-report test-lint
 
 .PHONY: test
 test: $(READY) $(COLLECTION) lab ## everything, verified on a real kernel
@@ -72,7 +72,7 @@ test-rollout: lab ## whole machines: from NetOps' table to a fleet and back
 
 .PHONY: test-report
 test-report: $(READY) ## the report's page, in a browser
-	@command -v chromedriver >/dev/null || { apt-get -qq update && apt-get -qq --yes install chromium chromium-driver; } >/dev/null
+	@command -v chromedriver >/dev/null || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq --yes install chromium chromium-driver; } >/dev/null
 	$(PYTHON) -m pytest -q tests/report
 
 .PHONY: test-docs
