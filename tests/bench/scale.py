@@ -45,7 +45,7 @@ def room() -> Iterator[str]:
     """A network namespace, a /run/netns and a state directory that nobody else sees; with a base ``trunk``."""
     libc = ctypes.CDLL(None, use_errno=True)
     before = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")]
-    state = tempfile.mkdtemp(prefix="bench")
+    state, directory = tempfile.mkdtemp(prefix="bench"), os.getcwd()
     try:
         libc.unshare(CLONE_NEWNS | CLONE_NEWNET)
         libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
@@ -56,6 +56,7 @@ def room() -> Iterator[str]:
     finally:
         libc.setns(before[0], CLONE_NEWNET)
         libc.setns(before[1], CLONE_NEWNS)
+        os.chdir(directory)  # another mount namespace is another root
         for descriptor in before:
             os.close(descriptor)
         shutil.rmtree(state)
