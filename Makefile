@@ -24,7 +24,7 @@ demo: ## NetOps' map becomes networks on two hosts behind two switches, with the
 
 # Two at a time, each one's output when it is over, all of them whatever one says; the longest begin first.
 TESTS := test-kernel test-kernel-6.12 test-examples test-rollout test-reboot test-default test-default-debian12 test-sanity \
-	test-conformance test-guard test-endpoints test-unit test-docs test-report test-lint
+	test-l3 test-conformance test-guard test-endpoints test-unit test-docs test-report test-lint
 
 .PHONY: test
 test: $(READY) $(COLLECTION) lab ## everything, verified on a real kernel
