@@ -30,9 +30,6 @@ RESULT_BYTES = 300_000
 #: What a person can do something about; anything else is a defect and may show its traceback.
 EXPECTED = (Undone, Stuck, GuardError, Refused, NamespaceError, KernelError, RegistryError)
 
-#: The fact that carries what a check run has foretold of a host to its next task; a real run clears it.
-FORETOLD = "netops_underlay_foretold"
-
 Declare = Callable[[Mapping[str, Any]], Declaration]
 
 
@@ -99,7 +96,7 @@ class Module(AnsibleModule):
         foretold = foretell.pack(ahead) if ahead else ""
         if foretold != self._foretold:
             if len(foretold) <= RESULT_BYTES // 2:
-                result["ansible_facts"] = {FORETOLD: foretold}
+                result["ansible_facts"] = {foretell.FACT: foretold}
             else:
                 self.warn("so much would change that later tasks of this check run plan on the host as it is now")
         if self._diff:

@@ -13,10 +13,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.connection import ConnectionBase
-
-#: The fact by which a check run hands on what its tasks would have changed on a host.
-FORETOLD = "netops_underlay_foretold"
-
+from ansible_collections.netops.underlay.plugins.module_utils._engine import foretell
 
 #: After a guard's time the host is as it was, and answers: so many seconds are left to it.
 LATE = 30.0
@@ -36,8 +33,8 @@ class WireAction(ActionBase):
         result.pop("invocation", None)
         facts = (task_vars or {}).get("ansible_facts") or {}
         arguments = dict(self._task.args)
-        if facts.get(FORETOLD):
-            arguments["_foretold"] = facts[FORETOLD]
+        if facts.get(foretell.FACT):
+            arguments["_foretold"] = facts[foretell.FACT]
         if self._task.async_val and arguments.get("guard_timeout") not in (None, 0, "0"):
             result.update(failed=True, msg="guard_timeout: nobody confirms a task that runs with async; leave one of them out")
             return result

@@ -18,6 +18,9 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional
 from . import isolation
 from .world import HOST, HOST_KINDS, PROTOCOL, Address, Change, Link, Namespace, Record, Records, Route, Spec, World, merged
 
+#: The fact that carries what a check run has foretold of a host to its next task; a real run clears it.
+FACT = "netops_underlay_foretold"
+
 #: What the kernel gives a link of each kind that is made without options (iproute2's ``ip link add``).
 _KIND_OPTIONS: Dict[str, Spec] = {
     "vlan": {
