@@ -20,6 +20,15 @@ options:
       - After the registry was lost, a run with it takes back every link that bears the mark of this collection.
     type: bool
     default: false
+  managed_from:
+    description:
+      - The addresses from which this host is managed. No route or address that takes the path there is ever set up.
+      - Those of the SSH connection of the task are found by themselves, also with C(become) and through jump hosts. A task with C(async), and
+        one that came by something else than OpenSSH, is told them here, or guarded by O(guard_timeout); else it changes no address and no
+        route of the host. An empty list says that no network is needed to reach it, which the connection P(ansible.builtin.local#connection)
+        implies.
+    type: list
+    elements: str
   guard_timeout:
     description:
       - Within how many seconds a change has to be confirmed. Where it is not, the host undoes all of it by itself.

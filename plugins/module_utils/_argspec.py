@@ -29,6 +29,7 @@ def change() -> Options:
     return {
         "_foretold": {"type": "str"},
         "adopt": {"type": "bool", "default": False},
+        "managed_from": {"type": "list", "elements": "str"},
         "guard_timeout": {"type": "int", "default": 0},
         "guard_probe": {
             "type": "dict",

@@ -67,7 +67,11 @@ class Module(AnsibleModule):
         if self.check_mode and self._foretold:
             run.foretold = foretell.unpack(self._foretold)
         declared = self._declare(self.params)
-        declared.problems += probes.problems(timeout, self.params["guard_probe"] or {})
+        managed_from = self.params["managed_from"]
+        problems = probes.problems(timeout, self.params["guard_probe"] or {}, managed_from or ())
+        declared.problems += problems
+        # Whoever is guarded need not be known.
+        run.managed_from = () if problems or (timeout and managed_from is None) else managed_from
         try:
             outcome = converge(declared, run)
         except Refusal as error:

@@ -35,6 +35,8 @@ class WireAction(ActionBase):
         arguments = dict(self._task.args)
         if facts.get(foretell.FACT):
             arguments["_foretold"] = facts[foretell.FACT]
+        if self._connection.transport == "local":
+            arguments.setdefault("managed_from", [])  # no network between them: only whoever is connected otherwise
         if self._task.async_val and arguments.get("guard_timeout") not in (None, 0, "0"):
             result.update(failed=True, msg="guard_timeout: nobody confirms a task that runs with async; leave one of them out")
             return result

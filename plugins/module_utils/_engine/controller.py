@@ -3,7 +3,8 @@
 """From where this host is being managed: the far ends of the SSH connections that this process came by.
 
 SSH_CONNECTION does not survive ``become``, and behind a jump host the controller's own address means nothing
-here; the sockets of the sshd above us tell what the kernel itself knows.
+here; the sockets of the sshd above us tell what the kernel itself knows. Without one above us, as in a terminal
+multiplexer or a task that runs on by itself, whoever is connected to any sshd of this host may be the one.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ import contextlib
 import ipaddress
 import os
 import sys
-from typing import Iterator, Set, Tuple
+from typing import Iterable, Iterator, Set, Tuple
 
 _ESTABLISHED = "01"  # TCP_ESTABLISHED, as /proc/net/tcp has it
 
 
-def addresses() -> Tuple[str, ...]:
-    """The remote addresses of every sshd among our ancestors; nothing where there is none."""
-    inodes = {inode for pid in _ancestors(os.getpid()) if _is_sshd(pid) for inode in _sockets(pid)}
+def addresses() -> Tuple[Tuple[str, ...], bool]:
+    """The remote addresses of every sshd among our ancestors, or else of every other; and whether they are of the former."""
+    above = _remote(_ancestors(os.getpid()))
+    return (above, True) if above else (_remote(map(int, filter(str.isdigit, os.listdir("/proc")))), False)
+
+
+def _remote(pids: Iterable[int]) -> Tuple[str, ...]:
+    inodes = {inode for pid in pids if _is_sshd(pid) for inode in _sockets(pid)}
     if not inodes:
         return ()
     return tuple(sorted({remote for remote, inode in _connections() if inode in inodes}))

@@ -23,7 +23,7 @@ from .observe import observe
 from .plan import Plan
 from .registry import Registry
 from .transact import DEFAULT_STATE_DIR, GuardError, Run, Scene, Stuck, Undone, execute, write_plan
-from .world import Change, Need, Records, Spec, World
+from .world import HOST, Change, Need, Records, Spec, World
 
 __all__ = ["DEFAULT_STATE_DIR", "GuardError", "Outcome", "Run", "Stuck", "Undone", "converge", "is_persistent"]
 
@@ -65,22 +65,34 @@ def converge(declared: Declaration, run: Run) -> Outcome:
         return _perform(declared, run, registry)
 
 
-def _survey(declared: Declaration, registry: Registry, foretold: Sequence[Change] = ()) -> Scene:
+def _survey(declared: Declaration, run: Run, registry: Registry) -> Scene:
     records = registry.load()
-    foretell.record(records, foretold)
+    foretell.record(records, run.foretold)
     need = needed(declared, records)
     world = observe(need)
-    foretell.lay(world, foretold)
+    world.controllers += tuple(run.managed_from or ())
+    foretell.lay(world, run.foretold)
 
     def replan(held: Dict[str, Dict[str, str]]) -> Plan:
         """The plan on the same host, once the wire has told who holds what."""
         return planning.plan(declared, registry.load(), replace(world, held=held), registry.seed())
 
-    return Scene(planning.plan(declared, records, world, registry.seed()), world, need, records, replan)
+    scene = Scene(planning.plan(declared, records, world, registry.seed()), world, need, records, replan)
+    if run.managed_from is None and not world.directed:
+        _takes_no_path(scene.plan.changes)
+    return scene
+
+
+def _takes_no_path(changes: Sequence[Change]) -> None:
+    """Raises Refusal for a change that nobody can tell to leave alone the path to whoever manages this host."""
+    for change in changes:
+        if change.kind in ("address", "route") and (change.after or change.before or {})["netns"] == HOST:
+            what = f"nothing tells from where this host is managed, and the {change.kind} {change.key} may take the path there"
+            raise Refusal([Problem("guard_timeout", what, "give guard_timeout: 60, or the addresses as managed_from")])
 
 
 def _rehearse(declared: Declaration, run: Run, registry: Registry) -> Outcome:
-    scene = _survey(declared, registry, run.foretold)
+    scene = _survey(declared, run, registry)
     for change in scene.plan.changes:
         if change.kind == "link" and change.before and change.after:
             _foretell(scene.world, change.after)
@@ -98,7 +110,7 @@ def _foretell(world: World, after: Spec) -> None:
 
 
 def _perform(declared: Declaration, run: Run, registry: Registry) -> Outcome:
-    scene = _survey(declared, registry)
+    scene = _survey(declared, run, registry)
     number, world, plan_file = None, scene.world, None
     if scene.plan.changes:
         number, world = execute(scene, declared.owner, run, registry)

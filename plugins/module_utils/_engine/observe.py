@@ -48,7 +48,7 @@ def _observe(need: Need) -> World:
         if need.everywhere:
             _others(world, own)
         _names(need, world)
-        world.controllers = controller.addresses()
+        world.controllers, world.directed = controller.addresses()
     finally:
         os.close(own)
     return world

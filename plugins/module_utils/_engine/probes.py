@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import subprocess
 import time
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Sequence
 
 from . import namespaces
 from .fields import Problem
@@ -41,8 +41,8 @@ def options(probe: dict[str, Any]) -> List[str]:
     return [*found, f"--from={probe['endpoint']}"] if probe.get("endpoint") else found
 
 
-def problems(timeout: int, probe: dict[str, Any]) -> List[Problem]:
-    """What is wrong with a guard's options."""
+def problems(timeout: int, probe: dict[str, Any], managed_from: Sequence[str]) -> List[Problem]:
+    """What is wrong with the options of a guard, and with the addresses of whom it guards."""
     found = []
     if timeout < 0 or timeout > LONGEST:
         found.append(Problem("guard_timeout", f"{timeout} is not between 0 and {LONGEST} seconds", "give 60, or 0 for no guard"))
@@ -50,11 +50,12 @@ def problems(timeout: int, probe: dict[str, Any]) -> List[Problem]:
         found.append(Problem("guard_probe", "asks for a guard, and guard_timeout is 0", "give guard_timeout: 60"))
     if probe.get("endpoint") and not (probe.get("ping") or probe.get("url")):
         found.append(Problem("guard_probe.endpoint", "has nothing to ask for", "give ping or url"))
-    for position, value in enumerate(probe.get("ping") or ()):
-        try:
-            ipaddress.ip_address(value)
-        except ValueError:
-            found.append(Problem(f"guard_probe.ping[{position}]", f"{value!r} is no address", "give one without prefix length"))
+    for option, values in (("managed_from", managed_from), ("guard_probe.ping", probe.get("ping") or ())):
+        for position, value in enumerate(values):
+            try:
+                ipaddress.ip_address(value)
+            except ValueError:
+                found.append(Problem(f"{option}[{position}]", f"{value!r} is no address", "give one without prefix length"))
     for position, value in enumerate(probe.get("url") or ()):
         if not value.startswith(("http://", "https://")):
             found.append(Problem(f"guard_probe.url[{position}]", f"{value!r} is no URL of HTTP", "give http://... or https://..."))

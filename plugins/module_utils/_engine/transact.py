@@ -63,6 +63,8 @@ class Run:
     who: str = "a person"
     notes: List[str] = field(default_factory=list)
     guard: Optional[Guard] = None
+    #: The addresses from which this host is managed, beside those that are found. None: where none is found, nothing may take their path.
+    managed_from: Optional[Sequence[str]] = ()
     foretold: Sequence[Change] = ()  # in check mode, what earlier tasks of the same run would have changed
 
 

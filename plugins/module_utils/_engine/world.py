@@ -193,7 +193,8 @@ class World:
     gone: Set[str] = field(default_factory=set)  # the workloads that ended: nothing of theirs is left in the kernel
     ipv6: bool = True
     held: Dict[str, Dict[str, str]] = field(default_factory=dict)  # network -> address -> MAC of a stranger on the wire
-    controllers: Tuple[str, ...] = ()  # the addresses from which this run is directed, as far as they are known
+    controllers: Tuple[str, ...] = ()  # the addresses from which this host is managed, as far as they are known
+    directed: bool = False  # they are those from which this very run is
     names: Dict[str, str] = field(default_factory=dict)  # reader -> the digest of our block, "" where there is none
     unwritable: Dict[str, str] = field(default_factory=dict)  # reader -> why its hosts file cannot be written
 

@@ -31,6 +31,9 @@ MODULES = sorted(
     for path in (COLLECTIONS / "ansible_collections/netops/underlay/plugins/modules").glob("[!_]*.py")
     if "def main(" in path.read_text(encoding="utf-8")  # others are documentation of what runs on the controller
 )
+#: Those that change the wire, and from where, for no SSH leads to them here.
+WIRE = ("vlan_link", "vlan_network", "vlan_endpoint", "ipvlan_l3_routes", "vlan_map")
+MANAGED_FROM = ["198.18.0.1"]
 #: As after a login by sudo; no variable of the tests reaches a module.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "USER": "alice"}
 
@@ -79,7 +82,9 @@ class Tasks:
 
     def arguments(self, module: str, options: Dict[str, Any], check: bool = False, diff: bool = True) -> Dict[str, Any]:
         """As Ansible gives them: those of the task, and how it is to be carried out."""
-        where = {} if module == "vlan_host" else {"state_dir": self.state_dir}
+        where: Dict[str, Any] = {} if module == "vlan_host" else {"state_dir": self.state_dir}
+        if module in WIRE:
+            where["managed_from"] = MANAGED_FROM
         return {**where, "_ansible_check_mode": check, "_ansible_diff": diff, **options}
 
     def run(self, module: str, options: Dict[str, Any], check: bool = False, diff: bool = True, user: int = 0) -> Result:

@@ -225,6 +225,36 @@ def test_a_refusal_of_a_host_that_has_something_leaves_it(tasks: Tasks) -> None:
     )  # fmt: skip
 
 
+# --- from where the host is managed -------------------------------------------------------------
+
+ADDRESS = {"parent": "trunk", "vlan_id": 5, "addresses": ["10.0.5.1/24"]}
+ROUTE = {"name": "r", "routes": [{"prefix": "10.77.0.0/16", "via": "203.0.113.1"}]}
+
+
+def test_what_may_take_the_path_of_nobody_knows_whom_needs_a_guard(tasks: Tasks) -> None:
+    """There is no SSH here, as with a task that runs on by itself."""
+    unknown = {"managed_from": None}
+    told = r"^guard_timeout: nothing tells from where this host is managed, and the {} may take the path there; give guard_timeout: 60, or .*managed_from$"
+    tasks.refuses("vlan_link", told.format(r"address trunk\.5 10\.0\.5\.1/24"), **ADDRESS, **unknown)
+    tasks.refuses("ipvlan_l3_routes", told.format(r"route 10\.77\.0\.0/16.*"), **ROUTE, **unknown)
+    tasks.becomes("vlan_network", **BLUE, **unknown)
+    tasks.becomes("vlan_endpoint", network="blue", name="one", netns="one", **unknown)
+    found = tasks.run("vlan_link", {**ADDRESS, **unknown, "guard_timeout": 60})  # which takes it one step further
+    assert len(found.message) == 1 and found.message[0].startswith("nothing on this host could undo the change later"), found.message
+    tasks.becomes("vlan_link", **ADDRESS, managed_from=[])
+    tasks.same("vlan_link", **ADDRESS, **unknown)
+    tasks.refuses("vlan_link", told.format("address .*"), name="trunk.5", state="absent", **unknown)
+
+
+def test_the_path_of_whom_the_task_names_is_left_alone(tasks: Tasks) -> None:
+    tasks.refuses(
+        "vlan_link", r"^addresses\[0\]: 10\.0\.5\.0/24 holds 10\.0\.5\.77, from where this host is managed; ",
+        **ADDRESS, managed_from=["192.0.2.9", "10.0.5.77"],
+    )  # fmt: skip
+    tasks.refuses("ipvlan_l3_routes", r"^routes\[0\]\.prefix: 10\.77\.0\.0/16 holds 10\.77\.8\.9, ", **ROUTE, managed_from=["10.77.8.9"])
+    tasks.refuses("vlan_link", r"^managed_from\[1\]: 'x/24' is no address; ", **ADDRESS, managed_from=["192.0.2.9", "x/24"])
+
+
 # --- the host that cannot -----------------------------------------------------------------------
 
 NOBODY = 65534
