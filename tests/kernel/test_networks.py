@@ -494,6 +494,15 @@ def test_subnets_that_nobody_named(engine: Engine) -> None:
     assert engine.endpoint("one")["addresses"] == ["172.19.0.2/16"]
 
 
+def test_a_subnet_that_nobody_named_is_not_that_of_a_nameserver(engine: Engine, tmp_path: Path) -> None:
+    """Endpoints are told of the same nameservers, and would look for them on their own wire."""
+    names = tmp_path / "resolv.conf"
+    names.write_text("search example.org\nnameserver\nnameserver 172.17.0.53\nnameserver fe80::1%trunk\nnameserver none\n", encoding="utf-8")
+    run(f"touch /etc/resolv.conf; mount --bind {names} /etc/resolv.conf")
+    network(engine, subnets=None)
+    assert [row["subnet"] for row in engine.records("network")["blue"]["subnets"]] == ["172.18.0.0/16"]
+
+
 @needs_ipv6
 def test_ipv6_subnets_that_nobody_named_are_the_hosts_own_and_stay(engine: Engine) -> None:
     network(engine, enable_ipv6=True)

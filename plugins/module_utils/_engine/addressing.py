@@ -45,13 +45,14 @@ class Addressing:
             self._nothing_lost(network)
 
     def _pick(self, version: int) -> str:
-        """A subnet that neither a network of ours nor the host's own addresses and routes reach."""
+        """A subnet that neither a network of ours nor the host's own addresses, routes and nameservers reach."""
         if self._subnets is None:
             networks = [*self.target.items["network"].values()]
             networks += [record.spec for record in self.target.records.get("network", {}).values()]
             avoid = [row["subnet"] for network in networks for row in network["subnets"]]
             avoid += [address.address for found in self.target.world.host.addresses.values() for address in found]
             avoid += [route.prefix for route in self.target.world.host.routes if not route.prefix.endswith("/0")]
+            avoid += self.target.world.nameservers
             self._subnets = ipam.Subnets(avoid, self.target.seed)
         return self._subnets.pick(version)
 

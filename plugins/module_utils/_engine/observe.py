@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
-from typing import Optional, Set, Tuple
+from typing import Iterator, Optional, Set, Tuple
 
 from . import containers, controller, decode, encode, hosts, names, namespaces
 from .namespaces import NamespaceError
 from .rtnetlink import NetlinkError, Socket
 from .world import HOST, Namespace, Need, World
+
+#: Where the nameservers of a host stand; the second, where the first names only a service of this host.
+RESOLVERS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 
 
 class KernelError(Exception):
@@ -49,9 +54,20 @@ def _observe(need: Need) -> World:
             _others(world, own)
         _names(need, world)
         world.controllers, world.directed = controller.addresses()
+        world.nameservers = tuple(_nameservers())
     finally:
         os.close(own)
     return world
+
+
+def _nameservers() -> Iterator[str]:
+    for path in RESOLVERS:
+        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                key, _rest, value = " ".join(line.split()).partition(" ")
+                with contextlib.suppress(ValueError):
+                    if key == "nameserver":
+                        yield str(ipaddress.ip_address(value.partition("%")[0]))
 
 
 def _asked_for(need: Need, world: World, own: int) -> None:

@@ -194,6 +194,7 @@ class World:
     ipv6: bool = True
     held: Dict[str, Dict[str, str]] = field(default_factory=dict)  # network -> address -> MAC of a stranger on the wire
     controllers: Tuple[str, ...] = ()  # the addresses from which this host is managed, as far as they are known
+    nameservers: Tuple[str, ...] = ()  # the addresses that this host asks for names
     directed: bool = False  # they are those from which this very run is
     names: Dict[str, str] = field(default_factory=dict)  # reader -> the digest of our block, "" where there is none
     unwritable: Dict[str, str] = field(default_factory=dict)  # reader -> why its hosts file cannot be written
