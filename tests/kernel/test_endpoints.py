@@ -151,6 +151,21 @@ def test_another_interface_name_for_a_living_endpoint(engine: Engine) -> None:
     engine.same("one", interface="wan")
 
 
+def test_a_workload_in_one_subnet_twice_is_told(engine: Engine) -> None:
+    engine.network()
+    engine.network("red", parent="trunk.20", subnet="192.0.2.128/25")
+    engine.network("green", parent="trunk.30", subnet="198.51.100.0/24")
+    engine.endpoint("one")
+    for name, warnings in (
+        ("green", []),
+        ("red", ["network: netns:one is in 192.0.2.0/24 of blue/one already, and the kernel sends what is for 192.0.2.128/25 over one of the two alone"]),
+    ):
+        for _twice in range(2):
+            assert engine.task("endpoint", network=name, name="one", netns="one").warnings == warnings
+    assert engine.task("endpoint", network="green", name="one", netns="one").warnings == []
+    assert sorted(links("one")) == ["eth0", "eth1", "eth2"]
+
+
 # --- ways out ------------------------------------------------------------------------------------
 
 

@@ -414,6 +414,7 @@ class Derivation:
             return
         endpoints = self.target.items["endpoint"]
         here = sorted(key for key in endpoints if endpoints[key]["workload"] == workload and "addresses" in endpoints[key])
+        self._subnets_twice(workload, here)
         for version, default in DEFAULTS.items():
             offers = []
             for key in here:
@@ -435,6 +436,18 @@ class Derivation:
                                    f"{workload} has a default route that is not ours", "remove it there, or give auto or never")  # fmt: skip
                 continue
             self._route(workload, default, via, endpoints[key]["interface"], f"workload:{workload}", f"way out by {key}")
+
+    def _subnets_twice(self, workload: str, here: List[str]) -> None:
+        """Two endpoints of a workload in one subnet: who sends over which is the kernel's choice, and often not what was meant."""
+        endpoints = self.target.items["endpoint"]
+        held = [(key, str(ipaddress.ip_interface(address).network)) for key in here for address in endpoints[key]["addresses"]]
+        for pair in ipam.overlaps((row, row[1]) for row in held):
+            (other, there), (key, subnet) = sorted(pair, key=lambda row: row[0] in self.target.scope["endpoint"])
+            if key != other and key in self.target.scope["endpoint"]:
+                self.target.warnings.append(
+                    f"{self.target.path('endpoint', key, 'network')}: {workload} is in {there} of {other} already, and the kernel sends "
+                    f"what is for {subnet} over one of the two alone"
+                )
 
     def _names(self) -> None:
         """The members of the networks in scope know each other by name."""
