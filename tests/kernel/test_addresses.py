@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.apply import Refused
 from ansible_collections.netops.underlay.plugins.module_utils._engine.observe import observe
 from ansible_collections.netops.underlay.plugins.module_utils._engine.world import (
+    LINK_GROUP,
     PROTOCOL,
     Change,
     Need,
@@ -18,6 +19,12 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.world impo
 from conftest import do, ip, missing, needs_ipv6, new_address, new_route, new_vlan, run
 
 pytestmark = pytest.mark.usefixtures("trunk")
+
+
+@pytest.fixture
+def marked(trunk: str) -> None:
+    """A link that is ours: an address is never taken from any other."""
+    run(f"ip link set {trunk} group {LINK_GROUP}")
 
 
 def addresses(dev: str = "trunk") -> set[str]:
@@ -38,6 +45,7 @@ def routes(*arguments: str) -> list[Dict[str, Any]]:
 @pytest.mark.parametrize(
     "address", ["192.0.2.1/24", "192.0.2.1/32", pytest.param("2001:db8::1/64", marks=needs_ipv6)]
 )
+@pytest.mark.usefixtures("marked")
 def test_an_address_comes_and_goes(address: str) -> None:
     change = new_address("trunk", address)
     world = do(change)
@@ -60,6 +68,7 @@ def test_addresses_of_a_link_of_the_same_run() -> None:
     do(*(change.inverse() for change in reversed(changes)))
 
 
+@pytest.mark.usefixtures("marked")
 @pytest.mark.parametrize("promote", [0, 1])
 def test_a_strangers_second_address_outlives_ours(promote: int) -> None:
     run(f"echo {promote} > /proc/sys/net/ipv4/conf/trunk/promote_secondaries")

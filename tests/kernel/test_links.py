@@ -313,8 +313,13 @@ def test_qinq_is_removed_at_once() -> None:
 
 def test_another_link_of_the_name_is_not_removed() -> None:
     run("ip link add trunk.5 type dummy")
+    do(new_vlan(5).inverse())
+    assert "trunk.5" in links()
+    run(f"ip link set trunk.5 group {LINK_GROUP}")  # a mark that somebody else gave it
     with pytest.raises(Refused, match="is a dummy now"):
         do(new_vlan(5).inverse())
+    run("ip link del trunk.5; ip link add link trunk name trunk.5 type vlan id 5")
+    do(new_vlan(5).inverse())
     assert "trunk.5" in links()
 
 

@@ -175,7 +175,7 @@ def _address(space: Space, change: Change) -> None:
             space.queue(change, encode.create_address(change.after["address"], link.ifindex))
         return
     spec = change.before or {}
-    if spec["link"] not in space.links:
+    if spec["link"] not in space.links or space.world.is_usurped("address", spec):
         return
     index = space.link(spec["link"], change).ifindex
     if _carries_others(space, index, spec["address"]):

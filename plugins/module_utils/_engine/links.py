@@ -347,7 +347,7 @@ def remove(space: Space, changes: Sequence[Change], group: int) -> None:
     for change in changes:
         spec = change.before or {}
         known = space.links.get(spec["name"])
-        if known is None:
+        if known is None or space.world.is_usurped("link", spec):
             continue
         if spec.get("kind") not in (None, known.kind):
             raise Refused(

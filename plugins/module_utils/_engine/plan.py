@@ -157,7 +157,7 @@ def towards(states: Iterable[State], world: World, leaving: Iterable[Spec] = ())
         now = world.find(kind, spec)
         if now is not None and kind == "link" and _is_another(now, spec):
             remade.add(key)
-            yield Step(kind, key, old or now, None, of, "cannot be changed in place")
+            yield Step(kind, key, {**(old or now), "group": now["group"]}, None, of, "cannot be changed in place")
             now = None
         elif now is not None and kind in ("address", "route") and link_key(spec["netns"], _device(spec)) in remade:
             yield Step(kind, key, now, None, of, "goes with its link")
@@ -275,6 +275,9 @@ def _removals(target: Target, derivation: Derivation) -> Iterator[Step]:
         for key, record in target.records.get(kind, {}).items():
             if record.of not in gone or (kind, key) in wanted:
                 continue
+            if target.world.is_usurped(kind, record.spec):
+                yield _forgotten(target, kind, key, record)
+                continue
             sitting = sitting_on(target, record.spec) if kind == "link" else ""
             if sitting and record.of.startswith("network:"):
                 target.warnings.append(f"{key} stays although nothing of ours needs it: {sitting}")
@@ -287,6 +290,13 @@ def _removals(target: Target, derivation: Derivation) -> Iterator[Step]:
         yield from _unshared(target, wanted)
 
 
+def _forgotten(target: Target, kind: str, key: str, record: Record) -> Step:
+    """Of what somebody put in the place of ours only the record goes: see ``World.is_usurped``."""
+    if kind == "link":
+        target.warnings.append(f"{key} does not bear our mark any more, so it stays and is forgotten")
+    return Step(kind, key, record.spec, None, record.of, "is not ours any more, and is only forgotten")
+
+
 def _unshared(target: Target, wanted: Mapping[Key, Wanted]) -> Iterator[Step]:
     """Sub-interfaces and namespaces made on the fly go with their last user, unless somebody else is there."""
     workloads = {endpoint["workload"] for endpoint in target.items["endpoint"].values()}
@@ -295,7 +305,9 @@ def _unshared(target: Target, wanted: Mapping[Key, Wanted]) -> Iterator[Step]:
             if record.of != label or key in needed or (kind, key) in wanted:
                 continue
             sitting = sitting_on(target, record.spec) if kind == "link" else residents(target, key)
-            if sitting:
+            if target.world.is_usurped(kind, record.spec):
+                yield _forgotten(target, kind, key, record)
+            elif sitting:
                 target.warnings.append(f"{key} stays although nothing of ours needs it: {sitting}")
             else:
                 yield Step(kind, key, record.spec, None, record.of, "its last user is gone")
@@ -470,6 +482,8 @@ def undo(changes: Iterable[Change], world: World, groups: Iterable[int]) -> List
     for (kind, key), change in first.items():
         made = change.before is None
         now = world.find(kind, (change.after if made else change.before) or {})
+        if change.after is None and world.is_usurped(kind, change.before or {}):
+            continue  # it was not touched
         if made and (now is None or (kind == "link" and now["group"] not in marks)):
             continue
         if now is None and change.after is not None and not (change.of and "type" in (change.before or {})):
@@ -503,7 +517,8 @@ def unmet(changes: Iterable[Change], world: World) -> Iterator[Tuple[Change, Spe
     for change, state in last.values():
         now = world.find(change.kind, state or change.before or {})
         if state is None:
-            if now is not None and not (change.kind == "link" and now["group"] != LINK_GROUP):
+            usurped = world.is_usurped(change.kind, change.before or {})
+            if now is not None and not usurped and not (change.kind == "link" and now["group"] != LINK_GROUP):
                 yield change, {"exists": True}
         elif now is None:
             yield change, {"exists": False}

@@ -141,8 +141,19 @@ def _carry_out(scene: Scene, group: int, notes: List[str], amend: Callable[[], N
             notes += _announce(changes, after)
             return after
         what = "; ".join(hard[:5])
+    what = _ended(scene) or what
     rollback(scene.plan.changes, scene.need, group, scene.records, what)
     raise Undone(f"{what}. Everything else of this run was undone, the host is as it was")
+
+
+def _ended(scene: Scene) -> str:
+    """The workloads that ended while the plan was carried out, which explains whatever went wrong then; empty for none."""
+    touched = {(change.after or change.before or {}).get("netns") for change in scene.plan.changes}
+    try:
+        now = observe(Need(tuple(workload for workload in scene.world.namespaces if workload in touched)))
+    except KernelError:
+        return ""
+    return "; ".join(f"{now.refusals[workload]}, it ended while it was attached" for workload in sorted(now.gone))
 
 
 def _ask_the_wire(scene: Scene, amend: Callable[[], None]) -> None:

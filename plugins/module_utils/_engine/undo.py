@@ -131,7 +131,7 @@ class _Turn:
         rest = need_of(self.changes)
         workloads = {record.spec["workload"] for record in self.after.get("endpoint", {}).values()} & set(self.readers)
         readers = tuple(reader for reader in self.readers if not reader.startswith("pid:"))
-        return Need(tuple(sorted({*rest.workloads, *workloads})), True, True, readers)
+        return Need(tuple(sorted({*rest.workloads, *workloads})), everywhere=True, routes=True, readers=readers)
 
     def plan(self, world: World, seed: str) -> Plan:
         target = self._target(world, seed)

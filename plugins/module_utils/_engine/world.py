@@ -261,6 +261,13 @@ class World:
     def foreign_routes(self, index: int) -> List[Route]:
         """Routes of the host over a link that neither we nor the kernel made (rtm_protocol 2 is RTPROT_KERNEL)."""
         return [route for route in self.host.routes if route.oif == index and route.protocol not in (2, PROTOCOL)]
+    def is_usurped(self, kind: str, spec: Spec) -> bool:
+        """Whether a link that we made, or that an address of ours was on, has given way to one that does not bear our mark."""
+        space = self.namespace(spec["netns"])
+        link = space.names.get(spec["name" if kind == "link" else "link"]) if space and kind in ("link", "address") else None
+        marked = kind == "address" or spec.get("group") == LINK_GROUP
+        return link is not None and marked and link.group != LINK_GROUP and link.group not in PRIVATE_GROUPS
+
 
     @cached_property
     def children(self) -> Dict[int, List[Tuple[Namespace, Link]]]:
