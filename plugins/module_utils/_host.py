@@ -9,13 +9,12 @@ the survey, not carried out. All paths are below a root that tests may choose.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
-from ._engine import encode, rtnetlink
+from ._engine.drivers import Drivers
 from ._engine.fields import Problem
 from ._engine.world import LINK_GROUP, PROTOCOL
 
@@ -24,13 +23,8 @@ T = TypeVar("T")
 NAME = "netops-underlay"
 MARK = "netops.underlay"
 
-#: driver -> the kind of link that it makes, and the first kernel whose driver is fit for use.
-DRIVERS: Dict[str, Tuple[str, Tuple[int, int]]] = {
-    "8021q": ("vlan", (0, 0)),
-    "macvlan": ("macvlan", (3, 9)),
-    "ipvlan": ("ipvlan", (4, 2)),
-    "dummy": ("dummy", (0, 0)),
-}
+#: driver -> the first kernel whose driver is fit for use
+DRIVERS: Dict[str, Tuple[int, int]] = {"8021q": (0, 0), "macvlan": (3, 9), "ipvlan": (4, 2), "dummy": (0, 0)}
 
 MODULES_LOAD = f"etc/modules-load.d/{NAME}.conf"
 MODPROBE = f"etc/modprobe.d/{NAME}.conf"
@@ -96,6 +90,7 @@ class Host:
     def __init__(self, release: str, root: str = "/") -> None:
         self.release = release
         self.root = root
+        self.drivers = Drivers(release, root)
 
     def path(self, name: str) -> str:
         return os.path.join(self.root, name)
@@ -136,17 +131,6 @@ class Host:
         what = f"kernel {self.release} has no driver {driver}"
         return Problem("drivers", what, f"install {package} and boot that kernel, or leave {driver} out of drivers")
 
-    def is_loaded(self, driver: str) -> bool:
-        return os.path.isdir(self.path(f"sys/module/{driver}"))
-
-    def is_provided(self, driver: str) -> Optional[bool]:
-        """Whether the kernel that runs comes with a driver; None where its modules cannot be seen."""
-        lists = [self.read(f"lib/modules/{self.release}/{name}") for name in ("modules.dep", "modules.builtin")]
-        if lists[0] is None:
-            return None
-        entry = re.compile(rf"(?:^|/){re.escape(driver)}\.ko", re.MULTILINE)
-        return any(entry.search(text or "") for text in lists)
-
 
 def survey(host: Host, wanted: Wanted) -> Survey:
     """What is to be done on a host, and what speaks against it."""
@@ -172,39 +156,17 @@ def version(release: str) -> Tuple[int, int]:
 
 def _drivers(host: Host, wanted: Wanted, found: Survey) -> None:
     for driver in wanted.drivers:
-        least = DRIVERS[driver][1]
+        least = DRIVERS[driver]
         if version(host.release) < least:
             text = ".".join(map(str, least))
             what = f"{driver} needs Linux {text} or newer, and this host runs {host.release}"
             found.problems.append(Problem("drivers", what, f"boot a newer kernel, or leave {driver} out of drivers"))
-        elif not host.is_loaded(driver):
-            provided = host.is_provided(driver)
+        elif not host.drivers.is_loaded(driver):
+            provided = host.drivers.is_provided(driver)
             if provided is False:
                 found.problems.append(host.driver_missing(driver))
-            elif provided is None or not _is_builtin(host, driver):
+            elif provided is None or not host.drivers.is_builtin(driver):
                 found.steps.append(Step("driver", driver, "not loaded", "loaded"))
-
-
-def _is_builtin(host: Host, driver: str) -> bool:
-    return f"/{driver}.ko" in (host.read(f"lib/modules/{host.release}/modules.builtin") or "")
-
-
-def has_kind(kind: str) -> bool:
-    """Ask the kernel itself whether it can make a kind of link; it loads the driver if it may.
-
-    The request lacks what every kind needs and has a MAC of the wrong length, so it makes nothing: a kernel that
-    knows the kind answers that the request is wrong, one that does not answers that the kind is.
-    """
-    info = encode.attribute(encode.IFLA_INFO_KIND, kind.encode() + b"\0")
-    body = encode.IFINFOMSG.pack(0, 0, 0, 0, 0) + encode.attribute(encode.IFLA_ADDRESS, b"\0" * 5)
-    message = rtnetlink.Message(
-        rtnetlink.RTM_NEWLINK,
-        rtnetlink.NLM_F_CREATE | rtnetlink.NLM_F_EXCL,
-        body + encode.attribute(encode.IFLA_LINKINFO, info),
-    )
-    with rtnetlink.Socket() as socket:
-        failures = socket.batch([message])
-    return bool(failures) and failures[0].errno != errno.EOPNOTSUPP
 
 
 # --- neighbour tables ----------------------------------------------------------------------------
@@ -267,7 +229,7 @@ def _modprobe(host: Host, wanted: Wanted) -> Optional[str]:
     if not wanted.present or "dummy" not in wanted.drivers:
         return None
     ours = host.read(MODPROBE)
-    if ours is None and host.is_loaded("dummy"):
+    if ours is None and host.drivers.is_loaded("dummy"):
         return None
     return f"{_HEAD}# Without this, loading the driver makes a link dummy0.\noptions dummy numdummies=0\n"
 

@@ -134,6 +134,7 @@ import platform
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import _host
+from ..module_utils._engine.drivers import DRIVERS, has_kind
 from ..module_utils._engine.fields import Problem
 from ..module_utils._host import Host, Step, Survey, Wanted
 
@@ -184,7 +185,7 @@ class Preparation:
         """By modprobe; but only the kernel can say whether the driver is there then (a container has no modules)."""
         options = ["numdummies=0"] if driver == "dummy" else []
         self.module.run_command([self._modprobe(), "--quiet", driver, *options])
-        if not _host.has_kind(_host.DRIVERS[driver][0]):
+        if not has_kind(next(kind for kind, name in DRIVERS.items() if name == driver)):
             raise Impossible(str(self.host.driver_missing(driver)))
 
     def _file(self, name: str, text: str | None) -> None:
@@ -244,7 +245,7 @@ def main() -> None:
     if not module.check_mode and not params["_look"]:
         Preparation(module, host).carry_out(found.steps)
         # A driver that is built in is there without having been loaded.
-        found.steps = [step for step in found.steps if step.kind != "driver" or host.is_loaded(step.name)]
+        found.steps = [step for step in found.steps if step.kind != "driver" or host.drivers.is_loaded(step.name)]
     result = {"changed": bool(found.steps), "kernel": host.release, "limits": found.limits}
     if wanted.present:
         result["drivers"] = wanted.drivers

@@ -12,7 +12,7 @@ from __future__ import annotations
 import glob
 import os
 from dataclasses import dataclass, replace
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from . import foretell
 from . import plan as planning
@@ -68,7 +68,7 @@ def converge(declared: Declaration, run: Run) -> Outcome:
 def _survey(declared: Declaration, run: Run, registry: Registry) -> Scene:
     records = registry.load()
     foretell.record(records, run.foretold)
-    need = needed(declared, records)
+    need = replace(needed(declared, records), load=not run.check)
     world = observe(need)
     world.controllers += tuple(run.managed_from or ())
     foretell.lay(world, run.foretold)
@@ -147,8 +147,26 @@ def needed(declared: Declaration, records: Records) -> Need:
         _each((*(spec["workload"] for spec in touched), *sorted(left))),
         everywhere=bool(networks) or removing or any(_settles(item, endpoints) for item in declared.items),
         routes=removing or unnumbered or routed,
+        kinds=_each(_kinds(declared, records)),
         readers=_each(spec["workload"] for spec in readers if not spec["workload"].startswith("pid:")),
     )
+
+
+def _kinds(declared: Declaration, records: Records) -> Iterator[str]:
+    """The kinds of links that the declared items may have to make."""
+    networks = {key: record.spec for key, record in records.get("network", {}).items()}
+    networks.update((item.key, item.spec) for item in declared.items if item.kind == "network" and item.spec)
+    for item in declared.items:
+        if item.spec and item.kind == "vlan":
+            yield "vlan"
+        elif item.spec and item.kind in ("network", "endpoint"):
+            network = networks.get(item.key if item.kind == "network" else item.spec["network"])
+            if network:
+                yield network["driver"]
+                if not network["parent"]:
+                    yield "dummy"
+                elif "." in network["parent"]:
+                    yield "vlan"
 
 
 def _leaves(item: Item, records: Records) -> bool:

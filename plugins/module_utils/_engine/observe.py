@@ -9,7 +9,7 @@ import ipaddress
 import os
 from typing import Iterator, Optional, Set, Tuple
 
-from . import containers, controller, decode, encode, hosts, names, namespaces
+from . import containers, controller, decode, drivers, encode, hosts, names, namespaces
 from .namespaces import NamespaceError
 from .rtnetlink import NetlinkError, Socket
 from .world import HOST, Namespace, Need, World
@@ -53,6 +53,7 @@ def _observe(need: Need) -> World:
         if need.everywhere:
             _others(world, own)
         _names(need, world)
+        world.lacking = drivers.lacking(need.kinds, need.load)
         world.controllers, world.directed = controller.addresses()
         world.nameservers = tuple(_nameservers())
     finally:

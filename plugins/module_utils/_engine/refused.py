@@ -7,10 +7,8 @@ from __future__ import annotations
 import errno
 import os
 
+from .drivers import DRIVERS
 from .world import Change, Spec
-
-#: kind of link -> its driver, where that has another name
-_DRIVERS = {"vlan": "8021q"}
 
 
 class Refused(Exception):
@@ -81,7 +79,7 @@ def _why_link(change: Change, spec: Spec, number: int) -> str:
             "or belongs to a bridge or bond"
         )
     if number == errno.EOPNOTSUPP:
-        driver = _DRIVERS.get(kind, kind)
+        driver = DRIVERS.get(kind, kind)
         missing = f"this kernel has no {driver} driver loaded (modprobe {driver})"
         return f"{missing}, or {parent} takes no {kind}"
     if number == errno.ENODEV:

@@ -12,6 +12,7 @@ import ipaddress
 from typing import Dict, Iterator, List, Tuple
 
 from . import ipam, model, routing
+from .drivers import DRIVERS
 from .target import Target
 from .world import LINK_GROUP, Link, Namespace, Spec, link_key
 
@@ -41,6 +42,8 @@ def check(target: Target) -> None:
     routing.check(target)
     if not target.world.ipv6:
         _without_ipv6(target)
+    if target.world.lacking:
+        _without_drivers(target)
     for key, item in target.scope["endpoint"].items():
         if item.spec is None:
             _workload_seen(target, key)
@@ -82,6 +85,32 @@ def _of_ipv6(kind: str, spec: Spec) -> Iterator[Tuple[str, str]]:
         if spec["accept_ra"]:
             yield "accept_ra", "a router advertisement"
         yield from (("sysctls", name) for name in spec["sysctls"] if name.startswith("ipv6."))
+
+
+def _without_drivers(target: Target) -> None:
+    """A kind of link that the kernel cannot make is refused before anything else is made."""
+    for kind, items in target.scope.items():
+        for key, item in items.items():
+            for option, link in _makes(target, kind, key) if item.spec is not None else ():
+                if link in target.world.lacking:
+                    target.refuse(target.path(kind, key, option), f"the kernel of this host has no driver {DRIVERS[link]}",
+                                  "install the package with the other modules of this kernel (the role prepare names it), or boot one that has it")  # fmt: skip
+
+
+def _makes(target: Target, kind: str, key: str) -> Iterator[Tuple[str, str]]:
+    """The options of an item that ask for a link, each with the kind of link."""
+    if kind == "vlan":
+        yield "vlan_id", "vlan"
+    elif kind == "network":
+        network = target.items[kind][key]
+        yield "driver", network["driver"]
+        parent = target.parent(network)
+        if parent is None or parent.link is None:
+            yield "parent", "vlan" if network["parent"] else "dummy"
+    elif kind == "endpoint":
+        joined = target.items["endpoint"][key]["network"]
+        if joined not in target.scope["network"] and joined in target.items["network"]:
+            yield "network", target.items["network"][joined]["driver"]
 
 
 def _names(specs: List[Spec]) -> str:

@@ -179,6 +179,8 @@ class Need:
     workloads: Tuple[str, ...] = ()  # namespaces to describe in full, where they exist
     everywhere: bool = False  # the links of every other namespace too (who sits on our parents?)
     routes: bool = False  # the routes of the host, all tables
+    kinds: Tuple[str, ...] = ()  # of links that may have to be made
+    load: bool = False  # their drivers, if need be
     readers: Tuple[str, ...] = ()  # workloads whose hosts files tell, or shall tell, the names of others
 
 
@@ -192,6 +194,7 @@ class World:
     refusals: Dict[str, str] = field(default_factory=dict)  # workload -> why it cannot be entered
     gone: Set[str] = field(default_factory=set)  # the workloads that ended: nothing of theirs is left in the kernel
     ipv6: bool = True
+    lacking: Set[str] = field(default_factory=set)  # the kinds of Need.kinds that the kernel has no driver for
     held: Dict[str, Dict[str, str]] = field(default_factory=dict)  # network -> address -> MAC of a stranger on the wire
     controllers: Tuple[str, ...] = ()  # the addresses from which this host is managed, as far as they are known
     nameservers: Tuple[str, ...] = ()  # the addresses that this host asks for names
@@ -258,9 +261,6 @@ class World:
             "protocol": route.protocol,
         }
 
-    def foreign_routes(self, index: int) -> List[Route]:
-        """Routes of the host over a link that neither we nor the kernel made (rtm_protocol 2 is RTPROT_KERNEL)."""
-        return [route for route in self.host.routes if route.oif == index and route.protocol not in (2, PROTOCOL)]
     def is_usurped(self, kind: str, spec: Spec) -> bool:
         """Whether a link that we made, or that an address of ours was on, has given way to one that does not bear our mark."""
         space = self.namespace(spec["netns"])
@@ -268,6 +268,9 @@ class World:
         marked = kind == "address" or spec.get("group") == LINK_GROUP
         return link is not None and marked and link.group != LINK_GROUP and link.group not in PRIVATE_GROUPS
 
+    def foreign_routes(self, index: int) -> List[Route]:
+        """Routes of the host over a link that neither we nor the kernel made (rtm_protocol 2 is RTPROT_KERNEL)."""
+        return [route for route in self.host.routes if route.oif == index and route.protocol not in (2, PROTOCOL)]
 
     @cached_property
     def children(self) -> Dict[int, List[Tuple[Namespace, Link]]]:

@@ -135,6 +135,10 @@ CASES = [
     Case(lambda kernel: setattr(kernel.world, "ipv6", False), "network", network(text="2001:db8::/64"),
          ["subnets[0].subnet: 2001:db8::/64 is IPv6, and the kernel of this host runs without it; "
           "leave it out, or boot the host without ipv6.disable=1"]),
+    Case(lambda kernel: kernel.world.lacking.update(("ipvlan", "vlan")), "network", network(driver="ipvlan", parent="eth0.5"),
+         [f"{option}: the kernel of this host has no driver {driver}; "
+          "install the package with the other modules of this kernel (the role prepare names it), or boot one that has it"
+          for option, driver in (("driver", "ipvlan"), ("parent", "8021q"))]),
     Case(lambda kernel: None, "network", network(mtu=9000), ["mtu: 9000 is more than the 1500 of eth0; give 1500 at most, or raise eth0"]),
     Case(living, "endpoint", {"network": "blue", "name": "a"},
          ["state: blue/a lives, as eth0 in netns:a; use state: absent to remove it"], "released"),
