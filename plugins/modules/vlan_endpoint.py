@@ -32,7 +32,9 @@ options:
     description: A process, whose network namespace it is. Nothing makes it the same process after a reboot.
     type: int
   container:
-    description: A running container. After it was restarted, the next run attaches it again.
+    description:
+      - A running container. After it was restarted, or removed and made anew, the next run attaches it again, with the same addresses.
+      - One that was renamed is attached by its new name, and keeps its link as it is. By the old one it is refused as long as it lives.
     type: dict
     suboptions:
       engine:

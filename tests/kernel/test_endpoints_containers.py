@@ -6,18 +6,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import pytest
+from ansible_collections.netops.underlay.plugins.module_utils._engine.converge import Undone
 from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
 from conftest import HAS_IPV6, fresh_host, ip, run
 from play import Engine, reachable, until
+from test_endpoints_gone import Steps
 
 CHECKOUT = Path(__file__).absolute().parents[2]
 DUAL = [{"subnet": "192.0.2.0/24"}, *([{"subnet": "2001:db8::/64"}] if HAS_IPV6 else [])]
 ENGINES = ["docker", "podman"]
+REMOVE = {"docker": "docker rm -f", "podman": "podman rm -f -t 0"}
 
 pytestmark = pytest.mark.slow
 
@@ -122,9 +127,130 @@ def test_restarted_it_is_who_it_was_and_stopped_it_is_refused(engine: Engine, ki
     assert engine.records("endpoint")["blue/web"]["addresses"] == addresses
     run(f"{kind} start web >/dev/null")
     assert engine.endpoint("web", **workload)["addresses"] == addresses and shown(kind, "web")["mtu"] == 1400
-    run(f"{kind} rm -f web >/dev/null")
+    run(f"{REMOVE[kind]} web >/dev/null")
     assert engine.absent("web").changed
     assert not [key for key in engine.records("link") if "web" in key]
+
+
+def pid_of(kind: str, name: str) -> int:
+    return int(run(f"{kind} inspect -f '{{{{.State.Pid}}}}' {name}"))
+
+
+def all_records(engine: Engine) -> Dict[str, Any]:
+    return {kind: engine.records(kind) for kind in ("link", "address", "route", "hosts", "netns", "endpoint")}
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_renamed_it_is_attached_by_its_new_name_and_by_no_other(engine: Engine, kind: str) -> None:
+    engine.network(driver="macvlan" if kind == "docker" else "ipvlan", subnets=DUAL)
+    engine.network("red", parent="trunk.20", subnet="198.51.100.0/24")
+    workload = start(kind, "web")
+    first = engine.endpoint("web", **workload)
+    engine.endpoint("web", "red", **workload)
+    engine.endpoint("one")
+    before, page = shown(kind, "web"), inside(kind, "web", "cat /etc/hosts")
+    run(f"{kind} rename web shop")
+    records = all_records(engine)
+    lives = rf"blue/web lives on as eth0 in .+, while {kind}:web is gone or another; if it was renamed, attach it by its new name first"
+    with pytest.raises(Refusal, match=rf"container: there is no {kind} container web; start it first, or correct the name") as refused:
+        engine.endpoint("web", **workload)
+    assert "container: blue/web lives on as eth0 in " in str(refused.value)
+    for state in ("absent", "released"):
+        with pytest.raises(Refusal, match=f"name: {lives}"):
+            engine.task("endpoint", state, network="blue", name="web")
+    assert all_records(engine) == records and held(kind, "shop")[0] == "192.0.2.2/24"
+    assert engine.endpoint("two")["addresses"][0] == "192.0.2.4/24"
+    engine.absent("two")
+    renamed = {"container": {"engine": kind, "name": "shop"}}
+    for network in ("blue", "red"):
+        found = engine.endpoint("web", network, **renamed)
+        assert found == engine.records("endpoint")[f"{network}/web"]
+        engine.same("web", network, **renamed)
+    assert engine.records("endpoint")["blue/web"] == {**first, "workload": f"{kind}:shop"}
+    after = shown(kind, "shop")
+    assert (after["ifindex"], after["address"]) == (before["ifindex"], before["address"]) and held(kind, "shop") == first["addresses"]
+    assert names(kind, "shop") == ["eth0", "eth1", "lo"] and inside(kind, "shop", "cat /etc/hosts") == page
+    assert not [key for found in all_records(engine).values() for key in found if f"{kind}:web" in key]
+    assert reachable(f"{kind} exec shop", "one") and reachable("ip netns exec one", "web")
+    run(f"{kind} restart -t 0 shop >/dev/null")
+    until(lambda: inside(kind, "shop", "echo up").strip() == "up")
+    assert engine.endpoint("web", **renamed)["addresses"] == first["addresses"] and shown(kind, "shop")["address"] == before["address"]
+    assert engine.absent("web", "red").changed and engine.absent("web").changed
+    assert names(kind, "shop") == ["lo"]
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_its_old_name_is_taken_by_another(engine: Engine, kind: str) -> None:
+    """As people do to go back to the old version if the new one fails."""
+    engine.network(subnets=DUAL)
+    workload = start(kind, "web")
+    first = engine.endpoint("web", **workload)
+    run(f"{kind} rename web web-old")
+    start(kind, "web")
+    records = all_records(engine)
+    with pytest.raises(Refusal, match=rf"container: blue/web lives on as eth0 in .+, while {kind}:web is gone or another"):
+        engine.endpoint("web", **workload)
+    with pytest.raises(Refusal, match="name: blue/web lives on as eth0 in "):
+        engine.absent("web")
+    assert all_records(engine) == records and names(kind, "web") == ["lo"] and names(kind, "web-old") == ["eth0", "lo"]
+    run(f"{REMOVE[kind]} web-old >/dev/null")
+    assert engine.endpoint("web", **workload) == first and held(kind, "web") == first["addresses"]
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_removed_behind_our_back_it_keeps_its_address_for_the_next_of_its_name(engine: Engine, kind: str) -> None:
+    engine.network(subnets=DUAL, host_access=True)
+    workload = start(kind, "web")
+    first = engine.endpoint("web", **workload)
+    run(f"{REMOVE[kind]} web >/dev/null")
+    until(lambda: not [row for row in ip("link", "show") if row.get("link") == "trunk.10" and not row["ifname"].startswith("ha-")])
+    with pytest.raises(Refusal, match=rf"container: there is no {kind} container web; start it first, or correct the name"):
+        engine.endpoint("web", **workload)
+    assert engine.endpoint("one")["addresses"][0] != first["addresses"][0]  # the lease is kept
+    assert "web" in Path("/etc/netns/one/hosts").read_text(encoding="utf-8")
+    start(kind, "web")
+    assert engine.endpoint("web", **workload) == first and held(kind, "web") == first["addresses"]
+    assert reachable("", first["addresses"][0].partition("/")[0])
+    run(f"{REMOVE[kind]} web >/dev/null")
+    assert engine.task("endpoint", "released", network="blue", name="web").changed
+    assert not [key for found in all_records(engine).values() for key in found if "web" in key]
+    assert "web" not in Path("/etc/netns/one/hosts").read_text(encoding="utf-8")
+    assert first["addresses"][0].partition("/")[0] not in [row["dst"] for row in ip("route", "show")]
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_killed_while_it_is_attached(engine: Engine, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """At moments from the first look to the last message; its engine hears of it later than the kernel."""
+    engine.network(subnets=DUAL, host_access=True)
+    engine.endpoint("one")
+    steps, workload = Steps(monkeypatch), start(kind, "web")
+    steps.start(-1, lambda: None)
+    first = engine.endpoint("web", **workload)
+    last = steps.passed
+    engine.absent("web")
+    before = all_records(engine)
+    outcomes = []
+    for number in (2, last // 4, last // 2, 3 * last // 4, last):
+        pid = pid_of(kind, "web")
+        steps.start(number, lambda: os.kill(pid, signal.SIGKILL))  # noqa: B023
+        try:
+            found = engine.endpoint("web", **workload)
+        except (Undone, Refusal) as error:
+            assert re.search(f"the {kind} container web is not running|{kind}:web: there is no such process|{kind}:web went away", str(error)), error
+            outcomes.append("undone")
+            assert all_records(engine) == before
+        else:
+            outcomes.append("finished")
+            assert found == first and engine.records("endpoint")["blue/web"] == first
+        steps.start(-1, lambda: None)
+        assert not engine.pending()
+        until(lambda: not os.path.exists(f"/proc/{pid}"))  # noqa: B023
+        run(f"{kind} start web >/dev/null")
+        assert "eth0" not in names(kind, "web")
+    print(kind, last, outcomes)
+    assert outcomes[0] == "undone"
+    assert engine.endpoint("web", **workload) == first and held(kind, "web") == first["addresses"]
+    assert reachable(f"{kind} exec web", "one") and reachable("", first["addresses"][0].partition("/")[0])
 
 
 @pytest.mark.parametrize("kind", ENGINES)

@@ -181,6 +181,8 @@ def _settles(item: Item, endpoints: Mapping[str, Spec]) -> bool:
     if item.kind != "endpoint" or item.spec is None:
         return False
     before = endpoints.get(item.key)
+    if item.spec["workload"].startswith(("docker:", "podman:")):
+        return True  # and the name of a container may be another's by now, while it lives on under a new one
     return before is None or any(before[option] != item.spec[option] for option in ("ipv4_address", "ipv6_address", "subnet"))
 
 

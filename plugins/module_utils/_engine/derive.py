@@ -297,7 +297,8 @@ class Derivation:
     def _name_interface(self, key: str, endpoint: Spec) -> None:
         """As given, else as it was, else the lowest free ``ethN`` (``netN`` where an engine counts its own ``ethN``)."""
         before = self.target.before("endpoint", key)
-        if endpoint["interface"] is None and before and before["workload"] == endpoint["workload"]:
+        stays = before and (before["workload"] == endpoint["workload"] or endpoint["workload"] in self.target.followed)
+        if endpoint["interface"] is None and before and stays:
             endpoint["interface"] = before["interface"]
         if endpoint["interface"] is not None:
             return

@@ -229,9 +229,10 @@ def _steps(target: Target, wanted: Mapping[Key, Wanted], removals: Iterable[Step
 
 
 def _record(target: Target, kind: str, key: str, want: Wanted) -> Optional[Record]:
-    """What the registry has of an object; of one that is there and to be adopted, an empty record."""
+    """What the registry has of an object; of one that is there and to be adopted, or was recorded by another name, an empty record."""
     record = target.record(kind, key)
-    if record is None and want.of and target.declared.adopt and kind != "netns" and target.world.find(kind, want.spec):
+    taken = (target.declared.adopt and kind != "netns") or want.spec["netns"] in target.followed
+    if record is None and want.of and taken and target.world.find(kind, want.spec):
         return Record({}, "")
     return record
 
@@ -253,7 +254,7 @@ def _device(spec: Spec) -> str:
 
 def _is_own(target: Target, key: str, want: Wanted, now: Spec) -> bool:
     """Whether a link that stands where ours shall be is ours, or may be taken over; else it is refused."""
-    if now["group"] == LINK_GROUP and target.record("link", key):
+    if now["group"] == LINK_GROUP and (target.record("link", key) or want.spec["netns"] in target.followed):
         return True
     if target.declared.adopt and now["kind"] == want.spec["kind"]:
         return True

@@ -45,6 +45,7 @@ def check(target: Target) -> None:
     if target.world.lacking:
         _without_drivers(target)
     for key, item in target.scope["endpoint"].items():
+        _not_elsewhere(target, key)
         if item.spec is None:
             _workload_seen(target, key)
         if item.released:
@@ -141,6 +142,19 @@ def _one_in_passthru(target: Target) -> None:
             endpoints = [target.items["endpoint"][key] for key in keys]
             target.refuse(target.path("network", name, "mode"), f"{name} has the endpoints {_names(endpoints)}, and passthru has room for one",
                           "make the others absent first")  # fmt: skip
+
+
+def _not_elsewhere(target: Target, key: str) -> None:
+    """Nobody can attach, remove or release what lives on under a name that was not given."""
+    before, found = target.before("endpoint", key), target.strayed(key)
+    spec = target.items["endpoint"].get(key)
+    if before is None or found is None or (spec and spec["workload"] in target.followed):
+        return
+    space, link = found
+    option = "name" if spec is None else "container" if before["workload"].startswith(("docker:", "podman:")) else before["workload"].partition(":")[0]
+    target.refuse(target.path("endpoint", key, option),
+                  f"{key} lives on as {link.name} in {space.workload or 'the host'}, while {before['workload']} is gone or another",
+                  "if it was renamed, attach it by its new name first, else remove that link by hand")  # fmt: skip
 
 
 def _workload_seen(target: Target, key: str) -> None:

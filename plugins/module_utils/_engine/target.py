@@ -9,12 +9,13 @@ name means, who uses it, and which items this run is about (its *scope*).
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from . import model
 from .fields import Problem
 from .model import Declaration, Item
-from .world import LINK_GROUP, Link, Record, Records, Spec, World
+from .world import LINK_GROUP, Link, Namespace, Record, Records, Spec, World, link_key
 
 ITEM_KINDS = ("vlan", "network", "endpoint", "routes")
 
@@ -191,6 +192,38 @@ class Target:
     def is_ours(self, link: Link, key: str) -> bool:
         """Provably ours: the registry says that we made it, and it carries our mark."""
         return link.group == LINK_GROUP and key in self.records.get("link", {})
+
+    def strayed(self, key: str) -> Optional[Tuple[Namespace, Link]]:
+        """Where the link of an endpoint lives on although its workload is gone or another, as after a container was renamed.
+
+        Known by what nobody else has: our mark, no record, and the MAC of the record, or where that is the parent's an address of it.
+        """
+        before = self.before("endpoint", key)
+        record = self.record("link", link_key(before["workload"], before["interface"])) if before else None
+        if before is None or record is None:
+            return None
+        space = self.world.namespace(before["workload"])
+        there = space.names.get(before["interface"]) if space else None
+        parent = self.world.host.names.get(record.spec["parent"])
+        if parent is None or (there is not None and there.group == LINK_GROUP):
+            return None
+        for where, link in self.world.children.get(parent.index, ()):
+            if link.group != LINK_GROUP or link.kind != record.spec["kind"] or self.is_recorded(link_key(where.workload, link.name)):
+                continue
+            held = {address.address for address in where.addresses.get(link.index, ())}
+            if link.mac == record.spec["mac"] if record.spec.get("mac") else held.intersection(before["addresses"]):
+                return where, link
+        return None
+
+    @cached_property
+    def followed(self) -> Set[str]:
+        """The workloads in which endpoints are that only came to be called so: all of theirs is there already."""
+        found = set()
+        for key, item in self.scope["endpoint"].items():
+            stray = self.strayed(key) if item.spec is not None else None
+            if stray and item.spec and (stray[0].workload, stray[1].name) == (item.spec["workload"], item.spec["interface"] or stray[1].name):
+                found.add(stray[0].workload)
+        return found
 
     def same_vlan(self, base: Link, vlan_id: int, protocol: str = "802.1q") -> Optional[Link]:
         """The sub-interface that has a VLAN of a base already, under whatever name."""
