@@ -122,8 +122,9 @@ docs: ## the documentation, in .cache/docs/html
 	docs/build
 
 .PHONY: bench
-bench: lab ## what it costs, beside its peers: .cache/bench.json
+bench: $(READY) $(COLLECTION) lab ## what it costs, beside its peers: .cache/bench.json
 	$(LAB) --mem 8G -- python3 tests/bench/scale.py .cache/bench.json
+	PYTHONPATH=.cache/collections $(PYTHON) -m ansible_collections.netops.underlay.tests.bench.ipam
 
 .PHONY: lab
 lab: ## the kernels and root file systems that the tests run on

@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one address costs in pools that are empty, full and scattered; not a test.
+"""What one address costs in pools that are empty, full and scattered: less than LIMIT, or this fails.
 
-python3 -m ansible_collections.netops.underlay.tests.bench.ipam
+PYTHONPATH=.cache/collections python3 -m ansible_collections.netops.underlay.tests.bench.ipam
 """
 
 from __future__ import annotations
 
 import ipaddress
+import sys
 import time
 from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 from ansible_collections.netops.underlay.plugins.module_utils._engine import ipam
 
 ROUNDS = 2000
+#: In nanoseconds, of the mean.
+LIMIT = 1_000_000
 
 
 def nanoseconds(work: Callable[[], object]) -> Tuple[float, int]:
@@ -45,7 +48,8 @@ POOLS: List[Tuple[str, str, Iterable[int], Optional[int]]] = [
 ]
 
 
-def main() -> None:
+def main() -> int:
+    slow = []
     for name, subnet, numbers, back in POOLS:
         taken = leases(subnet, numbers)
         start = time.perf_counter()
@@ -54,6 +58,7 @@ def main() -> None:
         if back is not None:
             pool.release(str(ipaddress.ip_network(subnet)[back]))
         mean, worst = nanoseconds(lambda: pool.release(pool.take("new")))  # noqa: B023
+        slow += [name] if mean >= LIMIT else []
         print(
             f"{name:46} built in {built * 1e3:7.1f} ms; "
             f"take and release {mean:6.0f} ns, at worst {worst / 1e3:5.1f} us"
@@ -78,7 +83,9 @@ def main() -> None:
     start = time.perf_counter()
     ipam.carve("10.200.0.0/16", 26, hosts, {})
     print(f"{'slices of a /16 for 1,000 hosts':46} {(time.perf_counter() - start) * 1e3:.1f} ms")
+    print(f"the next address takes over {LIMIT / 1e6:.0f} ms in: {', '.join(slow) or 'none of them'}")
+    return int(bool(slow))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
