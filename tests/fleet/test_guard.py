@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from conftest import CALLBACK, HEAD, links, play, prepare, until
+import spaces
+from conftest import CALLBACK, HEAD, Rows, links, play, prepare, until
 from fleet import Fleet, Host
 
 #: An address of a VLAN that is more specific than the way to the controller: its answers would go there.
@@ -73,52 +77,52 @@ def test_a_change_that_would_cut_the_way_is_refused_before(host: Host, fleet: Fl
     assert "eth1.66" not in links(host)
 
 
-#: Takes the way away when the change is there, as no rule can foresee: the controller's answers go to a wire without it.
+#: Takes the way away when the change is there, as no rule can foresee: answers to the controller go nowhere.
 TRAP = """\
-[Unit]
-Description=Blackhole the controller as soon as the VLAN is there
-[Service]
-ExecStart=/bin/sh -c 'while :; do if [ -e /sys/class/net/eth1.{vlan} ]; then ip route replace blackhole 198.51.100.1/32; \
-else ip route del blackhole 198.51.100.1/32 2>/dev/null; fi; sleep 0.1; done'
+touch /run/trap-{vlan}; setsid sh -c 'while [ -e /run/trap-{vlan} ]; do if ip link show eth1.{vlan}; then ip route replace blackhole {way}/32; \
+else ip route del blackhole {way}/32; fi; sleep 0.1; done' >/dev/null 2>&1 </dev/null &
 """
 
 
-def set_trap(host: Host, vlan: int) -> None:
-    host.ssh(
-        "cat > /run/systemd/system/trap.service; systemctl daemon-reload; systemctl restart trap", stdin=TRAP.format(vlan=vlan)
-    )
+@contextlib.contextmanager
+def trap(host: Host, vlan: int, way: str = "198.51.100.1") -> Iterator[None]:
+    host.ssh(TRAP.format(vlan=vlan, way=way))
+    yield
+    host.ssh(f"rm /run/trap-{vlan}")
 
 
 def test_a_play_that_cuts_its_own_way_is_undone_and_the_host_answers_again(host: Host, fleet: Fleet) -> None:
-    set_trap(host, 66)
-    said = play(fleet, FINE.format(name="cut", vlan=66, timeout=15, more=""), check=False)["fine"]["h1"]
+    with trap(host, 66):
+        said = play(fleet, FINE.format(name="cut", vlan=66, timeout=15, more=""), check=False)["fine"]["h1"]
+        assert is_undone(host, said, "eth1.66")
+    assert host.ssh("underlay drift", check=False).returncode == 0
+
+
+def is_undone(host: Host, said: dict[str, Any], link: str) -> bool:
+    """The task failed and says why, and the host is there again as it was."""
     assert said["failed"] and not said["changed"]
     assert "was not confirmed" in said["msg"] or "answers no new connection" in said["msg"], said["msg"]
     assert until(lambda: host.ssh("true", check=False).returncode == 0)
-    assert "eth1.66" not in links(host)
-    states = [row["state"] for row in transactions(host)[:2]]
-    assert states == ["applied", "undone"]
-    assert host.ssh("underlay drift", check=False).returncode == 0
-    host.ssh("systemctl stop trap")
+    assert link not in links(host)
+    return [row["state"] for row in transactions(host)[:2]] == ["applied", "undone"]
 
 
 def test_a_controller_that_dies_in_between_is_undone(host: Host, fleet: Fleet) -> None:
     path = fleet.directory / "dies.yml"
     path.write_text(HEAD + FINE.format(name="dies", vlan=67, timeout=10, more=""))
-    set_trap(host, 67)  # so that it cannot confirm before it is killed
-    child = subprocess.Popen(
-        ["ansible-playbook", os.fspath(path)], env={**os.environ, **fleet.environment, **CALLBACK}, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        assert until(lambda: host.ssh("true", check=False, timeout=200).returncode != 0), "the trap never closed"
-    finally:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-    assert until(lambda: host.ssh("true", check=False).returncode == 0)
+    with trap(host, 67):  # so that it cannot confirm before it is killed
+        child = subprocess.Popen(
+            ["ansible-playbook", os.fspath(path)], env={**os.environ, **fleet.environment, **CALLBACK}, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            assert until(lambda: host.ssh("true", check=False, timeout=200).returncode != 0), "the trap never closed"
+        finally:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        assert until(lambda: host.ssh("true", check=False).returncode == 0)
     assert "eth1.67" not in links(host)
     assert [row["state"] for row in transactions(host)[:2]] == ["applied", "undone"]
-    host.ssh("systemctl stop trap")
 
 
 def test_a_second_run_waits_or_names_the_one_that_is_not_confirmed(host: Host, fleet: Fleet) -> None:
@@ -153,6 +157,105 @@ def test_a_probe_decides_too(host: Host, fleet: Fleet) -> None:
     assert "eth1.13" in links(host)
     said = play(fleet, FINE.format(name="probed", vlan=13, timeout=0, more=probe.format("x")), check=False)["fine"]["h1"]
     assert "guard_probe.ping[0]: 'x' is no address" in said["msg"] and "guard_timeout is 0" in said["msg"]
+
+
+PROBED = """\
+  tasks:
+    - name: probed
+      netops.underlay.vlan_map:
+        name: probed
+        networks: [{{name: wire, driver: macvlan, parent: eth1.15, subnets: [{{subnet: 10.15.0.0/24, gateway: none}}]}}]
+        endpoints: [{endpoints}]
+        guard_timeout: {timeout}
+        guard_probe: {probe}
+"""
+SERVED, ASKS = "{network: wire, name: served, netns: served}", "{network: wire, name: asks, netns: asks}"
+
+
+def test_a_probe_from_an_endpoint_and_of_a_url(host: Host, fleet: Fleet) -> None:
+    assert play(fleet, PROBED.format(endpoints=SERVED, timeout=0, probe="{}"))["probed"]["h1"]["changed"]
+    host.ssh("mkdir /root/www; systemd-run -q --unit=www ip netns exec served python3 -m http.server -d /root/www 80")
+
+    def probe(url: str, origin: str = "endpoint: wire/asks") -> dict[str, Any]:
+        body = PROBED.format(endpoints=f"{SERVED}, {ASKS}", timeout=60, probe=f"{{url: ['http://10.15.0.1{url}'], {origin}}}")
+        return play(fleet, body, check=False)["probed"]["h1"]
+
+    said = probe("/missing")  # which answers with a 404
+    assert said["failed"] and "http://10.15.0.1/missing does not answer to wire/asks" in said["msg"] and "is undone" in said["msg"]
+    said = probe("/", origin="")  # the host is not on that wire
+    assert said["failed"] and "http://10.15.0.1/ does not answer; transaction" in said["msg"] and "is undone" in said["msg"]
+    assert links(host, "asks") == [] and "eth0" in links(host, "served")
+    assert probe("/")["changed"]
+    assert "eth0" in links(host, "asks") and transactions(host)[0]["state"] == "applied"
+
+
+# --- the ways to a host --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def alice(fleet: Fleet) -> str:
+    """An inventory of h1 for somebody who is not root there, and may become so."""
+    fleet["h1"].ssh(
+        "useradd --create-home --shell /bin/bash --password '*' alice; cp -r /root/.ssh /home/alice; chown -R alice: /home/alice/.ssh; "
+        "echo 'alice ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/alice"
+    )
+    return spaces.inventory(fleet, "alice", [fleet["h1"]], ansible_user="alice")
+
+
+@pytest.fixture(scope="module")
+def inner(fleet: Fleet) -> spaces.Space:
+    """A host behind h1."""
+    return spaces.behind(fleet["h1"], fleet.directory / "ssh_config")
+
+
+@pytest.mark.parametrize("way", ["by sudo", "through a jump host", "by ansible-runner"])
+def test_the_guard_by_every_way(way: str, fleet: Fleet, alice: str, inner: spaces.Space) -> None:
+    host: Host = inner if way == "through a jump host" else fleet["h1"]
+    where = spaces.inventory(fleet, "inner", [inner]) if host is inner else alice if way == "by sudo" else os.fspath(fleet.inventory)
+    run = runner if way == "by ansible-runner" else play
+    here = "10.77.0.1" if host is inner else "198.51.100.1"  # to the host, a jump host is who manages it
+
+    said = run(fleet, FINE.format(name="way", vlan=21, timeout=60, more=""), "-i", where, check=False)["fine"][host.name]
+    assert said["changed"] and not said["failed"], said
+    assert transactions(host)[0]["state"] == "applied"
+    # An address that takes the way to whoever is connected is refused without a guard, for it is known who that is.
+    body = CUT.format(host=2, timeout=0).replace("198.51.100.2/30", f"{here[:-1]}2/30")
+    said = run(fleet, body, "-i", where, check=False)["cut"][host.name]
+    assert said["failed"] and f"holds {here}, from where this host is managed" in said["msg"], said
+    with trap(host, 22, here):
+        said = run(fleet, FINE.format(name="cut", vlan=22, timeout=12, more=""), "-i", where, check=False)["fine"][host.name]
+        assert is_undone(host, said, "eth1.22")
+    run(fleet, FINE.format(name="way", vlan=21, timeout=0, more="        state: absent\n"), "-i", where)
+
+
+def runner(fleet: Fleet, body: str, *options: str, check: bool = True) -> Rows:
+    """A play as AWX runs it."""
+    path = fleet.directory / "runner" / str(time.monotonic_ns())
+    (path / "project").mkdir(parents=True)
+    (path / "project/play.yml").write_text(HEAD + body)
+    words = ["ansible-runner", "run", os.fspath(path), "-p", "play.yml", "--inventory", options[1], "--json", "--quiet"]
+    done = fleet.run(*words, check=False)
+    found: Rows = {}
+    for file in sorted(path.glob("artifacts/*/job_events/*.json")):
+        event = json.loads(file.read_text())
+        if event["event"] in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
+            data = event["event_data"]
+            found.setdefault(data["task"], {})[data["host"]] = {**data["res"], "failed": event["event"] != "runner_on_ok"}
+    assert found and (done.returncode == 0 or not check), done.stdout[-2000:] + done.stderr[-2000:]
+    return found
+
+
+def test_twenty_hosts_at_forks_two_see_no_false_undo(fleet: Fleet, host: Host) -> None:
+    many = spaces.start(host, 20)
+    where = spaces.inventory(fleet, "many", many)
+    begun = time.monotonic()
+    said = play(fleet, FINE.format(name="many", vlan=31, timeout=20, more=""), "-i", where, "--forks", "2")["fine"]
+    print(f"20 hosts at forks 2, a guard of 20 s each: {time.monotonic() - begun:.0f} s")
+    assert sorted(said) == sorted(space.name for space in many) and all(row["changed"] for row in said.values())
+    # Every guard has come to its end, and found nothing to do.
+    assert until(lambda: host.ssh("pgrep -f '[u]nderlay .*expire'", check=False).returncode == 1)
+    for space in many:
+        assert "eth1.31" in links(space) and [row["state"] for row in transactions(space)] == ["applied"], space.name
 
 
 def test_without_the_engine_there_is_no_guard_and_that_is_said(host: Host, fleet: Fleet) -> None:

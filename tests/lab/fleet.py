@@ -177,7 +177,7 @@ class Host:
     def ssh(
         self, command: str, *, check: bool = True, stdin: str = "", timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
-        words = ["ssh", *SSH_OPTIONS, f"-i{self.key}", f"root@{self.address}", command]
+        words = [*self.ssh_words(), f"root@{self.address}", command]
         try:
             done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -185,6 +185,9 @@ class Host:
         if check and done.returncode:
             raise FleetError(f"{self.name}: {command}: ended with {done.returncode}: {done.stderr.strip()}")
         return done
+
+    def ssh_words(self) -> list[str]:
+        return ["ssh", *SSH_OPTIONS, f"-i{self.key}"]
 
     def boot_id(self) -> str:
         return self.ssh("cat /proc/sys/kernel/random/boot_id").stdout.strip()

@@ -46,7 +46,7 @@ def problems(timeout: int, probe: dict[str, Any], managed_from: Sequence[str]) -
     found = []
     if timeout < 0 or timeout > LONGEST:
         found.append(Problem("guard_timeout", f"{timeout} is not between 0 and {LONGEST} seconds", "give 60, or 0 for no guard"))
-    if probe and not timeout:
+    if any(probe.values()) and not timeout:
         found.append(Problem("guard_probe", "asks for a guard, and guard_timeout is 0", "give guard_timeout: 60"))
     if probe.get("endpoint") and not (probe.get("ping") or probe.get("url")):
         found.append(Problem("guard_probe.endpoint", "has nothing to ask for", "give ping or url"))
