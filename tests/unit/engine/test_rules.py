@@ -95,6 +95,18 @@ def deaf(kernel: PaperKernel) -> None:
     kernel.world.refusals["docker:web"] = "docker does not answer"
 
 
+def renamed(kernel: PaperKernel) -> None:
+    """The container of an endpoint has another name by now, which nobody told."""
+    living(kernel)
+    kernel.records["endpoint"]["blue/a"].spec["workload"] = "docker:web"
+    kernel.records["link"]["docker:web/eth0"] = kernel.records["link"].pop("netns:a/eth0")
+    space = kernel.world.namespaces.pop("netns:a")
+    space.workload = "/proc/7/ns/net"
+    kernel.world.others = [space]
+    kernel.world.gone.add("docker:web")
+    kernel.world.__dict__.pop("children", None)
+
+
 IPVLAN: Dict[str, Any] = {"name": "blue", "driver": "ipvlan", "parent": "eth0", "subnets": subnets("10.0.0.0/24"), "share_parent": True}
 
 CASES = [
@@ -142,6 +154,9 @@ CASES = [
     Case(lambda kernel: None, "network", network(mtu=9000), ["mtu: 9000 is more than the 1500 of eth0; give 1500 at most, or raise eth0"]),
     Case(living, "endpoint", {"network": "blue", "name": "a"},
          ["state: blue/a lives, as eth0 in netns:a; use state: absent to remove it"], "released"),
+    Case(renamed, "endpoint", {"network": "blue", "name": "a"},
+         ["name: blue/a lives on as eth0 in /proc/7/ns/net, while docker:web is gone or another; "
+          "if it was renamed, attach it by its new name first, else remove that link by hand"], "absent"),
     Case(deaf, "endpoint", {"network": "blue", "name": "a"},
          ["name: blue/a is in docker:web, and docker does not answer; see to that first"], "absent"),
     Case(lambda kernel: kernel.add("", "eth0.5", kind="vlan", parent=2, data={"vlan_id": 5, "protocol": "802.1q"}), "vlan", {"name": "eth0.5"},
