@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import copy
+import gc
 import json
 import os
 from typing import Any, Callable, Dict, List, Mapping, NoReturn
@@ -40,6 +40,7 @@ class Module(AnsibleModule):
     _started = False
 
     def __init__(self, options: _argspec.Options, declare: Declare, **kwargs: Any) -> None:
+        gc.disable()  # a process that ends soon gains nothing from looking for garbage, and with 4,094 VLANs it looks long
         self._declare = declare
         super().__init__(argument_spec=options, supports_check_mode=True, **kwargs)
         self._started = True
@@ -47,12 +48,12 @@ class Module(AnsibleModule):
 
     def _load_params(self) -> None:
         super()._load_params()
-        self._given: Dict[str, Any] = copy.deepcopy(self.params)
+        self._given = json.dumps(self.params, default=str)
 
     def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
         if not self._started:
             # Ansible stops at the first bad option, does not say in which row, and drops rows that it cannot read.
-            lost = {key: value for key, value in self._given.items() if _is_lost(value, self.params.get(key))}
+            lost = {key: value for key, value in json.loads(self._given).items() if _is_lost(value, self.params.get(key))}
             problems = self._declare({**self.params, **lost}).problems
             if problems:
                 msg = "\n".join(map(str, problems))
@@ -105,7 +106,7 @@ class Module(AnsibleModule):
                 self.warn("so much would change that later tasks of this check run plan on the host as it is now")
         if self._diff:
             result["diff"] = report.diff(outcome.changes)
-        if len(json.dumps(self.params, default=str)) > RESULT_BYTES // 3:
+        if len(self._given) > RESULT_BYTES // 3:
             result["invocation"] = {"module_args": "left out, see the task"}
         return _fitting(result, more)
 
@@ -117,9 +118,9 @@ def _is_lost(given: Any, read: Any) -> bool:
 
 def _fitting(result: Dict[str, Any], more: Mapping[str, Any]) -> Dict[str, Any]:
     """Leave out the largest parts of a result until the rest fits; vlan_info reads them back."""
-    sizes = sorted(((len(json.dumps(result[key], default=str)), key) for key in (*more, "diff") if key in result), reverse=True)
-    total = len(json.dumps(result, default=str))
-    for size, key in sizes:
+    sizes = {key: len(json.dumps({key: value}, default=str)) for key, value in result.items()}
+    total = sum(sizes.values())
+    for size, key in sorted(((sizes[key], key) for key in (*more, "diff") if key in result), reverse=True):
         if total <= RESULT_BYTES:
             break
         del result[key]

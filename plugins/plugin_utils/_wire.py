@@ -17,6 +17,13 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine import for
 
 #: After a guard's time the host is as it was, and answers: so many seconds are left to it.
 LATE = 30.0
+#: Lists of more rows than this are not shown to callbacks.
+MANY = 256
+
+
+def _short(value: t.Any) -> t.Any:
+    """An argument for callbacks. Ansible sends those of a task back with its result, which takes longer than 4,094 VLANs."""
+    return f"{len(value)} rows, see the task" if isinstance(value, list) and len(value) > MANY else value
 
 
 class WireAction(ActionBase):
@@ -45,6 +52,8 @@ class WireAction(ActionBase):
         guard = result.pop("_guard", None)
         if guard is not None:
             self._confirm(guard, result)
+        if not self._task.until:  # which would run this again
+            self._task.args = {key: _short(value) for key, value in self._task.args.items()}
         return result
 
     def _confirm(self, guard: dict[str, t.Any], result: dict[str, t.Any]) -> None:

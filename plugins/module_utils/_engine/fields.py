@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
@@ -201,11 +202,17 @@ def interface(value: Any) -> str:
     return str(found)
 
 
+@lru_cache(maxsize=8192)
+def parse_subnet(text: str) -> Network:
+    """A subnet, whose host bits are dropped. A run asks about each many times, and parsing is what that costs."""
+    return ipaddress.ip_network(text, strict=False)
+
+
 def network(value: Any) -> Network:
     """A subnet; host bits are tolerated here and normalised by the caller, with a warning."""
     text = str(value)
     try:
-        found = ipaddress.ip_network(text, strict=False)
+        found = parse_subnet(text)
     except ValueError:
         raise Invalid(f"{_shown(value)} is not a subnet", "write it as 192.0.2.0/24") from None
     if "/" not in text:

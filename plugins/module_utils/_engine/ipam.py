@@ -11,7 +11,6 @@ import hashlib
 import heapq
 import ipaddress
 from bisect import bisect_left
-from functools import lru_cache
 from typing import (
     Dict,
     Iterable,
@@ -26,7 +25,8 @@ from typing import (
     Union,
 )
 
-Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+from .fields import Network, parse_subnet
+
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Label = TypeVar("Label")
 
@@ -64,8 +64,8 @@ class Pool:
         reserved: Optional[Mapping[str, str]] = None,
         taken: Optional[Mapping[str, str]] = None,
     ) -> None:
-        self.subnet = _network(subnet)
-        self.range = _network(ip_range) if ip_range else self.subnet
+        self.subnet = parse_subnet(subnet)
+        self.range = parse_subnet(ip_range) if ip_range else self.subnet
         self._low, self._high = _bounds(self.range)
         self._address = _address_class(self.subnet.version)
         self._reserved = _kept(self.subnet)
@@ -183,7 +183,7 @@ def first_usable(subnet: str) -> Optional[str]:
 
     None for /31, /32, /127 and /128: there a gateway is never guessed.
     """
-    network = _network(subnet)
+    network = parse_subnet(subnet)
     return str(network.network_address + 1) if _kept(network) else None
 
 
@@ -192,7 +192,7 @@ def usable_error(subnet: str, address: str) -> Optional[str]:
 
     A router may have the subnet-router anycast address: that is what it is for (RFC 4291, 2.6.1).
     """
-    network, ip = _network(subnet), ipaddress.ip_address(address)
+    network, ip = parse_subnet(subnet), ipaddress.ip_address(address)
     if ip not in network:
         return f"{ip} is not inside {network}"
     why = _kept(network).get(int(ip))
@@ -219,7 +219,7 @@ def overlaps(entries: Iterable[Tuple[Label, str]]) -> List[Tuple[Label, Label]]:
     """The pairs of labels whose subnets overlap, for labels and subnets in any order."""
     sized = []
     for position, (label, text) in enumerate(entries):
-        network = _network(text)
+        network = parse_subnet(text)
         sized.append((network.version, *_bounds(network), position, label))
     # Subnets overlap only where one is inside the other: those around the present one are a stack.
     sized.sort(key=lambda entry: (entry[0], entry[1], -entry[2], entry[3]))
@@ -280,14 +280,14 @@ def carve(
     lowest free slices, in the order of their names. Raises AddressError when the prefix is used up,
     and where two owners of ``given`` hold the same addresses.
     """
-    whole = _network(prefix)
+    whole = parse_subnet(prefix)
     if not whole.prefixlen <= length <= whole.max_prefixlen:
         what = f"{prefix} cannot be carved into slices of /{length}"
         raise AddressError(what, f"give {whole.prefixlen} to {whole.max_prefixlen}")
     for one, other in overlaps(given.items()):
         what = f"{one} ({given[one]}) and {other} ({given[other]}) hold the same addresses"
         raise AddressError(what, "release one of the two")
-    near = [_bounds(network) for network in map(_network, given.values())]
+    near = [_bounds(network) for network in map(parse_subnet, given.values())]
     free = _blocks(_bounds(whole), 2 ** (whole.max_prefixlen - length), near)
     found = dict(given)
     for owner in sorted(set(owners) - set(given)):
@@ -317,12 +317,6 @@ def _blocks(bounds: Tuple[int, int], size: int, near: Iterable[Tuple[int, int]])
         else:
             yield low
         low += size
-
-
-@lru_cache(maxsize=8192)
-def _network(text: str) -> Network:
-    """A run asks about each of its subnets many times, and parsing is what that costs."""
-    return ipaddress.ip_network(text)
 
 
 def _bounds(network: Network) -> Tuple[int, int]:

@@ -242,14 +242,12 @@ def _subnet(row: Any, path: str, network: Spec, into: Declaration) -> Spec:
         return {"subnet": None}
     for option in ("subnet", "ip_range"):
         given, taken = str(row.get(option)), spec.get(option)
-        if taken is not None and ipaddress.ip_interface(given).ip != taken.network_address:
+        if taken is not None and str(taken) != given and ipaddress.ip_interface(given).ip != taken.network_address:
             into.warnings.append(f"{path}.{option}: {given} has host bits set and is taken as {taken}")
     if subnet.prefixlen == 0:
         problems.append(Problem(f"{path}.subnet", f"{subnet} is everything there is", "give the network's own subnet"))
-    elif _nobodys(subnet):
-        problems.append(
-            Problem(f"{path}.subnet", f"{subnet} is {_nobodys(subnet)}", "no host has an address there, give a unicast subnet")
-        )
+    elif nobodys := _nobodys(subnet):
+        problems.append(Problem(f"{path}.subnet", f"{subnet} is {nobodys}", "no host has an address there, give a unicast subnet"))
     elif subnet.version == 6 and subnet.is_link_local:
         problems.append(
             Problem(f"{path}.subnet", f"{subnet} is link-local, which every link has by itself", "give a subnet of the network's own")
@@ -271,12 +269,17 @@ def _subnet(row: Any, path: str, network: Spec, into: Declaration) -> Spec:
     }
 
 
+#: The subnets that no host can have an address of, by version (RFC 1122, 3.2.1.3; RFC 5771; RFC 4291, 2.4).
+_NOBODYS = {
+    4: [(ipaddress.ip_network(text), what) for text, what in (("0.0.0.0/8", "unspecified"), ("127.0.0.0/8", "loopback"), ("224.0.0.0/4", "multicast"))],
+    6: [(ipaddress.ip_network(text), what) for text, what in (("::/128", "unspecified"), ("::1/128", "loopback"), ("ff00::/8", "multicast"))],
+}
+
+
 def _nobodys(subnet: fields.Network) -> str:
     """What a subnet is that no host can have an address of; empty for any other."""
-    for word in ("multicast", "loopback"):
-        if getattr(subnet, f"is_{word}"):
-            return word
-    return "unspecified" if subnet.subnet_of(ipaddress.ip_network("::/128" if subnet.version == 6 else "0.0.0.0/8")) else ""  # type: ignore[arg-type]
+    first, length = subnet.network_address, subnet.prefixlen
+    return next((what for network, what in _NOBODYS[subnet.version] if length >= network.prefixlen and first in network), "")
 
 
 def _gateway(given: Optional[str], subnet: fields.Network, path: str, network: Spec, into: Declaration) -> Optional[str]:
