@@ -63,7 +63,7 @@ options:
   mac_address:
     description:
       - If not given, one that follows from host, network and name, and so is always the same.
-      - Refused for ipvlan, whose endpoints have the MAC of their parent.
+      - Refused for ipvlan and for the mode passthru, whose endpoints have the MAC of their parent.
     type: str
   mtu:
     description: In bytes; if not given, that of the network.

@@ -30,6 +30,7 @@ options:
     description:
       - V(bridge), V(private), V(vepa) and V(passthru) are of macvlan, whose default is V(bridge).
       - V(l2), V(l3) and V(l3s) are of ipvlan, whose default is V(l2).
+      - V(passthru) gives the parent as a whole, its MAC too, to one endpoint. The host cannot have an address on it.
       - All modes but V(passthru) are changed in place.
     type: str
     choices: [bridge, private, vepa, passthru, l2, l3, l3s]

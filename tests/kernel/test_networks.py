@@ -161,6 +161,26 @@ def test_a_network_without_endpoints_changes_freely(engine: Engine) -> None:
     assert sorted(links()) == ["far", "trunk", "trunk.11"]
 
 
+def test_passthru_leaves_the_hosts_own_addresses_and_the_mac_of_its_nic_alone(engine: Engine) -> None:
+    """All that comes for the NIC goes to the endpoint, so its addresses would be of no use; and a MAC of the endpoint is the NIC's."""
+    run("ip addr add 192.0.2.9/24 dev trunk")
+    text = "mode: trunk has the address 192.0.2.9/24, and passthru takes all that comes for it from the host; use a VLAN of it, or another mode"
+    assert text in refusal(engine, parent="trunk", mode="passthru")
+    network(engine, parent="trunk", subnets=subnets("192.0.2.0/24"))
+    assert text in refusal(engine, parent="trunk", mode="passthru", subnets=subnets("192.0.2.0/24"))
+    no_network(engine)
+    links_row = {"parent": "trunk", "vlan_id": 10, "addresses": ["198.51.100.9/24"]}
+    with pytest.raises(Refusal, match="mode: trunk.10 has the address 198.51.100.9/24, and passthru takes all"):
+        engine.map(links=[links_row], networks=[{"name": "blue", "driver": "macvlan", "mode": "passthru", "parent": "trunk.10"}])
+    network(engine, mode="passthru")
+    mac = link("trunk.10")["address"]
+    for _twice in range(2):
+        with pytest.raises(Refusal, match="mac_address: a passthru endpoint has the MAC of its parent; leave it out, or use another mode"):
+            engine.endpoint("one", mac_address="02:00:5e:00:00:01")
+        assert link("trunk.10")["address"] == mac
+        engine.endpoint("one")
+
+
 # --- parents -------------------------------------------------------------------------------------
 
 
@@ -573,7 +593,7 @@ def test_an_l3_network_and_the_subnet_of_its_parent(engine: Engine) -> None:
     assert any("no subnet holds 192.0.2.9/24 of trunk" in text for text in done.warnings)
 
 
-# --- the data path -------------------------------------------------------------------------------
+# --- the data path, of which more is in test_paths.py --------------------------------------------
 
 
 @pytest.fixture
@@ -591,39 +611,6 @@ def router(trunk: str) -> str:
         ip netns exec router sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
     """)
     return "ip netns exec router"
-
-
-#: Whether two endpoints of one network reach each other over the host alone.
-REACH = {"bridge": True, "private": False, "vepa": False, "l2": True}
-
-
-@pytest.mark.parametrize(("driver", "mode"), [("macvlan", "bridge"), ("macvlan", "private"), ("macvlan", "vepa"), ("ipvlan", "l2")])
-def test_who_reaches_whom_in_l2(engine: Engine, router: str, driver: str, mode: str) -> None:
-    run("ip addr add 192.0.2.200/24 dev trunk")
-    network(engine, driver=driver, mode=mode, subnets=subnets("192.0.2.0/24"))
-    network(engine, "red", driver, mode=mode, parent="trunk.20", subnets=subnets("198.51.100.0/24"))
-    engine.endpoint("one")
-    engine.endpoint("two")
-    engine.endpoint("three", "red")
-    for name in ("one", "two"):
-        assert reachable(f"ip netns exec {name}", "192.0.2.1"), "the router on its VLAN"
-    assert reachable(router, "192.0.2.2")
-    assert reachable("ip netns exec three", "192.0.2.2"), "another network, through the router"
-    assert reaches("ip netns exec one", "192.0.2.3") == REACH[mode]
-    assert not reaches("ip netns exec one", "192.0.2.200"), "the host's own address"
-    assert not reaches("", "192.0.2.2"), "from the host"
-    seen = {row["lladdr"] for row in ip("neigh", "show", "dev", "far.10", netns="router") if row.get("lladdr")}
-    own = {link("eth0", name)["address"] for name in ("one", "two")}
-    assert seen == own and len(seen) == (2 if driver == "macvlan" else 1)
-    assert seen.isdisjoint({link("trunk")["address"]}) or driver == "ipvlan"
-    assert not [row for row in ip("neigh", "show", "dev", "far.20", netns="router") if row["dst"].startswith("192.0.2.")], "frames in the wrong VLAN"
-
-
-def test_passthru_is_the_parent(engine: Engine, router: str) -> None:
-    network(engine, mode="passthru", subnets=subnets("192.0.2.0/24"))
-    engine.endpoint("one")
-    assert link("eth0", "one")["address"] == link("trunk.10")["address"]
-    assert reachable("ip netns exec one", "192.0.2.1")
 
 
 def test_the_flags_of_ipvlan_keep_endpoints_apart(engine: Engine, router: str) -> None:

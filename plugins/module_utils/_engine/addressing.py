@@ -194,8 +194,12 @@ class Addressing:
     def _mac(self, key: str, network: Spec) -> Optional[str]:
         endpoint = self.target.items["endpoint"][key]
         if network["driver"] == "macvlan":
-            passthru = network["mode"] == "passthru"  # the endpoint is the parent, its MAC too
-            return endpoint["mac_address"] or (None if passthru else ipam.mac_for(self.target.seed, endpoint["network"], endpoint["name"]))
+            if network["mode"] != "passthru":
+                return endpoint["mac_address"] or ipam.mac_for(self.target.seed, endpoint["network"], endpoint["name"])
+            if endpoint["mac_address"]:
+                self.target.refuse(self.target.path("endpoint", key, "mac_address"), "a passthru endpoint has the MAC of its parent",
+                                   "leave it out, or use another mode")  # fmt: skip
+            return None
         if endpoint["mac_address"]:
             self.target.refuse(self.target.path("endpoint", key, "mac_address"), "ipvlan endpoints have the MAC of their parent",
                                "leave it out, or use a macvlan network")  # fmt: skip

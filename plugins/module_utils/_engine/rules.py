@@ -9,7 +9,7 @@ ipvlan parent switches every ipvlan there, in every namespace); so all are judge
 from __future__ import annotations
 
 import ipaddress
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple, Union
 
 from . import ipam, model, routing
 from .drivers import DRIVERS
@@ -29,6 +29,8 @@ def check(target: Target) -> None:
         parent = target.parent(network)
         if parent is None:
             continue
+        if network["mode"] == "passthru":
+            _taken_whole(target, network, parent.name, parent.link)
         others = [name for name in sharers[parent.identity] if name != key]
         if others:
             _neighbours(target, network, [target.items["network"][name] for name in others])
@@ -276,10 +278,24 @@ def _is_ours(target: Target, space: Namespace, child: Link) -> bool:
     return target.is_ours(child, link_key(space.workload, child.name)) or (target.declared.adopt and child.group == LINK_GROUP)
 
 
+def _taken_whole(target: Target, network: Spec, parent: str, link: Optional[Link]) -> None:
+    """A parent in passthru is its endpoint: what comes for the host's own addresses there never arrives."""
+    own = [*map(str, _own(target, link) if link else ()), *_declared_addresses(target, network)]
+    if own:
+        target.refuse(target.path("network", network["name"], "mode"),
+                      f"{parent} has the address {own[0]}, and passthru takes all that comes for it from the host",
+                      "use a VLAN of it, or another mode")  # fmt: skip
+
+
+def _own(target: Target, link: Link) -> List[Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]]:
+    """The host's addresses on a link, but for those that every link has by itself."""
+    own = [ipaddress.ip_interface(a.address) for a in target.world.host.addresses.get(link.index, ())]
+    return [address for address in own if not address.ip.is_link_local]
+
+
 def _addresses(target: Target, network: Spec, link: Link) -> None:
     """L2 networks belong to the parent's subnet, L3 networks to any other."""
-    own = [ipaddress.ip_interface(a.address) for a in target.world.host.addresses.get(link.index, ())]
-    own = [address for address in own if not address.ip.is_link_local]
+    own = _own(target, link)
     if not own:
         if model.is_l3(network) and network["parent"] and not _declared_addresses(target, network):
             _no_underlay(target, network)
@@ -300,9 +316,9 @@ def _addresses(target: Target, network: Spec, link: Link) -> None:
         )
 
 
-def _declared_addresses(target: Target, network: Spec) -> bool:
-    vlan = target.items["vlan"].get(network["parent"])
-    return bool(vlan and vlan.get("addresses"))
+def _declared_addresses(target: Target, network: Spec) -> List[str]:
+    found: List[str] = target.items["vlan"].get(network["parent"], {}).get("addresses", [])
+    return found
 
 
 def _no_underlay(target: Target, network: Spec) -> None:

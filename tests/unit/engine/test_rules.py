@@ -125,6 +125,8 @@ CASES = [
          {"network": "blue", "name": "b", "netns": "b"},
          ["network: blue is passthru, and blue/a has it already; "
           "a passthru network has one endpoint: use another network, or one with mode: bridge"]),
+    Case(lambda kernel: address(kernel, "192.0.2.1/24"), "network", network(mode="passthru"),
+         ["mode: eth0 has the address 192.0.2.1/24, and passthru takes all that comes for it from the host; use a VLAN of it, or another mode"]),
     Case(living, "network", {**network("blue", text="10.0.0.0/24", mode="passthru"), "recreate": True},
          ["mode: blue has the endpoints a, b, and passthru has room for one; make the others absent first"]),
     Case(lambda kernel: do(kernel, "network", **IPVLAN), "network", network(driver="ipvlan", flag="private", share_parent=True),
