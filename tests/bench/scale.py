@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import platform
@@ -301,6 +302,7 @@ def targets(found: Dict[str, Dict[str, float]]) -> List[Dict[str, Any]]:
 
 
 def main() -> None:
+    gc.disable()  # as every module does
     quick = "--quick" in sys.argv
     (result,) = [word for word in sys.argv[1:] if not word.startswith("--")]
     found: Dict[str, Dict[str, float]] = {}

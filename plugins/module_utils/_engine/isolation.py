@@ -19,10 +19,13 @@ The numbers are the kernel's indices: IPV4_DEVCONF_* (include/uapi/linux/ip.h) a
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Dict, Mapping, NamedTuple, Optional, Tuple
 
 if TYPE_CHECKING:
     from .world import Link
+
+Conf = Optional[Tuple[int, ...]]  # IFLA_INET_CONF or IFLA_INET6_CONF of a link
 
 #: name in /proc/sys/net/ipv4/conf/LINK/ -> IPV4_DEVCONF_* (from 1, as in IFLA_INET_CONF of a request)
 IPV4 = {
@@ -64,11 +67,14 @@ PRESENCES = {
 
 def presence(link: Link, expected: Optional[str] = None) -> Optional[str]:
     """The presence whose every setting a link has, or None. Without IPv6 several may fit: ``expected`` if it does."""
+    return _presence(link.conf4, link.conf6, link.genmode, expected)
+
+
+@lru_cache(maxsize=64)  # thousands of links have the same settings
+def _presence(conf4: Conf, conf6: Conf, genmode: Optional[int], expected: Optional[str]) -> Optional[str]:
     for name in (expected, *PRESENCES) if expected in PRESENCES else PRESENCES:
         wanted = PRESENCES[name]
-        if _has(link.conf4, wanted.ipv4, IPV4, 1) and (
-            link.conf6 is None or (_has(link.conf6, wanted.ipv6, IPV6, 0) and link.genmode == wanted.genmode)
-        ):
+        if _has(conf4, wanted.ipv4, IPV4, 1) and (conf6 is None or (_has(conf6, wanted.ipv6, IPV6, 0) and genmode == wanted.genmode)):
             return name
     return None
 
@@ -81,7 +87,7 @@ def settings(name: str) -> Dict[str, Optional[int]]:
     return found if wanted.genmode is None else {**found, "ipv6.addr_gen_mode": wanted.genmode}
 
 
-def _has(conf: Optional[Tuple[int, ...]], wanted: Mapping[str, Optional[int]], table: Dict[str, int], first: int) -> bool:
+def _has(conf: Conf, wanted: Mapping[str, Optional[int]], table: Dict[str, int], first: int) -> bool:
     return conf is not None and all(value is None or conf[table[name] - first] == value for name, value in wanted.items())
 
 
