@@ -86,6 +86,7 @@ def vlan_network() -> Options:
         "share_parent": {"type": "bool", "default": False},
         "bring_up_parent": {"type": "bool", "default": True},
         "host_access": {"type": "raw", "default": False},
+        "probe": {"type": "bool", "default": False},
         "recreate": {"type": "bool", "default": False},
         "bcqueuelen": {"type": "int"},
         "bclim": {"type": "int"},

@@ -99,6 +99,14 @@ options:
       - Not possible in the modes and with the flags V(private), V(vepa) and V(passthru), which keep the host out.
     type: raw
     default: false
+  probe:
+    description:
+      - Whether to ask on the wire first if somebody else has an address that O(host_access) takes (RFC 5227, RFC 4862). The next free one is
+        taken then. One that was listed is refused, with the MAC of its holder.
+      - Endpoints are asked for by the option of this name of M(netops.underlay.vlan_endpoint). Check mode sends nothing and says so.
+      - Refused in L3 modes, where nobody is a neighbour.
+    type: bool
+    default: false
   recreate:
     description:
       - Whether endpoints are made anew where a change, such as that of the driver or the parent, cannot be made under them.

@@ -122,12 +122,7 @@ def test_the_wire_is_asked_first_and_a_free_address_taken(engine: Engine, captur
     assert found["addresses"] == [row for row in ("192.0.2.1/24", "2001:db8::1/64") if HAS_IPV6 or ":" not in row]
     assert addresses("eth0", "one") == found["addresses"]
     mac = ip("link", "show", "dev", "eth0", netns="one")[0]["address"]
-    assert capture.sees(mac, "who-has 192.0.2.1 ", "tell 0.0.0.0", times=3)
-    assert capture.sees(mac, *garp("192.0.2.1"))
-    lines = list(capture.lines)
-    asked = [n for n, line in enumerate(lines) if "who-has 192.0.2.1 " in line and "tell 0.0.0.0" in line]
-    told = [n for n, line in enumerate(lines) if all(word in line for word in garp("192.0.2.1"))]
-    assert max(asked) < min(told)
+    asked_then_told(capture, mac, "192.0.2.1")
     if HAS_IPV6:
         assert capture.sees(mac, ":: > ff02::1:ff00:1", "neighbor solicitation, who has 2001:db8::1", times=3)
     stranger("192.0.2.99/24")
@@ -176,6 +171,87 @@ def test_a_static_address_that_a_stranger_holds_is_refused(engine: Engine, drive
     assert addresses("eth0", "one")[0] == "192.0.2.1/24" and engine.records("endpoint")["blue/one"]["ipv4_address"] is None
     stranger("192.0.2.200/24")
     assert reachable("ip netns exec one", "192.0.2.200")
+
+
+@BOTH
+def test_a_living_endpoint_gets_another_address_of_its_own_only_after_the_wire_was_asked(engine: Engine, capture: Capture, driver: str) -> None:
+    engine.network(driver=driver, subnets=DUAL)
+    engine.endpoint("one")
+    stranger("192.0.2.99/24")
+    mac, index = ip("link", "show", "dev", "eth0", netns="one")[0]["address"], ip("link", "show", "dev", "eth0", netns="one")[0]["ifindex"]
+    static = {"ipv4_address": "192.0.2.50", **({"ipv6_address": "2001:db8::50"} if HAS_IPV6 else {})}
+    check = engine.task("endpoint", check=True, network="blue", name="one", netns="one", probe=True, **static)
+    assert "blue/one: 192.0.2.50 is provisional" in str(check.warnings)
+    assert reachable("ip netns exec one", "192.0.2.99") and capture.count("tell 0.0.0.0") == 0
+    engine.endpoint("one", probe=True, **static)
+    assert addresses("eth0", "one") == ["192.0.2.50/24", *(["2001:db8::50/64"] if HAS_IPV6 else [])]
+    assert ip("link", "show", "dev", "eth0", netns="one")[0]["ifindex"] == index
+    asked_then_told(capture, mac, "192.0.2.50")
+    if HAS_IPV6:
+        assert capture.sees(mac, "neighbor solicitation, who has 2001:db8::50", times=3) and capture.sees(mac, *na("2001:db8::50"))
+    assert reachable("ip netns exec one", "192.0.2.99")
+    engine.same("one", probe=True, **static)
+
+
+def asked_then_told(capture: Capture, mac: str, address: str) -> None:
+    assert capture.sees(mac, f"who-has {address} ", "tell 0.0.0.0", times=3) and capture.sees(mac, *garp(address))
+    lines = list(capture.lines)
+    asked = [n for n, line in enumerate(lines) if f"who-has {address} " in line and "tell 0.0.0.0" in line]
+    told = [n for n, line in enumerate(lines) if all(word in line for word in garp(address))]
+    assert max(asked) < min(told)
+
+
+def shim() -> str:
+    return next(name for name in links() if name.startswith("ha-"))
+
+
+@BOTH
+def test_the_hosts_own_address_is_asked_for_too(engine: Engine, capture: Capture, driver: str) -> None:
+    stranger("192.0.2.1/24", *(["2001:db8::1/64"] if HAS_IPV6 else []))
+    network: Dict[str, Any] = {"driver": driver, "subnets": DUAL, "host_access": True, "probe": True}
+    check = engine.task("network", check=True, name="blue", parent="trunk.10", **network)
+    assert "blue: 192.0.2.1 is provisional" in str(check.warnings) and links() == ["trunk"]
+    engine.network(**network)
+    expected = ["192.0.2.2/32", *(["2001:db8::2/128"] if HAS_IPV6 else [])]
+    assert engine.records("network")["blue"]["host_addresses"] == expected
+    rows = ip("addr", "show", "dev", shim())[0]
+    assert [f"{row['local']}/{row['prefixlen']}" for row in rows["addr_info"]] == expected
+    asked_then_told(capture, rows["address"], "192.0.2.2")
+    if HAS_IPV6:
+        assert capture.sees(rows["address"], "neighbor solicitation, who has 2001:db8::2", times=3)
+        assert capture.sees(rows["address"], *na("2001:db8::2"))
+    count = capture.count("tell 0.0.0.0")
+    assert engine.network(**network).changes == []
+    engine.endpoint("one", ipv4_address="192.0.2.3")
+    assert reachable("", "192.0.2.3") and reachable("ip netns exec one", "192.0.2.2")
+    assert capture.count("tell 0.0.0.0") == count
+    # both at once, each from where it lives; another given address, under a living shim
+    engine.map(networks=[{**network, "name": "red", "parent": "trunk.10", "share_parent": True, "subnets": [{"subnet": "198.51.100.0/24"}]},
+                         {**network, "name": "blue", "parent": "trunk.10", "share_parent": True, "host_access": ["192.0.2.60"]}],
+               endpoints=[{"network": "red", "name": "two", "netns": "two", "probe": True}], adopt=True)  # fmt: skip
+    assert capture.sees(rows["address"], "who-has 192.0.2.60 ", "tell 0.0.0.0", times=3)
+    assert capture.sees(rows["address"], *garp("192.0.2.60"))
+    assert {"192.0.2.60/32"} == set(engine.records("network")["blue"]["host_addresses"])
+    assert reachable("", "192.0.2.3") and reachable("ip netns exec one", "192.0.2.60") and reachable("ip netns exec two", "198.51.100.2")
+
+
+@BOTH
+def test_a_listed_address_of_the_host_that_a_stranger_holds_is_refused(engine: Engine, driver: str) -> None:
+    stranger("192.0.2.7/24")
+    network: Dict[str, Any] = {"driver": driver, "subnets": DUAL[:1], "probe": True}
+    with pytest.raises(Refusal, match=r"host_access: 192\.0\.2\.7 is held by 02:00:00:00:00:aa on the wire"):
+        engine.network(**network, host_access=["192.0.2.7"])
+    assert links() == ["trunk"] and engine.records("network") == {} and not engine.pending()
+    engine.network(**network, host_access=["192.0.2.8"])
+    engine.endpoint("one")
+    with pytest.raises(Refusal, match=r"host_access: 192\.0\.2\.7 is held by 02:00:00:00:00:aa on the wire"):
+        engine.network(**network, host_access=["192.0.2.7"])
+    assert engine.records("network")["blue"]["host_addresses"] == ["192.0.2.8/32"] and reachable("ip netns exec one", "192.0.2.8")
+    with pytest.raises(Refusal, match="probe: asks for the addresses of host_access, which is off"):
+        engine.network(**network)
+    if driver == "ipvlan":
+        with pytest.raises(Refusal, match="probe: endpoints of l3 have no neighbours to ask"):
+            engine.network("routed", mode="l3", parent="trunk.20", host_access=True, **network)
 
 
 def test_all_of_a_map_are_asked_for_at_once(engine: Engine, capture: Capture) -> None:

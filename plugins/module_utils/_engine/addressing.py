@@ -269,8 +269,13 @@ class Addressing:
     def next_best(self, endpoint: Spec, address: str) -> List[str]:
         """What an endpoint may get instead of an address, in order; nothing where it was asked for by name."""
         network = self.target.items["network"][endpoint["network"]]
-        if endpoint[f"ipv{6 if ':' in address else 4}_address"]:
-            return []
+        return [] if endpoint[f"ipv{6 if ':' in address else 4}_address"] else self._spare(network, address)
+
+    def next_best_for_host(self, network: Spec, address: str) -> List[str]:
+        """What the host may get instead of an address of its own in a network."""
+        return [] if isinstance(network["host_access"], list) else self._spare(network, address)
+
+    def _spare(self, network: Spec, address: str) -> List[str]:
         row = subnet_of(network, address)
         pool = next(pool for pool, other in zip(self.pools(network), network["subnets"]) if other is row)
         return list(itertools.islice(pool.candidates(), SPARE))

@@ -25,6 +25,9 @@ RTPROT_RA = 9
 #: Of the routes that catch the unused addresses of an L3 network: behind every other.
 LAST_METRIC = 2**32 - 2
 
+#: What a plan says of an address that the wire is asked for first.
+UNLESS_HELD = ", unless somebody on the wire holds it"
+
 DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -166,7 +169,7 @@ class Derivation:
             return
         spec = {
             "netns": HOST, "name": access_name(network), "kind": network["driver"], "parent": parent.name, "mode": network["mode"],
-            "up": True, "group": LINK_GROUP, "presence": "access",
+            "up": True, "group": LINK_GROUP, "presence": "access", "sysctls": self._announcing(),
         }  # fmt: skip
         if network["driver"] == "ipvlan":
             spec["flag"] = network["flag"]
@@ -177,7 +180,9 @@ class Derivation:
         self.want("link", spec["name"], spec, of, f"the host's way to the endpoints of {name}")
         for address in self.addressing.host(network):
             row = {"netns": HOST, "link": spec["name"], "address": address}
-            self.want("address", address_key(row), row, of, f"the host's address in {name}")
+            unless = UNLESS_HELD if network["probe"] else ""
+            self.want("address", address_key(row), row, of, f"the host's address in {name}{unless}")
+        self._has_neighbours(network, self.target.path("network", name, "probe"), network["probe"])
 
     def _sub_interface(self, parent: Parent, path: str, of: str, options: Spec) -> bool:
         """A sub-interface of ours; False where it cannot be made."""
@@ -339,13 +344,11 @@ class Derivation:
         self.want("link", link_key(workload, name), spec, of, f"{network['name']} in {workload}")
         for address in endpoint["addresses"]:
             row = {"netns": workload, "link": name, "address": address}
-            unless = ", unless somebody on the wire holds it" if endpoint["probe"] else ""
+            unless = UNLESS_HELD if endpoint["probe"] else ""
             self.want("address", address_key(row), row, of, f"lease of {endpoint['name']}{unless}")
             if network["host_access"]:
                 self._route(HOST, host_prefix(address), None, access_name(network), of, f"the host's way to {endpoint['name']}")
-        if endpoint["probe"] and model.is_l3(network):
-            self.target.refuse(self.target.path("endpoint", key, "probe"), f"endpoints of {network['mode']} have no neighbours to ask",
-                               "leave it out, or use an L2 mode")  # fmt: skip
+        self._has_neighbours(network, self.target.path("endpoint", key, "probe"), endpoint["probe"])
         self._check_routes(key, endpoint, network)
         if endpoint["hosts"] and workload.startswith("pid:"):
             self.target.warnings.append(
@@ -353,6 +356,10 @@ class Derivation:
             )
         for route in endpoint["routes"]:
             self._route(workload, route["prefix"], route.get("via"), name, of, "route of the endpoint", metric=route.get("metric"))
+
+    def _has_neighbours(self, network: Spec, path: str, probe: bool) -> None:
+        if probe and model.is_l3(network):
+            self.target.refuse(path, f"endpoints of {network['mode']} have no neighbours to ask", "leave it out, or use an L2 mode")
 
     def _check_routes(self, key: str, endpoint: Spec, network: Spec) -> None:
         """A next hop has to be on the endpoint's own wire."""
@@ -385,13 +392,17 @@ class Derivation:
         there = self.world.namespace(workload) is not None or workload in self.world.refusals
         return not there and workload not in self.target.records.get("netns", {})
 
+    def _announcing(self) -> Dict[str, int]:
+        """A link tells its neighbours of its addresses when it comes up."""
+        return {"ipv4.arp_notify": 1, **({"ipv6.ndisc_notify": 1} if self.world.ipv6 else {})}
+
     def _sysctls(self, endpoint: Spec) -> Dict[str, int]:
         """Announce when coming up, learn nothing from the wire, and no IPv6 where there is no IPv6 address."""
-        settings = {"ipv4.arp_notify": 1}
+        settings = self._announcing()
         if self.world.ipv6:
             six = endpoint["accept_ra"] or any(":" in address for address in endpoint["addresses"])
             ra = int(endpoint["accept_ra"])
-            settings.update({"ipv6.disable_ipv6": int(not six), "ipv6.accept_ra": ra, "ipv6.autoconf": ra, "ipv6.ndisc_notify": 1})
+            settings.update({"ipv6.disable_ipv6": int(not six), "ipv6.accept_ra": ra, "ipv6.autoconf": ra})
             if ra and endpoint["default_route"]["ipv6"] != "auto":
                 settings["ipv6.accept_ra_defrtr"] = 0
         return {**settings, **endpoint["sysctls"]}

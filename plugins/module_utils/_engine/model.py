@@ -175,6 +175,7 @@ _NETWORK = {
     "share_parent": fields.boolean,
     "bring_up_parent": fields.boolean,
     "host_access": _host_access,
+    "probe": fields.boolean,
     "recreate": fields.boolean,
     "bcqueuelen": fields.integer(1, 4294967295, " packets"),
     "bclim": fields.integer(-1, 2147483647),
@@ -182,7 +183,7 @@ _NETWORK = {
 }
 _NETWORK_DEFAULTS: Spec = {
     "parent": None, "internal": False, "mtu": None, "share_parent": False, "bring_up_parent": True,
-    "host_access": False, "recreate": False, "host_addresses": [], "labels": {}, "flag": None, "bcqueuelen": None, "bclim": None,
+    "host_access": False, "probe": False, "recreate": False, "host_addresses": [], "labels": {}, "flag": None, "bcqueuelen": None, "bclim": None,
 }  # fmt: skip
 
 
@@ -202,6 +203,9 @@ def _network(row: Any, path: str, into: Declaration) -> Spec:
                 "leave out parent, or use gateway: none on the subnets for a network on a parent without a way out",
             )
         )
+    if spec["probe"] and not spec["host_access"]:
+        into.problems.append(Problem(_dot(path, "probe"), "asks for the addresses of host_access, which is off",
+                                     "set host_access too, or leave it out; endpoints have a probe of their own"))  # fmt: skip
     # The guide's L3 networks without a parent have a default route, its L2 networks without one have none.
     spec["internal"] = spec["internal"] or not (spec["parent"] or is_l3(spec))
     spec["subnets"] = [

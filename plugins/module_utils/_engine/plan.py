@@ -29,9 +29,9 @@ FIXED = ("kind", "parent", "vlan_id", "protocol")
 
 
 class Question(NamedTuple):
-    """What only the wire can tell before an endpoint takes an address: whether somebody holds it."""
+    """What only the wire can tell before an endpoint, or the host itself, takes an address: whether somebody holds it."""
 
-    endpoint: str  # its key
+    endpoint: str  # its key; of the host's own link that of its network
     network: str
     netns: str  # from where it is asked: the endpoint's own link, or the parent whose MAC it has
     link: str
@@ -58,16 +58,29 @@ class Plan:
 
     def opening(self) -> List[Change]:
         """The changes after which the wire can be asked: namespaces, links (down where addresses follow), and the host's own."""
-        return [change for change in self.changes if _opens(change)]
+        return self._split()[0]
 
     def rest(self) -> List[Change]:
-        return [change for change in self.changes if not _opens(change)]
+        return self._split()[1]
+
+    def _split(self) -> Tuple[List[Change], List[Change]]:
+        own = {link_key(HOST, change.after["link"]) for change in self.changes if _is_of_access(change) and change.after}
+        parts: Tuple[List[Change], List[Change]] = ([], [])
+        for change in self.changes:
+            raised = change.kind == "link" and change.key in own and change.before is not None and change.after is not None
+            parts[not _opens(change) or raised].append(change)
+        return parts
+
+
+def _is_of_access(change: Change) -> bool:
+    """Whether it is about an address of the host's own in a network, which the wire may be asked for too."""
+    return change.kind == "address" and change.of.startswith("network:")
 
 
 def _opens(change: Change) -> bool:
     if change.kind == "netns":
         return change.before is None
-    if change.kind not in ("link", "address"):
+    if change.kind not in ("link", "address") or _is_of_access(change):
         return False
     here = (change.after if change.after is not None else change.before or {})["netns"] == HOST
     return here or (change.kind == "link" and (change.before is None or change.after is None))
@@ -111,19 +124,21 @@ def plan(declared: Declaration, records: Records, world: World, seed: str) -> Pl
 
 
 def _questions(target: Target, derivation: Derivation, changes: Iterable[Change]) -> Iterator[Question]:
-    """One for each address that an endpoint with ``probe`` is to get."""
-    endpoints = target.items["endpoint"]
+    """One for each address that an endpoint with ``probe`` is to get, or the host in a network with it."""
     for change in changes:
         kind, _colon, key = change.of.partition(":")
-        if change.kind != "address" or change.before is not None or kind != "endpoint" or not endpoints[key]["probe"]:
+        if change.kind != "address" or change.before is not None or kind not in ("endpoint", "network"):
             continue
-        endpoint, ip = endpoints[key], str((change.after or {})["address"]).partition("/")[0]
-        network = target.items["network"][endpoint["network"]]
-        netns, link = endpoint["workload"], endpoint["interface"]
+        spec, after = target.items[kind][key], change.after or {}
+        if not spec["probe"]:
+            continue
+        ip, netns, link = after["address"].partition("/")[0], after["netns"], after["link"]
+        network = target.items["network"][spec["network"]] if kind == "endpoint" else spec
+        rest = derivation.addressing.next_best(spec, ip) if kind == "endpoint" else derivation.addressing.next_best_for_host(network, ip)
         if network["driver"] == "ipvlan":  # answers go to the MAC of the parent, which gives them to nobody without the address
             parent = target.parent(network)
             netns, link = HOST, parent.name if parent else ""
-        yield Question(key, network["name"], netns, link, [ip, *derivation.addressing.next_best(endpoint, ip)])
+        yield Question(key, network["name"], netns, link, [ip, *rest])
 
 
 # --- comparing -----------------------------------------------------------------------------------

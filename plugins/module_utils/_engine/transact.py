@@ -193,7 +193,7 @@ def _announce(changes: Sequence[Change], world: World) -> List[str]:
     new = {change.key for change in changes if change.kind == "link" and change.before is None}
     found: Dict[probe.Where, List[str]] = {}
     for change in changes:
-        if change.kind == "address" and change.before is None and change.of.startswith("endpoint:"):
+        if change.kind == "address" and change.before is None and change.of.startswith(("endpoint:", "network:")):
             spec = change.after or {}
             space = world.namespace(spec["netns"])
             link = space.names.get(spec["link"]) if space else None

@@ -60,6 +60,8 @@ ROWS: List[Tuple[str, Any, List[str]]] = [
     ("network", {**NETWORK, "parent": "eth0", "internal": True}, [
         "internal: an internal network has a dummy of its own, no parent; "
         "leave out parent, or use gateway: none on the subnets for a network on a parent without a way out"]),
+    ("network", {**NETWORK, "probe": True}, [
+        "probe: asks for the addresses of host_access, which is off; set host_access too, or leave it out; endpoints have a probe of their own"]),
     ("network", {**NETWORK, "subnets": [{}]}, ["subnets[0].subnet: is missing; it is required"]),
     ("network", subnet(subnet="192.0.2.0/33"), ["subnets[0].subnet: '192.0.2.0/33' is not a subnet; write it as 192.0.2.0/24"]),
     ("network", subnet(subnet="192.0.2.0"), [
