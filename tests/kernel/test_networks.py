@@ -132,6 +132,20 @@ def test_broadcast_options_change_in_place(engine: Engine) -> None:
     assert data("eth0", "one")["bcqueuelen"] == 500
     network(engine, bcqueuelen=2000)
     assert data("eth0", "one")["bcqueuelen"] == 2000
+    assert "bclim" not in data("eth0", "one")
+    for limit in (-1, 5):
+        network(engine, bcqueuelen=2000, bclim=limit)
+        assert (data("eth0", "one")["bcqueuelen"], data("eth0", "one")["bclim"]) == (2000, limit)
+
+
+def test_labels_are_kept_and_change_nothing_else(engine: Engine) -> None:
+    network(engine, labels={"rack": "a7"})
+    engine.endpoint("one")
+    changed = network(engine, labels={"rack": "a7", "room": "north"})
+    assert [(change.kind, change.key) for change in changed.changes] == [("network", "blue")]
+    assert describe.host(engine.state_dir, ("networks",))["networks"][0]["labels"] == {"rack": "a7", "room": "north"}
+    network(engine)
+    assert engine.records("network")["blue"]["labels"] == {}
 
 
 @pytest.mark.parametrize(
