@@ -82,7 +82,7 @@ test-docs: $(READY) docs ## the documentation says what the code does, and the a
 
 .PHONY: test-examples
 test-examples: lab ## every example of the documentation, and the installed archive, on a kernel
-	$(LAB) -- pytest -q tests/docs/test_examples.py tests/docs/test_modules.py tests/release/test_installed.py
+	$(LAB) -- pytest -q tests/docs/test_examples.py tests/docs/test_modules.py tests/docs/test_plugins.py tests/release/test_installed.py
 
 .PHONY: test-lab
 test-lab: lab ## the lab itself; what runs in it relies on it, so this is for those who change it

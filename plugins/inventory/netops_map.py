@@ -89,7 +89,7 @@ ledger: ../map/ledger.yml
 # map/vlans.csv:
 #
 #   vlan,name,trunk,driver,mode,subnets,gateways,per_host,site
-#   10,web,fabric_a,macvlan,bridge,172.16.80.0/24,172.16.80.1,26,ams
+#   10,web,fabric_a,macvlan,bridge,172.16.80.0/24 2001:db8:80::/64,172.16.80.1,26 80,ams
 #   20,db,fabric_b,ipvlan,l2,172.16.50.0/22 2001:db8:20::/64,172.16.50.1,,
 #
 # inventory/hosts.yml:

@@ -49,13 +49,19 @@ def twice(task: Dict[str, Any]) -> Iterator[Dict[str, Any]]:
     }
 
 
+def text_of_examples(plugin: Path) -> str:
+    """EXAMPLES of a plugin, as they are shown."""
+    (text,) = (
+        ast.literal_eval(node.value)
+        for node in ast.parse(plugin.read_text()).body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "EXAMPLES"
+    )
+    return str(text)
+
+
 def examples(module: str) -> List[Dict[str, Any]]:
     """The tasks in EXAMPLES of a module."""
-    tree = ast.parse((PLUGINS / "modules" / f"{module}.py").read_text())
-    (text,) = (
-        ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "EXAMPLES"
-    )
-    found: List[Dict[str, Any]] = yaml.safe_load(text)
+    found: List[Dict[str, Any]] = yaml.safe_load(text_of_examples(PLUGINS / "modules" / f"{module}.py"))
     return found
 
 
