@@ -21,6 +21,10 @@ CHECKOUT = Path(__file__).absolute().parents[2]
 EXAMPLES = CHECKOUT / "docs" / "examples"
 PLUGINS = CHECKOUT / "plugins"
 
+#: The container that some examples name.
+CONTAINER = "podman import -q /opt/images/busybox.tar busybox >/dev/null 2>&1; podman run -d --network none --name proxy busybox sleep 3600 >/dev/null"
+NO_CONTAINER = "podman rm -f -t 0 proxy >/dev/null"
+
 #: What a host has to itself beside its network: the registry and the names of its namespaces.
 _OWN = ("/run/netns", "/var/lib", "/etc/netns")
 

@@ -9,14 +9,12 @@ from typing import Any, Callable, Dict, List, NamedTuple
 
 import pytest
 import yaml
-from conftest import PLUGINS, Lab, examples, twice
+from conftest import CONTAINER, NO_CONTAINER, PLUGINS, Lab, examples, twice
 
 #: It works on the controller, with an inventory that has a map: see test_pages.
 ON_THE_CONTROLLER = {"map_ledger"}
 MODULES = sorted({path.stem for path in (PLUGINS / "modules").glob("*.py")} - ON_THE_CONTROLLER)
 
-CONTAINER = "podman import -q /opt/images/busybox.tar busybox >/dev/null 2>&1; podman run -d --network none --name proxy busybox sleep 3600 >/dev/null"
-NO_CONTAINER = "podman rm -f -t 0 proxy >/dev/null"
 GATEWAYS = """
 ip netns add wire; ip link set far-eth1 netns wire; ip -n wire link set far-eth1 up
 for row in 10/172.16.80.1/24 20/172.16.50.1/22; do

@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 import yaml
-from conftest import PLUGINS, Lab, text_of_examples
+from conftest import CONTAINER, NO_CONTAINER, PLUGINS, Lab, text_of_examples
 
 MACS = "ip link set eth1 address 02:00:00:00:00:01; ip link set eth2 address 02:00:00:00:00:02"
 
@@ -90,3 +90,29 @@ def test_a_table_of_another_system(tmp_path: Path) -> None:
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert found["vlan_30"]["children"] == ["site_x"]
     assert found["site_x"]["hosts"] == ["node1"]
+
+
+def variables(role: str) -> Dict[str, Any]:
+    """The example of a role's README."""
+    (text,) = re.findall(r"```yaml\n(.*?)```", (PLUGINS.parent / "roles" / role / "README.md").read_text(), re.DOTALL)
+    found: Dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+def test_the_rows_of_the_roles_readmes(lab: Callable[..., Lab], tmp_path: Path) -> None:
+    made = lab({"all": {"hosts": {"node1": {"links": {"eth1": []}}}}})
+    rows = {**variables("trunk"), **variables("endpoints"), "trunk_guard_timeout": 0, "endpoints_guard_timeout": 0}
+    roles = ["netops.underlay.trunk", "netops.underlay.endpoints"]
+    playbook = tmp_path / "roles.yml"
+    playbook.write_text(yaml.safe_dump([{"hosts": "node1", "gather_facts": False, "vars": rows, "roles": roles}], sort_keys=False))
+    host = made.hosts["node1"]
+    try:
+        host.run(CONTAINER)
+        made.play(playbook, "--check")
+        made.play(playbook)
+        assert "changed=0" in made.play(playbook)
+        found = {link["ifname"] for link in json.loads(host.run("ip -j -n shop link show"))}
+    finally:
+        host.run(f"{NO_CONTAINER} 2>&1 || true")
+    assert found == {"lo", "eth0", "eth1"}
+    assert json.loads(host.run("ip -j -n shop address show dev eth1"))[0]["addr_info"][0]["local"] == "172.16.49.10"
