@@ -77,6 +77,7 @@ options:
       - Names and addresses of others, such as of members on other hosts, that the workload shall know.
       - They and the names of the network's members stand in a marked block of C(/etc/netns/NAME/hosts), or of a container's C(/etc/hosts).
         A process given by O(pid) has no such file that is known.
+      - A container's file is written by means that only Linux 5.6 and later have. Before, it is left alone, with a warning.
     type: dict
   gw_priority:
     description: In a workload with several endpoints, the one with the highest priority gives the default route; of equal ones the first by name.

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
 import os
 import re
 import signal
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
@@ -18,6 +21,7 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.fields imp
 from conftest import HAS_IPV6, fresh_host, ip, run
 from play import Engine, reachable, until
 from test_endpoints_gone import Steps
+from test_faults import in_child
 
 CHECKOUT = Path(__file__).absolute().parents[2]
 DUAL = [{"subnet": "192.0.2.0/24"}, *([{"subnet": "2001:db8::/64"}] if HAS_IPV6 else [])]
@@ -368,6 +372,39 @@ def test_a_read_only_hosts_file_is_a_warning(engine: Engine, tmp_path: Path) -> 
     assert "its hosts file cannot be written: Read-only file system" in str(outcome.warnings)
     assert held("podman", "web") == ["192.0.2.1/24"]
     engine.same("web", **workload)
+
+
+def without_openat2() -> None:
+    """From now on this process has a kernel before 5.6, as far as it can tell: a filter that has openat2 fail with ENOSYS."""
+    code = ((0x20, 0, 0, 0), (0x15, 0, 1, 437), (0x06, 0, 0, 0x00050000 | errno.ENOSYS), (0x06, 0, 0, 0x7FFF0000))
+    memory = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in code))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+    program = ctypes.create_string_buffer(struct.pack("@HP", len(code), ctypes.addressof(memory)))
+    assert libc.prctl(22, 2, program, 0, 0) == 0, os.strerror(ctypes.get_errno())  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_a_kernel_without_openat2_is_a_warning_and_no_file_is_touched(engine: Engine, tmp_path: Path, kind: str) -> None:
+    engine.network()
+    workload = start(kind, "web")
+    before = inside(kind, "web", "cat /etc/hosts")
+    warnings = tmp_path / "warnings"
+
+    def attach() -> None:
+        without_openat2()
+        outcome = engine.task("endpoint", network="blue", name="web", **workload)
+        engine.same("web", **workload)
+        warnings.write_text("\n".join(outcome.warnings), encoding="utf-8")
+
+    assert in_child(attach) == 0
+    assert warnings.read_text(encoding="utf-8") == (
+        f"{kind}:web does not learn the names of its networks: its hosts file cannot be written: "
+        "this kernel has no openat2 (Linux 5.6), and without it a link in the container could lead to a file of the host"
+    )
+    assert held(kind, "web") == ["192.0.2.1/24"] and inside(kind, "web", "cat /etc/hosts") == before
+    engine.endpoint("web", **workload)  # and with a newer kernel it learns them
+    assert "192.0.2.1\tweb" in inside(kind, "web", "cat /etc/hosts")
 
 
 def test_an_engine_that_does_not_answer_is_no_container_that_is_gone(engine: Engine) -> None:

@@ -30,6 +30,7 @@ NETNS_DIRECTORY = "/etc/netns"
 #: Larger than any sensible hosts file; more is not read into memory.
 LIMIT = 64 * 1024 * 1024
 
+_NO_OPENAT2 = "this kernel has no openat2 (Linux 5.6), and without it a link in the container could lead to a file of the host"
 _SYS_OPENAT2 = 437  # the same number on every architecture (include/uapi/asm-generic/unistd.h)
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_IN_ROOT = 0x10
@@ -152,7 +153,7 @@ def _open_in_root(root: str, path: bytes, flags: int) -> int:
         place = int(libc.syscall(_SYS_OPENAT2, directory, path, ctypes.byref(how), ctypes.sizeof(how)))
         if place < 0:
             number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+            raise OSError(number, _NO_OPENAT2 if number == errno.ENOSYS else os.strerror(number))
     finally:
         os.close(directory)
     try:
