@@ -35,6 +35,9 @@ RACK = """\
 """
 
 
+POOLS = [("db", "192.168.20.0/24"), ("db", "2001:db8::/64"), ("far", "192.168.30.0/24"), ("web", "192.168.10.0/24")]
+
+
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Fleet]:
     nics = {"eth0": "mgmt", "eth1": "trunk", "eth2": "trunk", "eth3": "trunk"}
@@ -179,6 +182,58 @@ def test_a_person_at_work_is_left_alone(host: Host) -> None:
     assert until(lambda: "eth0" in links(host, "far"))
 
 
+def metrics(host: Host) -> dict[str, int]:
+    text = host.ssh("cat /var/lib/prometheus/node-exporter/netops_underlay.prom", check=False).stdout
+    rows = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    return {name.removeprefix("netops_underlay_"): int(value) for name, _space, value in rows}
+
+
+def test_prometheus_is_told_what_is_so(host: Host, fleet: Fleet) -> None:
+    host.ssh("mkdir -p /var/lib/prometheus/node-exporter; systemctl restart netops-underlay")
+
+    def confirmed() -> int:
+        shown = json.loads(host.ssh("underlay --json show").stdout)["transactions"]
+        return int(next(row["number"] for row in shown if row["state"] == "applied"))
+
+    assert until(lambda: metrics(host))
+    assert metrics(host) == {
+        "drift": 0, "held": 0, "heals_total": 0, "last_confirmed_transaction": confirmed(),
+        **{f'pool_leases{{network="{name}",pool="{pool}"}}': 1 for name, pool in POOLS},
+        **{f'pool_size{{network="{name}",pool="{pool}"}}': 2**64 if ":" in pool else 256 for name, pool in POOLS},
+    }  # fmt: skip
+    host.ssh("ip route del 10.99.0.0/16")
+    assert until(lambda: metrics(host)["heals_total"] == 1 and metrics(host)["drift"] == 0)
+    host.ssh("underlay hold 'link eth1.40' 'ticket 4711'; ip link del eth1.40")
+    assert until(lambda: metrics(host)["held"] == 1 and metrics(host)["drift"] > 0)
+    assert "held: link eth1.40 (ticket 4711" in host.ssh("systemctl status netops-underlay --no-pager").stdout
+    host.ssh("underlay release 'link eth1.40'")
+    assert until(lambda: metrics(host)["held"] == metrics(host)["drift"] == 0)
+    more = "  tasks: [{name: more, netops.underlay.vlan_endpoint: {network: web, name: more, netns: web, guard_timeout: %d, state: %s}}]\n"
+    play(fleet, more % (60, "present"))
+    web = f'pool_leases{{network="web",pool="{POOLS[3][1]}"}}'
+    assert until(lambda: metrics(host)[web] == 2 and metrics(host)["last_confirmed_transaction"] == confirmed())
+    arm(host)
+    before = confirmed()
+    assert until(lambda: "eth1.77" in links(host)) and metrics(host)["last_confirmed_transaction"] == before
+    host.ssh(f"underlay expire {before + 1}")
+    play(fleet, more % (0, "absent"))
+    assert until(lambda: metrics(host)[web] == 1)
+
+
+def arm(host: Host) -> None:
+    """A transaction that nobody confirms."""
+    host.ssh(
+        "python3 -I -",
+        stdin="""\
+import os, sys
+sys.path.insert(0, os.path.realpath("/usr/local/lib/netops-underlay/current"))
+from _engine import converge, guard, model
+run = converge.Run(guard=guard.HostGuard(3000, "/var/lib/netops-underlay"))
+converge.converge(model.declare("vlan", {"parent": "eth1", "vlan_id": 77}, "present", False), run)
+""",
+    )
+
+
 def test_idle_costs_little_memory_and_no_time(host: Host) -> None:
     group = "/sys/fs/cgroup/system.slice/netops-underlay.service"
     assert until(lambda: settled(host))
@@ -222,16 +277,7 @@ def test_without_healing_it_restores_at_boot_only(host: Host, fleet: Fleet) -> N
 
 def test_an_unconfirmed_transaction_is_undone_at_boot(host: Host, fleet: Fleet) -> None:
     before = picture(host, *SPACES)
-    host.ssh(
-        "python3 -I -",
-        stdin="""\
-import os, sys
-sys.path.insert(0, os.path.realpath("/usr/local/lib/netops-underlay/current"))
-from _engine import converge, guard, model
-run = converge.Run(guard=guard.HostGuard(3000, "/var/lib/netops-underlay"))
-converge.converge(model.declare("vlan", {"parent": "eth1", "vlan_id": 77}, "present", False), run)
-""",
-    )
+    arm(host)
     assert "eth1.77" in links(host)
     assert "netops-underlay-guard" in host.ssh("systemctl list-timers --no-pager").stdout
     host.power_cut()
