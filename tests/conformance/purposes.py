@@ -14,7 +14,7 @@ MOST = 25
 PURPOSES = {
     "N1": "Nothing that is not ours is removed, nor by cascade: a link of ours stays while somebody else's sits on it.",
     "N3": "What cannot work is refused before anything is touched, not when the first endpoint comes.",
-    "N5": "An address stays with its endpoint's name until that is absent.",
+    "N5": "An address, and the MAC with it, stays with its endpoint's name until that is absent.",
     "N6": "No option is ignored: it works, or it is refused.",
     "N7": "The host has no presence in a tenant's VLAN: a link that is made for it takes no address, answers and forwards nothing.",
     "R1": "``NAME.VID`` is made on any base that exists, a sub-interface too, the VLAN ID a plain number; longer names become "
@@ -28,7 +28,10 @@ PURPOSES = {
     "R7": "An L3 network needs a subnet that its parent is not in.",
     "R8": "The parent's own addresses are never handed out.",
     "R9": "The MTU of a network is that of its endpoints and of the sub-interface that is made for it.",
+    "R10": "Of several ways out the highest priority has it, then the name, for each family.",
     "D2.1": "A network of that name is refused; here a task that is repeated changes nothing.",
-    "D2.5": "To remove a network that is not there is refused; here it is what was asked for.",
+    "D2.5": "To remove what is not there is refused; here it is what was asked for.",
+    "D3.4": "Endpoints announce themselves since 28.0 only, and the wire is never asked whether a stranger holds an address.",
+    "D4.2": "Endpoints end with Docker's daemon; here there is none that they need.",
     "D4.3": "A parent that comes after the daemon is of no use until that is restarted; here the next task makes what is missing.",
 }

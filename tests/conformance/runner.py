@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Union
+from typing import Dict, Iterable, List, NamedTuple, Optional, Set
 
 from picture import Facts
 from purposes import MOST, PURPOSES
-from scenarios import Ping, Scenario, Shell, Step, Task
-from sides import Docker, Ours, Side
+from scenarios import AnyStep, Hear, Look, Ping, Scenario, Shell, Step, Task
+from sides import Docker, Ours, Side, Wire
 
 ABSENT = "absent"
 
@@ -52,17 +52,14 @@ class _Course(NamedTuple):
     facts: List[Facts]
     said: List[str]
 
-    @property
-    def outcomes(self) -> Set[str]:
-        return {fact for facts in self.facts for fact in facts if facts[fact] in ("done", "refused")}
-
 
 def run(scenario: Scenario, docker: Docker, ours: Ours) -> Result:
     result = Result(scenario)
     mine = _go(scenario, ours)
     if scenario.since:
         theirs = _Course([], [])
-        there = {**mine.facts[-1], **{fact: value for facts in mine.facts for fact, value in facts.items() if fact in mine.outcomes}}
+        pictures = [facts for step, facts in zip(scenario.steps, mine.facts) if isinstance(step, Step)]
+        there = {**pictures[-1], **{title(step): facts[title(step)] for step, facts in zip(scenario.steps, mine.facts)}}
         pairs = [(dict(scenario.expected), {fact: there.get(fact, ABSENT) for fact in scenario.expected})]
     else:
         theirs = _go(scenario, docker)
@@ -88,11 +85,11 @@ def _go(scenario: Scenario, side: Side) -> _Course:
     side.fresh(scenario.host, scenario.again)
     facts: List[Facts] = []
     said: List[str] = []
+    wire = Wire(scenario.wire) if scenario.wire else None
     try:
         for position, step in enumerate(scenario.steps):
-            if isinstance(step, Ping):
-                answer = "answers" if step.named and side.is_docker else side.ping(step)
-                facts.append({title(step): answer})
+            if not isinstance(step, Step):
+                facts.append({title(step): _find_out(side, step, wire)})
                 said.append("")
                 continue
             outcome, words = side.carry_out(step)
@@ -100,8 +97,21 @@ def _go(scenario: Scenario, side: Side) -> _Course:
             facts.append({**there, title(step): outcome})
             said.append(words)
     finally:
+        if wire:
+            wire.close()
         side.fresh("true")
     return _Course(facts, said)
+
+
+def _find_out(side: Side, step: AnyStep, wire: Optional[Wire]) -> str:
+    """The answer to a step that changes nothing."""
+    if isinstance(step, Ping):
+        return "answers" if step.named and side.is_docker else side.ping(step)
+    if isinstance(step, Look):
+        return side.look(step)
+    if isinstance(step, Hear) and wire is not None:
+        return wire.hear(step.what, side.hears(step))
+    raise TypeError(step)
 
 
 def _is_worth_a_look(scenario: Scenario, position: int) -> bool:
@@ -110,10 +120,14 @@ def _is_worth_a_look(scenario: Scenario, position: int) -> bool:
     return not later or not later[0].tasks or any(task.state != "present" for task in later[0].tasks)
 
 
-def title(step: Union[Step, Ping]) -> str:
+def title(step: AnyStep) -> str:
     """What a step is about, the same words for both sides."""
     if isinstance(step, Ping):
         return f"ping from {step.start} to {step.target}"
+    if isinstance(step, Look):
+        return f"{step.start} {step.about}"
+    if isinstance(step, Hear):
+        return f"wire {step.what}"
     if not step.tasks:
         return "host"
     last = step.tasks[-1]
@@ -138,14 +152,18 @@ def _faults(result: Result) -> List[str]:
     return faults
 
 
-def _docker_words(step: Union[Step, Ping]) -> str:
+def _docker_words(step: AnyStep) -> str:
     if isinstance(step, Ping):
         return f"ping {step.target}, from {step.start}"
+    if isinstance(step, Look):
+        return f"{step.command}, in {step.start}"
+    if isinstance(step, Hear):
+        return f"{step.what}, on the wire"
     return step.docker if isinstance(step.docker, str) else step.docker.command
 
 
-def _our_words(step: Union[Step, Ping]) -> str:
-    if isinstance(step, Ping) or isinstance(step.ours, Shell):
+def _our_words(step: AnyStep) -> str:
+    if not isinstance(step, Step) or isinstance(step.ours, Shell):
         return "the same"
     if not step.tasks:
         return "nothing"

@@ -45,12 +45,31 @@ class Ping(NamedTuple):
     named: bool = False  # a name: the lab's Docker has no firewall to lead questions to its resolver, so the guide answers for it
 
 
+class Look(NamedTuple):
+    """What a command prints in an endpoint's namespace."""
+
+    start: str
+    about: str
+    command: str
+
+
+class Hear(NamedTuple):
+    """Whether something was sent that the wire of a scenario carries: one that is expected is waited for."""
+
+    what: str
+    docker: bool = True  # whether it is expected of Docker
+
+
+AnyStep = Union[Step, Ping, Look, Hear]
+
+
 @dataclass(frozen=True)
 class Scenario:
     name: str
-    steps: Sequence[Union[Step, Ping]]
+    steps: Sequence[AnyStep]
     host: str = "ip link add eth0 type dummy; ip link set eth0 up"
     again: bool = False  # with a dockerd that has just started: it goes on in its default pools where it was
+    wire: str = ""  # a link of the host where what comes is listened to
     #: a fact (``*`` for any part of it) -> the purpose of its difference
     differs: Mapping[str, str] = field(default_factory=dict)
     #: Where the lab's Docker is too old: the version that has it, and the facts as its description has them.
@@ -98,6 +117,12 @@ def ended(network_name: str, name: str) -> Step:
 
 
 ETH0 = "ip link add eth0 type dummy; ip link set eth0 up"
+#: A NIC, the other end of its cable, and a neighbour there.
+WIRE = "ip link add eth0 type veth peer name wire; ip link set eth0 up; ip link set wire up; ip addr add 192.0.2.99/24 dev wire"
+#: The MAC of an endpoint.
+MAC = "ip -o link show dev eth0 | sed 's/.*ether //; s/ .*//'"
+#: What the loopback of a namespace has.
+LOOPBACK = "ip -br address show dev lo | tr -s ' '"
 #: A sub-interface that is made on the fly: Docker's is open to the VLAN.
 QUIET = {"host eth0.* isolation": "N7"}
 QUIET_DUMMY = {"host d?-DIGEST isolation": "N7"}
@@ -202,6 +227,8 @@ GUIDE = [
             Step("docker network create -d macvlan --subnet=192.168.60.0/24 --gateway=192.168.60.1 -o parent=eth0.60 -o macvlan_mode=bridge macvlan60",
                  network("macvlan60", "macvlan", "eth0.60", subnet("192.168.60.0/24", gateway="192.168.60.1"), mode="bridge")),
             ran("macvlan60", "macvlan_test7"),
+            ran("macvlan60", "macvlan_test8"),
+            Ping("macvlan_test8", "192.168.60.2", True),
             Ping("macvlan_test7", "192.168.50.2", False),
         ],
         differs=QUIET,
@@ -248,6 +275,8 @@ GUIDE = [
             Step("docker network create -d ipvlan --subnet=192.168.30.0/24 --gateway=192.168.30.1 -o parent=eth0.30 -o ipvlan_mode=l2 ipvlan30",
                  network("ipvlan30", "ipvlan", "eth0.30", subnet("192.168.30.0/24", gateway="192.168.30.1"), mode="l2")),
             ran("ipvlan30", "ivlan_test3"),
+            ran("ipvlan30", "ivlan_test4"),
+            Ping("ivlan_test4", "192.168.30.2", True),
             Ping("ivlan_test3", "192.168.20.2", False),
         ],
         differs=QUIET,
@@ -422,6 +451,17 @@ def created(name: str, driver: str, parent: Optional[str] = None, cidr: str = "1
     return Step(" ".join(filter(None, words)), network(name, driver, parent, subnet(cidr, **row), **more))
 
 
+def dual(name: str, driver: str, parent: str, four: str = "192.0.2.0/24", six: str = "2001:db8::/64", **more: Any) -> Step:
+    """The same with a subnet of each family."""
+    return Step(f"docker network create -d {driver} --ipv6 --subnet={four} --subnet={six} -o parent={parent} {name}",
+                network(name, driver, parent, subnet(four), subnet(six), **more))
+
+
+def connected(network_name: str, name: str) -> Step:
+    """A second network for what runs already."""
+    return Step(f"docker network connect {network_name} {name}", endpoint(network_name, name))
+
+
 def refused_names(driver: str, *parents: str) -> Sequence[Step]:
     return [created(f"n{position}", driver, parent) for position, parent in enumerate(parents)]
 
@@ -512,11 +552,62 @@ REFERENCE = [
         expected={"endpoint c1": "done", "c1 data0": "ipvlan l2 bridge on eth0 up mtu 1500"},
     ),
     Scenario(
+        "1.2 settings of an endpoint's interface",
+        [
+            created("n1", "macvlan", "eth0"),
+            Step("docker run --network name=n1,driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.log_martians=1 --name c1",
+                 endpoint("n1", "c1", sysctls={"net.ipv4.conf.IFNAME.log_martians": 1})),
+            Look("c1", "log_martians", "cat /proc/sys/net/ipv4/conf/eth0/log_martians"),
+        ],
+        since="27.0",
+        expected={"endpoint c1": "done", "c1 log_martians": "1"},
+    ),
+    Scenario(
+        "1.2 settings that are none of an interface",
+        [
+            created("n1", "macvlan", "eth0"),
+            Step("docker run --network name=n1,driver-opt=com.docker.network.endpoint.sysctls=net.core.somaxconn=1 --name c1",
+                 endpoint("n1", "c1", sysctls={"net.core.somaxconn": 1})),
+        ],
+        since="27.0",
+        expected={"endpoint c1": "refused"},
+    ),
+    Scenario("1.2 labels", [created("n1", "macvlan", "eth0", arguments="--label rack=a7 --attachable", labels={"rack": "a7"})]),
+    Scenario(
+        "1.2 a family that is switched neither on nor off",
+        [created("n1", "macvlan", "eth0", arguments="-o com.docker.network.enable_ipv6=perhaps", enable_ipv6="perhaps")],
+        differs={"network n1": "N6"},
+    ),
+    Scenario(
+        "1.2 a network that is made of another's configuration",
+        [
+            Step("docker network create --config-only --subnet=192.0.2.0/24 -o parent=eth0.50 plan", ()),
+            Step("docker network create -d macvlan --config-from plan n1", network("n1", "macvlan", "eth0.50", subnet("192.0.2.0/24"))),
+            ran("n1", "c1"),
+        ],
+        differs=QUIET,
+    ),
+    Scenario(
+        "1.2 options of other drivers, and ports",
+        [
+            created("n1", "macvlan", "eth0.10", arguments="-o com.docker.network.container_iface_prefix=net", container_iface_prefix="net"),
+            created("n2", "ipvlan", "eth0.20", "198.51.100.0/24"),
+            ran("n2", "c1", "-p 8080:80", ports=["8080:80"]),
+        ],
+        differs={**QUIET, "network n1": "N6", "host eth0.10": "N6", "endpoint c1": "N6", "c1 *": "N6"},
+    ),
+    Scenario(
         "2.1 the same network again",
         [created("n1", "macvlan", "eth0"), created("n1", "macvlan", "eth0")],
         differs={"network n1": "D2.1"},
     ),
+    Scenario(
+        "2.1 what was refused, and what was removed, holds nothing",
+        [created("n1", "macvlan", "eth9"), created("n2", "macvlan", "eth0"), removed("n2"), created("n3", "ipvlan", "eth0")],
+    ),
     Scenario("2.1 a subnet that is everything", [created("n1", "macvlan", "eth0", "0.0.0.0/0")]),
+    Scenario("2.1 an IPv6 subnet that is everything", [dual("n1", "macvlan", "eth0", six="::/0")], differs={"network n1": "N3"}),
+    Scenario("2.1 no address management", [created("n1", "macvlan", "eth0", arguments="--ipam-driver=null", ipam_driver="null")]),
     Scenario(
         "2.2 a parent that is down",
         [created("n1", "macvlan", "eth0")],
@@ -537,6 +628,11 @@ REFERENCE = [
         "2.2 a VLAN ID with a zero in front",
         [created("n1", "ipvlan", "eth0.010")],
         differs={"network n1": "R1", "host eth0.010*": "R1"},
+    ),
+    Scenario(
+        "2.2 a VLAN that is there under another name",
+        [created("n1", "macvlan", "eth0.40")],
+        host=f"{ETH0}; ip link add link eth0 name foo type vlan id 40; ip link set foo up",
     ),
     Scenario(
         "2.2 QinQ",
@@ -568,6 +664,16 @@ REFERENCE = [
         differs=QUIET,
     ),
     Scenario("2.3 a dummy goes with its network", [created("n1", "macvlan"), removed("n1")], host="true", differs=QUIET_DUMMY),
+    Scenario(
+        "2.3 a dummy that was lost comes back",
+        [
+            created("n1", "ipvlan"),
+            on_host("for link in /sys/class/net/d[im]-*; do ip link del ${link##*/}; done"),
+            Step("restart of dockerd", network("n1", "ipvlan", None, subnet("192.0.2.0/24"))),
+        ],
+        host="true",
+        differs=QUIET_DUMMY,
+    ),
     Scenario(
         "2.4 a second network on a parent",
         [created("n1", "ipvlan", "eth0"), created("n2", "ipvlan", "eth0", "198.51.100.0/24"), removed("n1"),
@@ -602,6 +708,26 @@ REFERENCE = [
         expected={"network n2": "refused"},
     ),
     Scenario(
+        "2.4 the parent of passthru, of newer Docker",
+        [created("n1", "macvlan", "eth0", arguments="-o macvlan_mode=passthru", mode="passthru", share_parent=True),
+         created("n2", "macvlan", "eth0", "198.51.100.0/24", share_parent=True)],
+        since="27.0",
+        expected={"network n1": "done", "network n2": "refused"},
+    ),
+    Scenario(
+        "2.4 modes of macvlan side by side, of newer Docker",
+        [created("n1", "macvlan", "eth0", share_parent=True),
+         created("n2", "macvlan", "eth0", "198.51.100.0/24", "-o macvlan_mode=vepa", mode="vepa", share_parent=True),
+         ran("n1", "c1"), ran("n2", "c2")],
+        since="27.0",
+        expected={"c1 eth0": "macvlan bridge on eth0 up mtu 1500, own MAC", "c2 eth0": "macvlan vepa on eth0 up mtu 1500, own MAC"},
+    ),
+    Scenario(
+        "2.4 a sub-interface of macvlan under ipvlan",
+        [created("n1", "macvlan", "eth0.10"), created("n2", "ipvlan", "eth0.10", "198.51.100.0/24"), removed("n1"), ran("n2", "c2")],
+        differs={**QUIET, "network n2": "R4"},
+    ),
+    Scenario(
         "2.4 macvlan and ipvlan on one parent",
         [created("n1", "macvlan", "eth0"), ran("n1", "c1"), created("n2", "ipvlan", "eth0", "198.51.100.0/24"), ran("n2", "c2")],
         differs={"network n2": "R4"},
@@ -624,6 +750,33 @@ REFERENCE = [
         [created("n1", "macvlan", "eth0.50"), on_host("ip link add link eth0.50 name strange type macvlan mode bridge"), removed("n1")],
         differs={**QUIET, "host eth0.50": "N1", "host strange*": "N1"},
     ),
+    Scenario("3.1 a network that there is not", [ran("n9", "c1")]),
+    Scenario(
+        "3.1 MACs that nobody gave",
+        [
+            created("n1", "macvlan", "eth0"),
+            ran("n1", "c1"),
+            Look("c1", "kind of MAC", f"{MAC} | grep -q '^.[26ae]' && echo local, unicast"),
+            Look("c1", "MAC at first", f"{MAC} >/run/conformance.mac; echo kept in mind"),
+            Step("docker stop -t 0 c1", Shell("ip netns del c1")),
+            Step("docker start c1", endpoint("n1", "c1")),
+            Look("c1", "MAC after a restart", f"[ $({MAC}) = $(cat /run/conformance.mac) ] && echo the same || echo another"),
+        ],
+    ),
+    Scenario(
+        "3.1 MACs that nobody gave, of newer Docker",
+        [
+            created("n1", "macvlan", "eth0"),
+            ran("n1", "c1"),
+            Look("c1", "MAC at first", f"{MAC} >/run/conformance.mac; echo kept in mind"),
+            Step(Shell("docker restart c1"), Shell("ip netns del c1")),
+            ran("n1", "c1"),
+            Look("c1", "MAC after a restart", f"[ $({MAC}) = $(cat /run/conformance.mac) ] && echo the same || echo another"),
+        ],
+        since="28.0",
+        expected={"c1 MAC after a restart": "another"},
+        differs={"c1 MAC after a restart": "N5"},
+    ),
     Scenario(
         "3.1 MACs that are given",
         [
@@ -639,6 +792,43 @@ REFERENCE = [
         [created("n1", "macvlan", "eth0"), on_host("ip link del eth0"), ran("n1", "c1")],
     ),
     Scenario(
+        "3.2 IPv6 only where there is an address of it",
+        [
+            created("n1", "macvlan", "eth0.10"),
+            ran("n1", "c1"),
+            Look("c1", "disable_ipv6", "cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6"),
+            Look("c1", "loopback", LOOPBACK),
+            dual("n2", "ipvlan", "eth0.20", "198.51.100.0/24"),
+            ran("n2", "c2"),
+            Look("c2", "disable_ipv6", "cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6"),
+            Look("c2", "duplicate address detection", "ip -6 -o address show dev eth0 scope global | grep -o nodad"),
+        ],
+        differs=QUIET,
+    ),
+    Scenario(
+        "3.2 two networks of one subnet in one namespace",
+        [
+            created("n1", "macvlan", "eth0.10", arguments="--ip-range=192.0.2.0/26", ip_range="192.0.2.0/26"),
+            created("n2", "macvlan", "eth0.20", arguments="--ip-range=192.0.2.128/26", ip_range="192.0.2.128/26"),
+            ran("n1", "c1"),
+            connected("n2", "c1"),
+        ],
+        differs={**QUIET, "endpoint c1": "R5", "c1 *": "R5"},
+    ),
+    Scenario(
+        "3.2 the lowest interface name that is free, of newer Docker",
+        [
+            created("n1", "macvlan", "eth0.10"),
+            created("n2", "macvlan", "eth0.20", "198.51.100.0/24"),
+            ran("n1", "c1"),
+            connected("n2", "c1"),
+            Step("docker network disconnect n1 c1", no_endpoint("n1", "c1")),
+            connected("n1", "c1"),
+        ],
+        since="29.7",
+        expected={"c1 eth0 addresses": "192.0.2.2/24", "c1 eth1 addresses": "198.51.100.2/24"},
+    ),
+    Scenario(
         "3.2 two networks in one namespace, and the way out",
         [
             created("n2", "macvlan", "eth0.20"),
@@ -648,6 +838,43 @@ REFERENCE = [
             Step("docker network disconnect n1 c1", no_endpoint("n1", "c1")),
         ],
         differs=QUIET,
+    ),
+    Scenario(
+        "3.3 a network without a way out beside one with",
+        [
+            created("n1", "macvlan"),
+            created("n2", "macvlan", "eth0", "198.51.100.0/24"),
+            ran("n1", "c1"),
+            connected("n2", "c1"),
+        ],
+        differs={**QUIET_DUMMY, "c1 eth0 addresses": "R2"},
+    ),
+    Scenario(
+        "3.3 one family beside two",
+        [
+            created("n1", "macvlan", "eth0.10"),
+            dual("n2", "macvlan", "eth0.20", "198.51.100.0/24"),
+            ran("n1", "c1"),
+            connected("n2", "c1"),
+        ],
+        differs={**QUIET, "c1 routes": "R10"},
+    ),
+    Scenario(
+        "3.3 L3 beside a gateway, of newer Docker",
+        [
+            created("n1", "macvlan", "eth0.10"),
+            created("n2", "ipvlan", "eth0.20", "198.51.100.0/24", "-o ipvlan_mode=l3", mode="l3"),
+            ran("n1", "c1"),
+            connected("n2", "c1"),
+        ],
+        since="28.0",
+        expected={"endpoint c1": "done", "c1 routes": "192.0.2.0/24 dev eth0, 198.51.100.0/24 dev eth1, default 4 via 192.0.2.1 dev eth0"},
+    ),
+    Scenario(
+        "3.3 an L3 network that is internal",
+        [created("n1", "ipvlan", None, arguments="--internal -o ipvlan_mode=l3", mode="l3", internal=True), ran("n1", "c1")],
+        host="true",
+        differs=QUIET_DUMMY,
     ),
     Scenario(
         "3.3 a priority for the way out",
@@ -672,8 +899,92 @@ REFERENCE = [
         differs={"c1 *": "R2"},
     ),
     Scenario(
+        "3.4 an endpoint announces itself",
+        [
+            dual("n1", "macvlan", "eth0"),
+            ran("n1", "c1"),
+            Ping("c1", "192.0.2.99", True),
+            Hear("gratuitous ARP for 192.0.2.2", docker=False),
+            Hear("neighbour advertisement for 2001:db8::2", docker=False),
+        ],
+        host=WIRE,
+        wire="wire",
+        differs={"wire *": "D3.4"},
+    ),
+    Scenario(
+        "3.4 an endpoint announces itself, of newer Docker",
+        [
+            dual("n1", "ipvlan", "eth0"),
+            ran("n1", "c1"),
+            Hear("gratuitous ARP for 192.0.2.2"),
+            Hear("neighbour advertisement for 2001:db8::2"),
+        ],
+        host=WIRE,
+        wire="wire",
+        since="29.3",
+        expected={"wire gratuitous ARP for 192.0.2.2": "heard", "wire neighbour advertisement for 2001:db8::2": "heard"},
+    ),
+    Scenario(
+        "3.4 how often an endpoint announces itself, of newer Docker",
+        [created("n1", "macvlan", "eth0", arguments="-o com.docker.network.advertise_addr_nmsgs=2", advertise_addr_nmsgs=2)],
+        since="28.0",
+        expected={"network n1": "done"},
+        differs={"network n1": "N6"},
+    ),
+    Scenario(
+        "3.4 an address that a stranger holds",
+        [created("n1", "macvlan", "eth0"), ran("n1", "c1", probe=True)],
+        host=f"{WIRE}; ip addr add 192.0.2.2/24 dev wire",
+        differs={"c1 eth0 addresses": "D3.4"},
+    ),
+    Scenario(
         "3.5 an address that was given back is the next",
         [created("n1", "macvlan", "eth0"), ran("n1", "c1"), ran("n1", "c2"), ended("n1", "c1"), ran("n1", "c3")],
+    ),
+    Scenario(
+        "3.5 an endpoint that there is not",
+        [created("n1", "macvlan", "eth0"), Step("docker network disconnect n1 c9", no_endpoint("n1", "c9"))],
+        differs={"endpoint c9 absent": "D2.5"},
+    ),
+    Scenario(
+        "4.2 endpoints while the daemon starts anew",
+        [created("n1", "macvlan", "eth0"), ran("n1", "c1"), Step("restart of dockerd", ())],
+        differs={"c1 *": "D4.2"},
+    ),
+    Scenario(
+        "4.2 a sub-interface that was made by hand and lost",
+        [
+            created("n1", "macvlan", "eth0.40"),
+            on_host("ip link del eth0.40"),
+            Step("restart of dockerd", network("n1", "macvlan", "eth0.40", subnet("192.0.2.0/24"))),
+            removed("n1"),
+        ],
+        host=f"{ETH0}; ip link add link eth0 name eth0.40 type vlan id 40; ip link set eth0.40 up",
+        differs=QUIET,
+    ),
+    Scenario(
+        "4.3 a parent that is lost under an endpoint",
+        [
+            created("n1", "macvlan", "eth0.10"),
+            ran("n1", "c1"),
+            on_host("ip link del eth0.10"),
+            Step("docker restart -t 0 c1", endpoint("n1", "c1")),
+        ],
+        differs={"endpoint c1": "D4.3", "c1 *": "D4.3", "host eth0.10*": "D4.3"},
+    ),
+    Scenario(
+        "4.3 a network whose parent never comes back",
+        [
+            created("n1", "macvlan", "eth7.10"),
+            on_host("ip link del eth7"),
+            Step("restart of dockerd", ()),
+            removed("n1"),
+            on_host("ip link add eth7 type dummy; ip link set eth7 up"),
+            Step("restart of dockerd", ()),
+            created("n2", "macvlan", "eth7.10"),
+        ],
+        host="ip link add eth7 type dummy; ip link set eth7 up",
+        differs={"network n2": "D4.3", "host eth7.10*": "D4.3"},
     ),
     Scenario(
         "4.3 a parent that comes late",
@@ -698,10 +1009,61 @@ REFERENCE = [
         differs=QUIET,
     ),
     Scenario(
+        "5.1 the same subnet on two VLANs, in parts that overlap",
+        [created("n1", "macvlan", "eth0.10", arguments="--ip-range=192.0.2.0/26 --gateway=192.0.2.254", ip_range="192.0.2.0/26", gateway="192.0.2.254"),
+         created("n2", "macvlan", "eth0.20", arguments="--ip-range=192.0.2.0/25", ip_range="192.0.2.0/25"),
+         ran("n1", "c1"),
+         ran("n2", "c2")],
+        differs={**QUIET, "c? *": "R5"},
+    ),
+    Scenario(
+        "5.1 one gateway on two VLANs",
+        [created("n1", "macvlan", "eth0.10", arguments="--ip-range=192.0.2.0/26 --gateway=192.0.2.254", ip_range="192.0.2.0/26", gateway="192.0.2.254"),
+         created("n2", "macvlan", "eth0.20", arguments="--ip-range=192.0.2.64/26 --gateway=192.0.2.254", ip_range="192.0.2.64/26", gateway="192.0.2.254")],
+        differs={**QUIET, "network n2": "R5", "host eth0.20": "R5"},
+    ),
+    Scenario(
+        "5.1 subnets that overlap on one VLAN, of newer Docker",
+        [created("n1", "macvlan", "eth0", "10.0.0.0/8", "--ip-range=10.0.0.0/16", ip_range="10.0.0.0/16", share_parent=True),
+         created("n2", "macvlan", "eth0", "10.0.0.0/16", "--ip-range=10.0.0.0/24", ip_range="10.0.0.0/24", share_parent=True)],
+        since="27.0",
+        expected={"network n2": "done"},
+        differs={"network n2": "R5"},
+    ),
+    Scenario(
+        "5.1 a size instead of a subnet, of newer Docker",
+        [created("n1", "macvlan", "eth0", "0.0.0.0/24")],
+        since="29.0",
+        expected={"network n1": "done"},
+        differs={"network n1": "N3"},
+    ),
+    Scenario(
         "5.1 a subnet that nobody named is one that the host does not reach",
         [Step("docker network create -d macvlan -o parent=eth0 n1", network("n1", "macvlan", "eth0")), ran("n1", "c1")],
         host=addressed("172.17.0.1/16"),
         again=True,
+    ),
+    Scenario(
+        "5.1 a subnet that nobody named is not that of a nameserver",
+        [
+            on_host("cp /etc/resolv.conf /run/resolv.conf; echo nameserver 172.17.0.53 >/etc/resolv.conf"),
+            Step("docker network create -d macvlan -o parent=eth0 n1", network("n1", "macvlan", "eth0")),
+            ran("n1", "c1"),
+            on_host("cat /run/resolv.conf >/etc/resolv.conf"),
+        ],
+        again=True,
+    ),
+    Scenario(
+        "5.1 no subnet is left that nobody named",
+        [
+            Step("docker network create -d macvlan -o parent=eth0.10 n1", network("n1", "macvlan", "eth0.10")),
+            ran("n1", "c1"),
+            Step("docker network create -d macvlan -o parent=eth0.20 n2", network("n2", "macvlan", "eth0.20")),
+        ],
+        host="; ".join([ETH0, *(f"ip addr add {text} dev eth0" for text in (
+            "172.16.0.1/12", "192.168.0.1/17", "192.168.128.1/18", "192.168.192.1/19", "192.168.224.1/20"))]),
+        again=True,
+        differs=QUIET,
     ),
     Scenario(
         "5.2 what does not fit into its subnet",
@@ -714,6 +1076,19 @@ REFERENCE = [
             created("n6", "macvlan", "eth0", arguments="--gateway=192.0.2.x", gateway="192.0.2.x"),
             created("n7", "macvlan", "eth0", "192.0.2.0/33"),
         ],
+    ),
+    Scenario(
+        "5.2 a reservation that is no address",
+        [created("n1", "macvlan", "eth0", arguments="--aux-address=router=192.0.2.x", aux_addresses={"router": "192.0.2.x"})],
+    ),
+    Scenario(
+        "5.2 an IPv6 subnet, and nobody asked for IPv6",
+        [
+            Step("docker network create -d macvlan --subnet=192.0.2.0/24 --subnet=2001:db8::/64 -o parent=eth0 n1",
+                 network("n1", "macvlan", "eth0", subnet("192.0.2.0/24"), subnet("2001:db8::/64"))),
+            ran("n1", "c1"),
+        ],
+        differs={"c1 *": "R6"},
     ),
     Scenario(
         "5.2 a range with host bits",
@@ -755,6 +1130,41 @@ REFERENCE = [
         differs={"endpoint c1": "R2", "c1 *": "R2"},
     ),
     Scenario(
+        "5.3 a /126, a /128 and a /48",
+        [
+            dual("n1", "macvlan", "eth0.10", six="2001:db8::/126"),
+            ran("n1", "c1"),
+            dual("n2", "macvlan", "eth0.20", "198.51.100.0/24", "2001:db8:1::7/128"),
+            ran("n2", "c2"),
+            dual("n3", "macvlan", "eth0.30", "203.0.113.0/24", "2001:db8:2::/48"),
+            ran("n3", "c3"),
+        ],
+        differs={**QUIET, "network n2": "R2", "endpoint c2": "R2", "c2 *": "R2", "host eth0.20": "R2"},
+    ),
+    Scenario(
+        "5.3 a range of one address",
+        [created("n1", "macvlan", "eth0", arguments="--ip-range=192.0.2.9/32", ip_range="192.0.2.9/32"), ran("n1", "c1")],
+        differs={"endpoint c1": "R2", "c1 *": "R2"},
+    ),
+    Scenario(
+        "5.3 the next subnet when one is full",
+        [
+            Step("docker network create -d macvlan --subnet=192.0.2.0/30 --subnet=198.51.100.0/30 -o parent=eth0 n1",
+                 network("n1", "macvlan", "eth0", subnet("192.0.2.0/30"), subnet("198.51.100.0/30"))),
+            ran("n1", "c1", "--ip=192.0.2.2", ipv4_address="192.0.2.2"),
+            ran("n1", "c2"),
+            ran("n1", "c3"),
+        ],
+    ),
+    Scenario(
+        "5.3 reserved addresses are passed over, in a large subnet too",
+        [
+            created("n1", "macvlan", "eth0", "10.0.0.0/8", "--aux-address=a=10.0.0.2 --aux-address=b=10.0.0.3",
+                    aux_addresses={"a": "10.0.0.2", "b": "10.0.0.3"}),
+            ran("n1", "c1"),
+        ],
+    ),
+    Scenario(
         "5.3 the gateway is not taken from the range",
         [created("n1", "macvlan", "eth0", arguments="--ip-range=192.0.2.128/25", ip_range="192.0.2.128/25"), ran("n1", "c1")],
         differs={"c1 *": "R2"},
@@ -783,11 +1193,32 @@ REFERENCE = [
         ],
         differs={"c2 *": "N5"},
     ),
+    Scenario(
+        "5.3 the given address of a workload that ended",
+        [
+            created("n1", "macvlan", "eth0"),
+            ran("n1", "c1", "--ip=192.0.2.7", ipv4_address="192.0.2.7"),
+            Step("docker stop c1", Shell("ip netns del c1")),
+            ran("n1", "c2", "--ip=192.0.2.7", ipv4_address="192.0.2.7"),
+        ],
+        differs={"endpoint c2": "N5", "c2 *": "N5"},
+    ),
     Scenario("6 a network that has endpoints", [created("n1", "macvlan", "eth0"), ran("n1", "c1"), removed("n1")]),
     Scenario(
         "6 a network whose endpoint has ended",
-        [created("n1", "macvlan", "eth0.10"), ran("n1", "c1"), Step("docker stop c1", Shell("ip netns del c1")), removed("n1")],
-        differs={**QUIET, "network n1 absent": "N5", "host eth0.10": "N5"},
+        [created("n1", "macvlan", "eth0.10"), ran("n1", "c1"), Step("docker stop c1", Shell("ip netns del c1")), removed("n1"),
+         Step("docker start c1", endpoint("n1", "c1"))],
+        differs={**QUIET, "network n1 absent": "N5", "host eth0.10": "N5", "endpoint c1": "N5", "c1 *": "N5"},
+    ),
+    Scenario(
+        "6 what nobody uses goes, what somebody uses stays",
+        [
+            created("n1", "macvlan", "eth0.10"),
+            created("n2", "ipvlan", "eth0.20", "198.51.100.0/24"),
+            ran("n1", "c1"),
+            Step("docker network prune -f", no_network("n2")),
+        ],
+        differs=QUIET,
     ),
     Scenario(
         "8 the parent's own address",

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 import os
 import re
@@ -14,17 +15,18 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Set, Tuple
 
 import picture
 from ansible_collections.netops.underlay.plugins.module_utils._engine import converge, model
 from ansible_collections.netops.underlay.plugins.module_utils._engine.converge import Stuck, Undone
 from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
 from picture import Facts
-from scenarios import Ping, Shell, Step, Task
+from scenarios import Hear, Look, Ping, Shell, Step, Task
 
 LAB = Path(__file__).resolve().parents[1] / "lab"
 STATE = "/run/conformance"
+ETH_P_ALL = 3
 #: How long an answer may take to come that is expected, in seconds: the machine may be busy.
 PATIENCE = 60
 
@@ -34,6 +36,39 @@ Outcome = Tuple[str, str]  # "done" or "refused", and what was said
 def shell(command: str) -> Outcome:
     done = subprocess.run(["sh", "-c", command], check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return ("done" if done.returncode == 0 else "refused", done.stdout.strip())
+
+
+class Wire:
+    """What comes to a link of the host, from now on: announcements, in words."""
+
+    def __init__(self, name: str) -> None:
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self.socket.bind((name, 0))
+        self.heard: Set[str] = set()
+
+    def hear(self, what: str, expected: bool) -> str:
+        """One that is expected may take its time; for one that is not, what came before this question counts."""
+        end = time.monotonic() + (PATIENCE if expected else 0)
+        while what not in self.heard:
+            self.socket.settimeout(max(0, end - time.monotonic()))
+            try:
+                self.heard.add(_announced(self.socket.recv(2048)))
+            except (BlockingIOError, socket.timeout):
+                return "not heard"
+        return "heard"
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def _announced(frame: bytes) -> str:
+    """A gratuitous ARP or an unsolicited neighbour advertisement, in words; of other frames nothing."""
+    kind, rest = frame[12:14], frame[14:]
+    if kind == b"\x08\x06" and rest[14:18] == rest[24:28]:
+        return f"gratuitous ARP for {ipaddress.ip_address(rest[14:18])}"
+    if kind == b"\x86\xdd" and rest[6] == 58 and rest[40] == 136 and rest[24] == 0xFF:
+        return f"neighbour advertisement for {ipaddress.ip_address(rest[48:64])}"
+    return ""
 
 
 class Side:
@@ -80,6 +115,14 @@ class Side:
     def expects(self, ping: Ping) -> bool:
         return ping.answers
 
+    def hears(self, hear: Hear) -> bool:
+        return True
+
+    def look(self, look: Look) -> str:
+        if look.start not in self.spaces():
+            return "not there"
+        return shell(f"{self.enter(look.start)} sh -c {shlex.quote(look.command)}")[1]
+
     def take(self) -> Facts:
         return picture.take(self.spaces())
 
@@ -120,6 +163,7 @@ class Docker(Side):
         if there:
             subprocess.run(["docker", "rm", "-f", *there], check=True, stdout=subprocess.DEVNULL)
         networks = [row["Id"] for row in self._ask("/networks") if row["Driver"] in ("macvlan", "ipvlan")]
+        networks += [row["Id"] for row in self._ask("/networks") if row["ConfigOnly"]]  # those made of them first
         if networks:
             subprocess.run(["docker", "network", "rm", *networks], check=True, stdout=subprocess.DEVNULL)
 
@@ -135,7 +179,7 @@ class Docker(Side):
         if words[1] == "run" and done.returncode != 0 and "--name" in words:
             shell("docker rm -f " + words[words.index("--name") + 1])
         if words[1] == "stop":
-            self._wait_for_the_end(words[2])
+            self._wait_for_the_end(words[-1])
         return ("done" if done.returncode == 0 else "refused", _said(done.stderr))
 
     def _wait_for_the_end(self, name: str) -> None:
@@ -155,6 +199,9 @@ class Docker(Side):
 
     def expects(self, ping: Ping) -> bool:
         return ping.answers if ping.docker is None else ping.docker
+
+    def hears(self, hear: Hear) -> bool:
+        return hear.docker
 
 
 def _said(text: str) -> str:
