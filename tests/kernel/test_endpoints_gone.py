@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine import hosts, namespaces, space
+from ansible_collections.netops.underlay.plugins.module_utils._engine import hosts, namespaces, restore, space, transact
 from ansible_collections.netops.underlay.plugins.module_utils._engine.converge import Undone
 from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
 from ansible_collections.netops.underlay.plugins.module_utils._engine.rtnetlink import Socket
@@ -58,6 +59,11 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
             found.kill()
 
 
+def end(found: subprocess.Popen[bytes]) -> None:
+    found.kill()
+    found.wait()
+
+
 @pytest.mark.slow
 def test_a_process_that_ends_at_every_step(engine: Engine, steps: Steps) -> None:
     engine.network(subnets=DUAL, host_access=True)
@@ -67,11 +73,7 @@ def test_a_process_that_ends_at_every_step(engine: Engine, steps: Steps) -> None
     for number in itertools.count(1):
         with process() as found:
 
-            def end() -> None:
-                found.kill()
-                found.wait()
-
-            steps.start(number, end)
+            steps.start(number, functools.partial(end, found))
             try:
                 engine.endpoint("one", pid=found.pid)
             except (Refusal, Undone) as error:
@@ -94,6 +96,26 @@ def test_a_process_that_ends_at_every_step(engine: Engine, steps: Steps) -> None
     assert [name for name in links() if name.startswith("nu")] == []
 
 
+def test_a_maps_purge_drops_the_leases_of_the_gone_and_takes_no_address_of_the_living(engine: Engine) -> None:
+    network = {"name": "blue", "driver": "macvlan", "parent": "trunk.10", "subnets": [{"subnet": "192.0.2.0/24", "gateway": "none"}]}
+    with process() as one, process() as two:
+        rows = [{"network": "blue", "name": name, "pid": found.pid} for name, found in (("one", one), ("two", two))]
+        engine.map(networks=[network], endpoints=rows, purge=True)
+        engine.endpoint("three")  # of a task of its own
+        end(one)
+        engine.map(networks=[network], endpoints=rows[1:])
+        assert engine.endpoint("four")["addresses"] == ["192.0.2.4/24"]  # without purge the lease stays
+        engine.map(networks=[network], endpoints=rows[1:], purge=True)
+        held = {key: spec["addresses"] for key, spec in engine.records("endpoint").items()}
+        assert held == {"blue/two": ["192.0.2.2/24"], "blue/three": ["192.0.2.3/24"], "blue/four": ["192.0.2.4/24"]}
+        assert not [key for kind in ("link", "address", "route") for key in engine.records(kind) if f"pid:{one.pid}" in key]
+        assert engine.endpoint("five")["addresses"] == ["192.0.2.1/24"]
+        # one that lives is no lease to be dropped: it goes as a whole, and its address is free because it is gone
+        engine.map(networks=[network], purge=True)
+        assert "eth0" not in run(f"nsenter -t {two.pid} -n ip -o link")
+        assert addresses("eth0", "three") == ["192.0.2.3/24"] and engine.endpoint("six")["addresses"] == ["192.0.2.2/24"]
+
+
 # --- others in our place -------------------------------------------------------------------------
 
 
@@ -111,6 +133,23 @@ def test_a_strangers_link_in_the_place_of_ours_stays(engine: Engine, kind: str) 
     assert links("one") == ["eth0"] and addresses("eth0", "one") == [address]
     assert engine.records("link").keys() == {"trunk.10"} and engine.records("address") == {}
     assert engine.endpoint("two")["addresses"] == ([address] if kind == "dummy" else ["192.0.2.2/24"])
+
+
+def test_the_service_gives_a_strangers_link_nothing_of_ours(engine: Engine) -> None:
+    run("ip netns add one")
+    engine.network(subnets=[{"subnet": "192.0.2.0/24"}])
+    engine.task("vlan", parent="trunk", vlan_id=20, addresses=["198.51.100.1/24"])
+    engine.endpoint("one")
+    run("""
+        ip -n one link del eth0; ip link add link trunk.10 name eth0 netns one type macvlan; ip -n one link set eth0 up
+        ip link del trunk.20; ip link add link trunk name trunk.20 type vlan id 20; ip link set trunk.20 up
+    """)
+    before = picture()
+    found = restore.restore(transact.Run(engine.state_dir))
+    assert picture() == before and found.done == []
+    left = {left.key: left.why for left in found.left}
+    assert left["netns:one/eth0 192.0.2.2/24"] == left["netns:one/0.0.0.0/0 table 254 metric 0"] == "netns:one/eth0 does not bear our mark any more"
+    assert left["trunk.20 198.51.100.1/24"] == "trunk.20 does not bear our mark any more"
 
 
 def test_a_strangers_sub_interface_in_the_place_of_ours_stays(engine: Engine) -> None:

@@ -112,6 +112,37 @@ def test_an_endpoint_announces_itself(engine: Engine, capture: Capture, driver: 
     assert capture.sees(mac, *garp("192.0.2.50"), times=before + 1)
 
 
+@pytest.mark.parametrize(
+    ("driver", "how"),
+    [("macvlan", {"mode": "private"}), ("macvlan", {"mode": "vepa"}), ("macvlan", {"mode": "passthru"}),
+     ("ipvlan", {"flag": "private"}), ("ipvlan", {"flag": "vepa"})],
+    ids=lambda value: str(value.get("mode") or value.get("flag")) if isinstance(value, dict) else value,
+)  # fmt: skip
+def test_an_endpoint_announces_itself_in_every_other_mode_that_has_neighbours(
+    engine: Engine, capture: Capture, driver: str, how: Dict[str, str]
+) -> None:
+    engine.network(driver=driver, subnets=DUAL, **how)
+    engine.endpoint("one")
+    mac = ip("link", "show", "dev", "eth0", netns="one")[0]["address"]
+    assert capture.sees(mac, *garp("192.0.2.1"))
+    if HAS_IPV6:
+        assert capture.sees(mac, *na("2001:db8::1"))
+    before = capture.count(mac, *garp("192.0.2.50"))
+    engine.endpoint("one", ipv4_address="192.0.2.50")
+    assert capture.sees(mac, *garp("192.0.2.50"), times=before + 1)
+
+
+@pytest.mark.parametrize("mode", ["l3", "l3s"])
+def test_where_there_are_no_neighbours_nobody_is_told(engine: Engine, capture: Capture, mode: str) -> None:
+    run("ip link add link trunk name trunk.10 type vlan id 10; ip link set trunk.10 up; ip addr add 198.51.100.1/24 dev trunk.10")
+    run("ip -n wire addr add 198.51.100.2/24 dev far.10")
+    engine.network(driver="ipvlan", mode=mode, subnets=DUAL[:1])
+    engine.endpoint("one", ipv4_address="192.0.2.50")
+    engine.endpoint("one", ipv4_address="192.0.2.51")
+    run("ip netns exec wire arping -c 1 -w 1 -U -I far.10 198.51.100.2 >/dev/null || true")  # a sign that all before was seen
+    assert capture.sees(*garp("198.51.100.2")) and capture.count("192.0.2.5") == 0
+
+
 # --- the probe -----------------------------------------------------------------------------------
 
 

@@ -286,6 +286,9 @@ class Outlook:
         if kind == "link" and spec.get("parent"):
             return self._parent_missing(key, spec), WAITS
         name = spec.get("link") or spec.get("dev")
+        only_on_ours = kind == "address" or (kind == "route" and netns != HOST)
+        if name and only_on_ours and self.world.is_usurped("address", {"netns": netns, "link": name}):
+            return f"{link_key(netns, name)} does not bear our mark any more", STAYS
         if kind in ("address", "route") and name:
             where = ("link", link_key(netns, name))
             space = self.world.namespace(netns)
