@@ -57,7 +57,7 @@ test-default: lab ## Molecule: the guide's networks on two hosts of Debian 13
 	$(LAB) --mem 4G -- molecule test -s default
 test-default-debian12: lab ## the same on hosts of Debian 12
 	$(LAB) --mem 4G --host debian12 --env RACK_TREE=/opt/hosts/debian12 -- molecule test -s default
-test-endpoints: lab ## Molecule: containers, units and namespaces on two hosts
+test-endpoints: lab ## Molecule: namespaces, units, strangers and many tasks at once, on two hosts
 	$(LAB) --mem 4G -- molecule test -s endpoints
 test-l3: lab ## Molecule: routes by hand and by BGP
 	$(LAB) --mem 4G -- molecule test -s l3
