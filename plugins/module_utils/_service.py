@@ -33,6 +33,7 @@ PYTHON = (3, 9)
 _UNIT = f"etc/systemd/system/{SERVICE}"
 _WANTED = f"etc/systemd/system/multi-user.target.wants/{SERVICE}"
 _UDEV = "etc/udev/rules.d/70-netops-underlay.rules"
+_LINK = "etc/systemd/network/05-netops-underlay.link"
 _NETWORKD = "etc/systemd/network/05-netops-underlay.network"
 _NETWORKD_ROUTES = "etc/systemd/networkd.conf.d/netops-underlay.conf"
 _HEAD = "# Written by netops.underlay, module vlan_service.\n"
@@ -110,6 +111,17 @@ _UDEV_RULE = _HEAD + """\
 # 05-netops-underlay.network).
 SUBSYSTEM=="net", ACTION!="remove", ATTR{{netdev_group}}=="{group}|80210*|80211*", \\
   ENV{{NETOPS_UNDERLAY}}="1", ENV{{NM_UNMANAGED}}="1", ENV{{ID_NET_MANAGED_BY}}="netops.underlay"
+"""
+
+# An ipvlan link has the MAC of its parent, and a file that names NICs by theirs would be about it too.
+_LINK_FILE = _HEAD + """\
+# See 70-netops-underlay.rules: they keep the name and the MAC that they were made with.
+[Match]
+Property=NETOPS_UNDERLAY=1
+
+[Link]
+NamePolicy=keep
+MACAddressPolicy=none
 """
 
 _NETWORKD_FILE = _HEAD + """\
@@ -246,6 +258,7 @@ def _texts(wanted: Wanted) -> Dict[str, tuple[str, int]]:
         installed.COMMAND.lstrip("/"): (_LAUNCHER.format(interpreter=wanted.interpreter, current=installed.CURRENT), 0o755),
         _UNIT: (unit, 0o644),
         _UDEV: (_UDEV_RULE.format(group=LINK_GROUP), 0o644),
+        _LINK: (_LINK_FILE, 0o644),
         _NETWORKD: (_NETWORKD_FILE, 0o644),
         _NETWORKD_ROUTES: (_NETWORKD_CONF, 0o644),
     }
@@ -285,7 +298,7 @@ def carry_out(host: Host, steps: List[Step], wanted: Wanted) -> None:
             _put(host.path(step.path), lambda new, step=step: _write(new, step))  # type: ignore[misc]
     if host.has_systemd and any(step.path.startswith("etc/systemd") for step in steps):
         _systemctl("daemon-reload")
-    if host.has_systemd and any(step.path == _UDEV for step in steps) and shutil.which("udevadm"):
+    if host.has_systemd and any(step.path in (_UDEV, _LINK) for step in steps) and shutil.which("udevadm"):
         subprocess.run(["udevadm", "control", "--reload"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if any(step.kind == "service" and step.after for step in steps):
         _systemctl("restart", SERVICE)

@@ -15,7 +15,8 @@ description:
     everything at boot and heals what gets lost.
   - The copy needs nothing but Python. It lies in C(/usr/local/lib/netops-underlay), a directory for each version, and a link says
     which is in use.
-  - A rule of udev, and two files for systemd-networkd, keep NetworkManager and systemd-networkd away from the links of this collection.
+  - A rule and a file for udev, and two files for systemd-networkd, keep NetworkManager, systemd-networkd and files that name or number NICs
+    away from the links of this collection.
   - It makes no link by itself, and needs no driver; where systemd is not the first process, as in most containers, the service is
     enabled and not started.
 options:

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: netops.underlay contributors
+"""Whoever else manages the network of a host leaves ours alone, over restarts and a reboot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from conftest import ip, picture, play, prepare, until
+from fleet import NETWORK_4, Fleet, Host
+
+SPACES = ("web", "db", "far")
+NICS = {"eth0": "mgmt", "eth1": "trunk", "eth2": "trunk"}
+HOSTS = ("nm", "ifupdown", "cloud")
+
+#: Links of the host with and without addresses, with the MAC of their parent too, endpoints on a bare NIC, and routes.
+RACK = """\
+  tasks:
+    - name: rack
+      netops.underlay.vlan_map:
+        name: rack
+        networks:
+          - {name: web, driver: macvlan, parent: eth1.10, subnets: [{subnet: 192.168.10.0/24}], host_access: true}
+          - {name: db, driver: ipvlan, parent: eth1.20, subnets: [{subnet: 192.168.20.0/24}, {subnet: "2001:db8::/64"}], host_access: true}
+          - {name: far, driver: macvlan, parent: eth2, subnets: [{subnet: 192.168.30.0/24, gateway: none}]}
+          - {name: inside, driver: macvlan, internal: true, subnets: [{subnet: 192.168.50.0/24}]}
+        endpoints:
+          - {network: web, name: web, netns: web}
+          - {network: db, name: db, netns: db}
+          - {network: far, name: far, netns: far}
+          - {network: inside, name: web, netns: web}
+        links:
+          - {parent: eth1, vlan_id: 40, addresses: [10.40.0.1/24, "2001:db8:40::1/64"]}
+        routes:
+          - {name: up, routes: [{prefix: 10.99.0.0/16, via: 10.40.0.254}, {prefix: "2001:db8:99::/48", via: "2001:db8:40::254"}]}
+"""
+
+INSTALL = "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq --yes --no-install-recommends install {} >/dev/null 2>&1"
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Fleet]:
+    with Fleet([Host(name, nics=NICS) for name in HOSTS]) as fleet:
+        network_manager(fleet["nm"])
+        ifupdown(fleet["ifupdown"])
+        cloud_init(fleet["cloud"])
+        for host in fleet:
+            host.reboot()
+        prepare(fleet)
+        assert all(said["changed"] for said in play(fleet, RACK)["rack"].values())
+        yield fleet
+
+
+def network_manager(host: Host) -> None:
+    """It has all the NICs, one of them by a profile and the others as it finds them."""
+    host.ssh(INSTALL.format("network-manager"), timeout=600)
+    host.ssh(
+        "cat > /etc/NetworkManager/system-connections/eth0.nmconnection; chmod 600 /etc/NetworkManager/system-connections/*; "
+        "systemctl disable systemd-networkd; rm /etc/systemd/network/20-eth0.network",
+        stdin=f"[connection]\nid=eth0\ntype=ethernet\ninterface-name=eth0\n"
+        f"[ipv4]\nmethod=manual\naddress1={host.address}/24,{NETWORK_4[1]}\n[ipv6]\nmethod=link-local\n",
+    )
+
+
+def ifupdown(host: Host) -> None:
+    host.ssh(INSTALL.format("ifupdown"), timeout=600)
+    nics = "".join(f"auto {nic}\niface {nic} inet manual\n up ip link set {nic} up\n down ip link set {nic} down\n" for nic in ("eth1", "eth2"))
+    host.ssh(
+        "cat > /etc/network/interfaces; systemctl disable systemd-networkd; systemctl enable networking; rm /etc/systemd/network/20-eth0.network",
+        stdin=f"auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet static\n address {host.address}/24\n gateway {NETWORK_4[1]}\n{nics}",
+    )
+
+
+def cloud_init(host: Host) -> None:
+    """It is given the addresses by its seed, and writes them down for systemd-networkd at every boot."""
+    host.ssh(INSTALL.format("cloud-init"), timeout=600)
+    host.ssh(
+        "mkdir -p /var/lib/cloud/seed/nocloud; cd /var/lib/cloud/seed/nocloud; echo 'instance-id: one' > meta-data; cat > network-config; "
+        "printf '#cloud-config\\ndisable_root: false\\nssh_deletekeys: false\\npreserve_hostname: true\\nresize_rootfs: false\\n' > user-data; "
+        "echo 'datasource_list: [NoCloud]' > /etc/cloud/cloud.cfg.d/99.cfg; rm /etc/systemd/network/20-eth0.network",
+        stdin=f"""\
+version: 2
+ethernets:
+  eth0: {{addresses: [{host.address}/24], routes: [{{to: 0.0.0.0/0, via: {NETWORK_4[1]}}}]}}
+  eth1: {{}}
+  eth2: {{}}
+""",
+    )
+
+
+def ours(host: Host) -> list[str]:
+    found = [row["ifname"] for row in ip(host, "link", "show", "group", "8021")]
+    assert len(found) == 6, found
+    return found
+
+
+def settled(host: Host) -> bool:
+    return host.ssh("underlay drift", check=False).returncode == 0
+
+
+#: Who is asked whether they really manage this host, what has to be in the answer, and what is restarted.
+NEIGHBOURS = {
+    "nm": ("nmcli -t -f DEVICE,STATE device", r"^eth0:connected$", "NetworkManager"),
+    "ifupdown": ("ifquery --state", r"^eth0=eth0$", "networking"),
+    "cloud": ("cat /etc/systemd/network/*cloud-init*", r"^Name=eth0$", "systemd-networkd"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_ours_are_left_alone(fleet: Fleet, name: str) -> None:
+    host = fleet[name]
+    ask, answer, unit = NEIGHBOURS[name]
+    said = host.ssh(ask, check=False).stdout
+    assert re.search(answer, said, re.MULTILINE), said
+    # udev has told everybody about each of ours, and gave none the name of the NIC whose MAC it has.
+    for link in ours(host):
+        assert "NETOPS_UNDERLAY=1" in host.ssh(f"udevadm info --query=property /sys/class/net/{link}").stdout, link
+    before = picture(host, *SPACES)
+    assert before["web/eth0"][5] and before["/eth1.40"][5]
+    since = host.ssh("date +%s").stdout.strip()
+    host.ssh(f"systemctl restart {unit}")
+    if name == "ifupdown":  # it takes the NIC under ours down, and with that the kernel drops their routes
+        assert until(lambda: settled(host))
+    assert until(lambda: re.search(answer, host.ssh(ask, check=False).stdout, re.MULTILINE))
+    assert settled(host) and picture(host, *SPACES) == before
+    if name != "ifupdown":
+        healed = re.findall(r"^healed: (.*)$", host.ssh(f"journalctl -o cat -u netops-underlay --since @{since}").stdout, re.MULTILINE)
+        # When NetworkManager ends, it has the kernel make link-local addresses again on whatever link there is.
+        left = healed if name != "nm" else [text for text in healed if not re.match(r"link \S+ is otherwise$", text)]
+        assert left == [], "ours are left alone, not brought back"
+    host.reboot()
+    assert until(lambda: settled(host))
+    assert re.search(answer, host.ssh(ask, check=False).stdout, re.MULTILINE)
+    assert picture(host, *SPACES) == before
+    assert host.ssh("systemctl --failed --no-legend --plain").stdout == ""
+    assert not play(fleet, RACK, "--limit", name)["rack"][name]["changed"]
+
+
+def test_to_networkmanager_ours_are_unmanaged(fleet: Fleet) -> None:
+    said = fleet["nm"].ssh("nmcli -t -f DEVICE,STATE device").stdout
+    states = dict(line.split(":", 1) for line in said.splitlines())
+    assert {states[link] for link in ours(fleet["nm"])} == {"unmanaged"}
+    # Also what is made while it runs, and what it is asked for by name.
+    play(fleet, "  tasks: [{name: new, netops.underlay.vlan_link: {parent: eth1, vlan_id: 77, addresses: [10.77.7.1/24]}}]\n", "--limit", "nm")
+    assert until(lambda: "eth1.77:unmanaged" in fleet["nm"].ssh("nmcli -t -f DEVICE,STATE device").stdout)
