@@ -138,9 +138,7 @@ def empty(engine: Engine) -> None:
     assert ip("netns") == [] and not any(engine.records(kind) for kind in KINDS)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate))
-@given(TASKS)
-def test_any_sequence_keeps_the_rules(tasks: List[Task]) -> None:
+def keeps_the_rules(tasks: List[Task]) -> None:
     with fresh_host(), tempfile.TemporaryDirectory() as state_dir:
         run(HOST)
         engine = Engine(f"{state_dir}/state")
@@ -156,3 +154,20 @@ def test_any_sequence_keeps_the_rules(tasks: List[Task]) -> None:
             empty(engine)
         finally:
             run("rm -rf /etc/netns/one /etc/netns/two")
+
+
+SETTINGS = settings(deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate))
+
+
+@settings(SETTINGS, max_examples=100)
+@given(TASKS)
+def test_any_sequence_keeps_the_rules(tasks: List[Task]) -> None:
+    keeps_the_rules(tasks)
+
+
+@pytest.mark.slow
+@settings(SETTINGS, max_examples=200)
+@given(TASKS)
+def test_two_hundred_more_sequences_keep_the_rules(tasks: List[Task]) -> None:
+    """Others than above: what they are follows from the test's name."""
+    keeps_the_rules(tasks)

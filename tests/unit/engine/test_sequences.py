@@ -118,7 +118,7 @@ def check_rules(kernel: PaperKernel) -> None:
         assert items["endpoint"][key]["network"] in items["network"]
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True, database=None)
+@settings(max_examples=2000, deadline=None, derandomize=True, database=None)
 @given(st.lists(TASKS, min_size=1, max_size=8))
 def test_any_sequence_keeps_the_rules(tasks: List[Any]) -> None:
     kernel = host()
