@@ -13,22 +13,29 @@ import contextlib
 import ipaddress
 import os
 import sys
-from typing import Iterable, Iterator, Set, Tuple
+from typing import Iterable, Iterator, NamedTuple, Set, Tuple
 
 _ESTABLISHED = "01"  # TCP_ESTABLISHED, as /proc/net/tcp has it
 
 
-def addresses() -> Tuple[Tuple[str, ...], bool]:
-    """The remote addresses of every sshd among our ancestors, or else of every other; and whether they are of the former."""
-    above = _remote(_ancestors(os.getpid()))
-    return (above, True) if above else (_remote(map(int, filter(str.isdigit, os.listdir("/proc")))), False)
+class Connected(NamedTuple):
+    """Who manages this host."""
+
+    peers: Tuple[str, ...]  # the addresses at the far ends
+    at: Tuple[str, ...]  # those of this host that they are connected to
+    directed: bool  # they are those of this very process
 
 
-def _remote(pids: Iterable[int]) -> Tuple[str, ...]:
+def find() -> Connected:
+    """By every sshd among our ancestors, or else by every other."""
+    above = _connected(_ancestors(os.getpid()))
+    ends = above or _connected(map(int, filter(str.isdigit, os.listdir("/proc"))))
+    return Connected(tuple(sorted({far for _near, far in ends})), tuple(sorted({near for near, _far in ends})), bool(above))
+
+
+def _connected(pids: Iterable[int]) -> Set[Tuple[str, str]]:
     inodes = {inode for pid in pids if _is_sshd(pid) for inode in _sockets(pid)}
-    if not inodes:
-        return ()
-    return tuple(sorted({remote for remote, inode in _connections() if inode in inodes}))
+    return {(near, far) for near, far, inode in _connections() if inode in inodes} if inodes else set()
 
 
 def _ancestors(pid: int) -> Iterator[int]:
@@ -62,15 +69,15 @@ def _sockets(pid: int) -> Set[str]:
     return found
 
 
-def _connections() -> Iterator[Tuple[str, str]]:
-    """The far end and the inode of every established TCP connection of this namespace."""
+def _connections() -> Iterator[Tuple[str, str, str]]:
+    """The two ends and the inode of every established TCP connection of this namespace."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError), open(table, encoding="ascii") as file:
             next(file, None)
             for line in file:
                 row = line.split()
                 if row[3] == _ESTABLISHED:
-                    yield _address(row[2].partition(":")[0]), row[9]
+                    yield _address(row[1].partition(":")[0]), _address(row[2].partition(":")[0]), row[9]
 
 
 def _address(text: str) -> str:

@@ -54,7 +54,7 @@ def _observe(need: Need) -> World:
             _others(world, own)
         _names(need, world)
         world.lacking = drivers.lacking(need.kinds, need.load)
-        world.controllers, world.directed = controller.addresses()
+        world.controllers, world.managed_at, world.directed = controller.find()
         world.nameservers = tuple(_nameservers())
     finally:
         os.close(own)

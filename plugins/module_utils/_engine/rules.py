@@ -53,6 +53,7 @@ def check(target: Target) -> None:
         if item.released:
             _workload_gone(target, key)
     for key, item in target.scope["vlan"].items():
+        _way_in_stays(target, key)
         if item.spec is None:
             _vlan_unused(target, key)
         else:
@@ -144,6 +145,16 @@ def _one_in_passthru(target: Target) -> None:
             endpoints = [target.items["endpoint"][key] for key in keys]
             target.refuse(target.path("network", name, "mode"), f"{name} has the endpoints {_names(endpoints)}, and passthru has room for one",
                           "make the others absent first")  # fmt: skip
+
+
+def _way_in_stays(target: Target, key: str) -> None:
+    """The address by which the host is being managed is not taken away."""
+    spec = target.scope["vlan"][key].spec
+    kept = (spec or {}).get("addresses", ())
+    for address in (target.before("vlan", key) or {}).get("addresses", ()):
+        if address not in kept and address.partition("/")[0] in target.world.managed_at:
+            target.refuse(target.path("vlan", key, "state" if spec is None else "addresses"),
+                          f"this host is being managed by {address} of {key}", "come by another of its addresses to remove that one")  # fmt: skip
 
 
 def _not_elsewhere(target: Target, key: str) -> None:

@@ -198,6 +198,7 @@ class World:
     held: Dict[str, Dict[str, str]] = field(default_factory=dict)  # network -> address -> MAC of a stranger on the wire
     controllers: Tuple[str, ...] = ()  # the addresses from which this host is managed, as far as they are known
     nameservers: Tuple[str, ...] = ()  # the addresses that this host asks for names
+    managed_at: Tuple[str, ...] = ()  # the host's own addresses that those are connected to
     directed: bool = False  # they are those from which this very run is
     names: Dict[str, str] = field(default_factory=dict)  # reader -> the digest of our block, "" where there is none
     unwritable: Dict[str, str] = field(default_factory=dict)  # reader -> why its hosts file cannot be written

@@ -172,6 +172,19 @@ CASES = [
 ]  # fmt: skip
 
 
+def managed(kernel: PaperKernel) -> None:
+    """By an address of eth0.5, which is ours."""
+    do(kernel, "vlan", parent="eth0", vlan_id=5, addresses=["10.5.0.1/24", "10.6.0.1/24"])
+    kernel.world.managed_at = ("10.5.0.1",)
+
+
+MANAGED = "this host is being managed by 10.5.0.1/24 of eth0.5; come by another of its addresses to remove that one"
+CASES += [
+    Case(managed, "vlan", {"name": "eth0.5"}, [f"state: {MANAGED}"], "absent"),
+    Case(managed, "vlan", {"parent": "eth0", "vlan_id": 5, "addresses": ["10.6.0.1/24"]}, [f"addresses: {MANAGED}"]),
+]  # fmt: skip
+
+
 def said(case: Case) -> List[str]:
     kernel = PaperKernel("eth0")
     case.there(kernel)
