@@ -13,8 +13,8 @@ version_added: "1.0.0"
 author: netops.underlay contributors (@netops)
 description:
   - Collects from the variables of each host which L3 networks it has and which addresses the parents of those have.
-  - It reads C(trunk_networks), C(trunk_links), C(trunk_nics), C(trunk_state), C(l3_routing_underlay), C(l3_routing_mode) and
-    C(l3_routing_state) as the inventory gives them, and no facts, so that a run that is limited to one host knows all the others.
+  - It reads C(trunk_networks), C(trunk_links), C(trunk_nics), C(trunk_state), C(l3_routing_underlay), C(l3_routing_vrfs),
+    C(l3_routing_mode) and C(l3_routing_state) as the inventory gives them, and no facts, so that a run that is limited to one host knows all the others.
 positional: _hosts
 options:
   _input:
@@ -43,13 +43,15 @@ EXAMPLES = r"""
 
 # node1:
 #   mode: static
-#   prefixes: [{prefix: 10.200.1.0/26, network: red, parent: eth1, host_access: false}]
+#   prefixes: [{prefix: 10.200.1.0/26, network: red, parent: eth1, vrf: '', host_access: false}]
 #   underlay: {eth1: [192.0.2.11/24]}
+#   vrfs: {}
 """
 
 RETURN = r"""
 _value:
-  description: For each host its C(mode), its C(prefixes) with the network and the parent of each, and its C(underlay) addresses by parent.
+  description: For each host its C(mode), its C(prefixes) with the network, the parent and the VRF of each, its C(underlay)
+    addresses by parent, and the C(vrfs) of its parents.
   type: dict
 """
 

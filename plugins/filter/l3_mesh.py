@@ -13,9 +13,10 @@ version_added: "1.0.0"
 author: netops.underlay contributors (@netops)
 description:
   - Of each prefix of another host that shares a segment with this one, the route by the address that the other has on the parent of the
-    prefix's network. A host shares a segment when one of its own underlay addresses is in the same subnet.
+    prefix's network. A host shares a segment when one of its own underlay addresses is in the same subnet,
+    in a VRF of the same name if in any. The route stands in the table of that VRF.
   - Of each prefix of this host itself, a route that answers V(unreachable) for addresses that nobody has. A host with L3 networks on
-    several parents gets none, because it would keep their endpoints from each other, who meet at the router.
+    several parents, in one VRF or in none, gets none, because it would keep their endpoints from each other, who meet at the router.
   - Prefixes of two hosts that overlap are refused, and so are those whose parent has no address of their family.
 positional: _host
 options:

@@ -9,6 +9,7 @@ to one host knows all the others.
 
 from __future__ import annotations
 
+import collections
 import ipaddress
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -29,13 +30,14 @@ class Prefix(NamedTuple):
     prefix: str
     network: str  # the network's name
     parent: str
+    vrf: str  # of the parent; none is the main table
     host_access: bool
 
 
 def of_host(host: str, found: Vars) -> Row:
     """The L3 prefixes of a host, and the addresses that it has below them, by the rows of its variables."""
     if _is_absent(found, "l3_routing_state"):
-        return {"mode": "static", "prefixes": [], "underlay": {}}
+        return {"mode": "static", "prefixes": [], "underlay": {}, "vrfs": {}}
     networks = [] if _is_absent(found, "trunk_state") else _list(host, found, "trunk_networks")
     links = [] if _is_absent(found, "trunk_state") else _list(host, found, "trunk_links")
     nics = found.get("trunk_nics") or {}
@@ -45,11 +47,12 @@ def of_host(host: str, found: Vars) -> Row:
     for row in links:
         name = str(row.get("name") or f"{row.get('parent')}.{row.get('vlan_id')}")
         underlay.setdefault(_nic(name, nics), []).extend(map(str, row.get("addresses") or ()))
-    prefixes = [prefix._asdict() for row in networks for prefix in _prefixes(host, row, nics)]
+    vrfs = {_nic(str(parent), nics): str(vrf) for parent, vrf in (found.get("l3_routing_vrfs") or {}).items()}
+    prefixes = [prefix._asdict() for row in networks for prefix in _prefixes(host, row, nics, vrfs)]
     for parent, texts in underlay.items():
         for text in texts:
             _interface(host, parent, text)
-    return {"mode": str(found.get("l3_routing_mode") or "static"), "prefixes": prefixes, "underlay": underlay}
+    return {"mode": str(found.get("l3_routing_mode") or "static"), "prefixes": prefixes, "underlay": underlay, "vrfs": vrfs}
 
 
 def _is_absent(found: Vars, name: str) -> bool:
@@ -72,17 +75,17 @@ def _nic(name: str, nics: Mapping[str, Any]) -> str:
     return f"{nic}{dot}{tail}"
 
 
-def _prefixes(host: str, row: Row, nics: Mapping[str, Any]) -> Iterator[Prefix]:
+def _prefixes(host: str, row: Row, nics: Mapping[str, Any], vrfs: Mapping[str, str]) -> Iterator[Prefix]:
     """None of a network that is on no wire."""
     if row.get("mode") not in ("l3", "l3s") or not row.get("parent"):
         return
-    name = str(row.get("name"))
+    name, parent = str(row.get("name")), _nic(str(row["parent"]), nics)
     for position, subnet in enumerate(row.get("subnets") or row.get("ipam_config") or ()):
         try:
             network = ipaddress.ip_network(str(subnet["subnet"]), strict=False)
         except (ValueError, KeyError, TypeError):
             raise MeshError(f"{host}: network {name}, subnets[{position}] is not a subnet; write {{subnet: 10.1.0.0/24}}") from None
-        yield Prefix(str(network), name, _nic(str(row["parent"]), nics), bool(row.get("host_access")))
+        yield Prefix(str(network), name, parent, vrfs.get(parent, ""), bool(row.get("host_access")))
 
 
 def _interface(host: str, parent: str, text: str) -> Any:
@@ -105,47 +108,57 @@ def mesh(fleet: Mapping[str, Row], host: str) -> List[Row]:
     if host not in fleet:
         raise MeshError(f"{host} is not among the hosts of the mesh; add it to l3_routing_hosts")
     mine = fleet[host]
-    segments = {_interface(host, parent, text).network for parent, texts in mine["underlay"].items() for text in texts}
+    segments = {
+        (mine["vrfs"].get(parent, ""), _interface(host, parent, text).network) for parent, texts in mine["underlay"].items() for text in texts
+    }
     problems: List[str] = []
     routes: List[Tuple[Any, str, Row]] = []
-    # Such a route is in the way of endpoints on other parents of this host, whose packets turn round at the router.
-    alone = len({row["parent"] for row in mine["prefixes"]}) == 1
-    for row in mine["prefixes"] if alone else ():
-        routes.append((_key(row["prefix"]), host, {"prefix": row["prefix"], "type": "unreachable", "metric": LAST_METRIC}))
+    parents = collections.Counter(vrf for vrf, _parent in {(row["vrf"], row["parent"]) for row in mine["prefixes"]})
+    for row in mine["prefixes"]:
+        # Such a route is in the way of endpoints on other parents of this host, whose packets turn round at the router.
+        if parents[row["vrf"]] == 1:
+            routes.append((_key(row), host, _route(row, type="unreachable", metric=LAST_METRIC)))
     for other in sorted(set(fleet) - {host}):
         for row in fleet[other]["prefixes"]:
             via = _next_hop(fleet[other], other, row, segments, problems)
             if via:
-                routes.append((_key(row["prefix"]), other, {"prefix": row["prefix"], "via": via}))
+                routes.append((_key(row), other, _route(row, via=via)))
     routes.sort(key=lambda route: route[0])
-    problems += _overlaps([(owner, row["prefix"]) for _key_of, owner, row in routes])
+    problems += _overlaps([(owner, row) for _key_of, owner, row in routes])
     if problems:
         raise MeshError("\n".join(problems))
     return [row for _key_of, _owner, row in routes]
 
 
-def _key(prefix: str) -> Tuple[int, int, int]:
-    network = ipaddress.ip_network(prefix)
-    return (network.version, int(network.network_address), network.prefixlen)
+def _route(row: Row, **way: Any) -> Row:
+    return {"prefix": row["prefix"], **way, **({"vrf": row["vrf"]} if row["vrf"] else {})}
+
+
+def _key(row: Row) -> Tuple[str, int, int, int]:
+    network = ipaddress.ip_network(row["prefix"])
+    return (row["vrf"], network.version, int(network.network_address), network.prefixlen)
 
 
 def _next_hop(owner: Row, name: str, row: Row, segments: Iterable[Any], problems: List[str]) -> Optional[str]:
-    """The owner's address on the prefix's own parent, where packets have to arrive; None where no segment is common."""
+    """The owner's address on the prefix's own parent, where packets have to arrive; None where no segment is common.
+
+    A VRF has the same name on every host: a subnet of one is another segment than the same subnet elsewhere.
+    """
     version = ipaddress.ip_network(row["prefix"]).version
     there = [_interface(name, row["parent"], text) for text in owner["underlay"].get(row["parent"], ())]
     there = [address for address in there if address.version == version]
     if not there and owner["mode"] == "static":
         problems.append(f"{name}: network {row['network']} has {row['prefix']}, and {row['parent']} no IPv{version} address; "
                         f"give it one in trunk_links, or name it in l3_routing_underlay")  # fmt: skip
-    return next((str(address.ip) for address in there if address.network in segments), None)
+    return next((str(address.ip) for address in there if (row["vrf"], address.network) in segments), None)
 
 
-def _overlaps(rows: Sequence[Tuple[str, str]]) -> Iterator[str]:
-    """Prefixes that lie in one another, in an input that is sorted by their first addresses."""
-    widest: Optional[Tuple[str, Any]] = None
-    for owner, prefix in rows:
-        network = ipaddress.ip_network(prefix)
-        if widest and widest[1].version == network.version and network.broadcast_address <= widest[1].broadcast_address:
-            yield f"{prefix} of {owner} lies in {widest[1]} of {widest[0]}; give each host prefixes of its own"
+def _overlaps(rows: Sequence[Tuple[str, Row]]) -> Iterator[str]:
+    """Prefixes of one table that lie in one another, in an input that is sorted by their first addresses."""
+    widest: Optional[Tuple[str, str, Any]] = None
+    for owner, row in rows:
+        vrf, network = row.get("vrf", ""), ipaddress.ip_network(row["prefix"])
+        if widest and widest[1] == vrf and widest[2].version == network.version and network.broadcast_address <= widest[2].broadcast_address:
+            yield f"{network} of {owner} lies in {widest[2]} of {widest[0]}; give each host prefixes of its own"
         else:
-            widest = (owner, network)
+            widest = (owner, vrf, network)

@@ -12,6 +12,7 @@ from typing import Any, Dict, List
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.converge import Outcome
 from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
+from ansible_collections.netops.underlay.plugins.plugin_utils import _l3
 from conftest import HAS_IPV6, inside, ip, needs_ipv6, run
 from play import Engine, addresses, default, reachable, reaches, until
 
@@ -254,18 +255,29 @@ def test_on_a_vlan_the_sub_interface_has_the_underlay_address(nodes: Dict[str, N
 
 @needs_ipv6
 def test_a_vrf_has_the_routes_of_its_endpoints(nodes: Dict[str, Node]) -> None:
-    """The parent is in a VRF: what its endpoints send is routed by that VRF's table, as where others' prefixes stand."""
-    ha, hb = nodes["ha"], nodes["hb"]
-    for node in (ha, hb):
-        run(f"ip -n {node.name} link add blue type vrf table 1010; ip -n {node.name} link set blue up")
-        run(f"ip -n {node.name} link set trunk master blue")
-    run("ip -n ha address add 2001:db8::1/64 dev trunk nodad; ip -n hb address add 2001:db8::2/64 dev trunk nodad")
-    for node, number, other in ((ha, 1, 2), (hb, 2, 1)):
-        node.network("red", "l3", f"10.{number}.0.0/24", f"fd00:{number}::/64")
+    """The parent is in a VRF: what its endpoints send is routed by that VRF's table, where the mesh puts the routes to others' prefixes."""
+    hosts = {}
+    for number, (name, node) in enumerate(nodes.items(), 1):
+        run(f"ip -n {name} link add blue type vrf table 1010; ip -n {name} link set blue up; ip -n {name} link set trunk master blue")
+        run(f"ip -n {name} address add 2001:db8::{number}/64 dev trunk nodad")
+        subnets = [f"10.{number}.0.0/24", f"fd00:{number}::/64"]
+        node.network("red", "l3", *subnets)
         node.endpoint("red", f"e{number}")
-        rows = [(f"10.{other}.0.0/24", f"192.0.2.{other}"), (f"fd00:{other}::/64", f"2001:db8::{other}")]
-        node.task("routes", name="fabric", routes=[{"prefix": prefix, "via": via, "vrf": "blue"} for prefix, via in rows])
+        hosts[name] = _l3.of_host(
+            name,
+            {
+                "l3_routing_underlay": {"trunk": [f"192.0.2.{number}/24", f"2001:db8::{number}/64"]},
+                "l3_routing_vrfs": {"trunk": "blue"},
+                "trunk_networks": [{"name": "red", "mode": "l3", "parent": "trunk", "subnets": [{"subnet": subnet} for subnet in subnets]}],
+            },
+        )
+    for name, node in nodes.items():
+        node.task("routes", name="fabric", exact=True, routes=_l3.mesh(hosts, name))
     everybody_reaches_everybody("e1", "e2")
+    for family, destination, way in ((4, "10.2.0.0/24", "192.0.2.2"), (6, "fd00:2::/64", "2001:db8::2")):
+        rows = {table: ip(f"-{family}", "route", "show", "table", table, "proto", "201", netns="ha") for table in ("1010", "main")}
+        assert [(row["dst"], row["gateway"]) for row in rows["1010"] if "gateway" in row] == [(destination, way)]
+        assert rows["main"] == []
 
 
 def test_mode_l3s_on_a_parent_in_a_vrf_is_refused(nodes: Dict[str, Node]) -> None:

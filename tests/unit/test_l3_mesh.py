@@ -85,6 +85,24 @@ def test_several_parents_need_the_router_between_them() -> None:
     assert routes({"a": host(1, trunk_networks=rows, l3_routing_mode="bgp")}, "a") == []
 
 
+def test_a_vrf_is_a_world_of_its_own() -> None:
+    """The same subnets and prefixes in a VRF and outside are two segments, and two networks."""
+
+    def twice(number: int) -> Dict[str, Any]:
+        both = host(number, l3_routing_vrfs={"up.7": "blue"}, trunk_nics={"up": "eth1"})
+        both["l3_routing_underlay"]["up.7"] = both["l3_routing_underlay"]["eth1"]
+        both["trunk_networks"].append(network("blue", f"10.{number}.0.0/24", parent="up.7"))
+        return both
+
+    found = routes({"a": twice(1), "b": twice(2), "c": host(3)}, "a")
+    assert [row for row in found if "vrf" in row] == [
+        {"prefix": "10.1.0.0/24", "type": "unreachable", "metric": LAST, "vrf": "blue"},
+        {"prefix": "10.2.0.0/24", "via": "192.0.2.2", "vrf": "blue"},
+    ]
+    assert [row for row in found if "vrf" not in row] == routes({"a": host(1), "b": host(2), "c": host(3)}, "a")
+    assert not any("vrf" in row for row in routes({"a": twice(1), "b": twice(2), "c": host(3)}, "c"))
+
+
 def test_a_router_without_prefixes_learns_all() -> None:
     router = {"l3_routing_underlay": {"swp1": ["192.0.2.254/24"]}}
     assert routes({"a": host(1), "r": router}, "r") == [{"prefix": "10.1.0.0/24", "via": "192.0.2.1"}]
@@ -136,3 +154,8 @@ def test_a_thousand_hosts() -> None:
         underlay = {"eth1": [f"172.16.{number // 250}.{number % 250 + 1}/16"]}
         fleet[f"h{number}"] = {"l3_routing_underlay": underlay, "trunk_networks": [network("red", *subnets)]}
     assert len(routes(fleet, "h7")) == 4000
+
+
+def test_a_host_with_thousands_of_prefixes() -> None:
+    subnets = [f"10.{64 + number // 256}.{number % 256}.0/26" for number in range(5000)]
+    assert len(routes({"a": host(1), "b": host(2, trunk_networks=[network("red", *subnets)])}, "b")) == 5002
