@@ -14,6 +14,11 @@ options:
       - What earlier tasks of the same check run would have changed on the host. The action plugin of this collection sets it, so that a
         check run knows of a network that an earlier task would make. Leave it out.
     type: str
+  _who:
+    description:
+      - Who wants the change, for the record that the host keeps of it. The action plugin of this collection sets it where AWX tells the user
+        and the job. Leave it out.
+    type: str
   adopt:
     description:
       - Whether to take over what exists and was not made by this collection, or what belongs to another owner.

@@ -28,6 +28,7 @@ def change() -> Options:
     """``doc_fragments/change.py``"""
     return {
         "_foretold": {"type": "str"},
+        "_who": {"type": "str"},
         "adopt": {"type": "bool", "default": False},
         "managed_from": {"type": "list", "elements": "str"},
         "guard_timeout": {"type": "int", "default": 0},

@@ -45,10 +45,15 @@ class Module(AnsibleModule):
         super().__init__(argument_spec=options, supports_check_mode=True, **kwargs)
         self._started = True
         self._foretold = self.params.pop("_foretold") or ""
+        self._who = self.params.pop("_who") or _who()
 
     def _load_params(self) -> None:
         super()._load_params()
         self._given = json.dumps(self.params, default=str)
+        for name, option in self.argument_spec.items():
+            for called in (name, *option.get("aliases", ())):
+                if "options" in option and self.params.get(called) is not None:
+                    self.params[called] = _readable(self.params[called])
 
     def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
         if not self._started:
@@ -61,7 +66,7 @@ class Module(AnsibleModule):
         super().fail_json(msg, **kwargs)
 
     def converge(self, describe: Callable[[Outcome], Dict[str, Any]]) -> NoReturn:
-        run = Run(self.params["state_dir"], self.check_mode, self.params["lock_timeout"], _who())
+        run = Run(self.params["state_dir"], self.check_mode, self.params["lock_timeout"], self._who)
         timeout = self.params["guard_timeout"]
         if timeout > 0 and not self.check_mode:
             run.guard = HostGuard(timeout, self.params["state_dir"])
@@ -109,6 +114,13 @@ class Module(AnsibleModule):
         if len(self._given) > RESULT_BYTES // 3:
             result["invocation"] = {"module_args": "left out, see the task"}
         return _fitting(result, more)
+
+
+def _readable(value: Any) -> Any:
+    """Where it wants a mapping, Ansible ends in a traceback over a number; a text it refuses in words."""
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    return value if isinstance(value, (str, dict)) else str(value)
 
 
 def _is_lost(given: Any, read: Any) -> bool:

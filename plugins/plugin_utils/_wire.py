@@ -42,6 +42,9 @@ class WireAction(ActionBase):
         arguments = dict(self._task.args)
         if facts.get(foretell.FACT):
             arguments["_foretold"] = facts[foretell.FACT]
+        job = _job(task_vars or {})
+        if job:
+            arguments["_who"] = job
         if self._connection.transport == "local":
             arguments.setdefault("managed_from", [])  # no network between them: only whoever is connected otherwise
         if self._task.async_val and arguments.get("guard_timeout") not in (None, 0, "0"):
@@ -73,5 +76,15 @@ class WireAction(ActionBase):
                     return
                 time.sleep(1)
         if said["rc"]:
-            text = " ".join((said["stderr"] or said["stdout"]).replace("underlay: ", "").split())
+            # With a terminal, all that the host says is in stdout, and what ssh says of itself in the other.
+            lines = f"{said['stdout']}\n{said['stderr']}".splitlines()
+            text = " ".join(" ".join(line for line in lines if not line.startswith("Shared connection to ")).replace("underlay: ", "").split())
             result.update(failed=True, changed=False, msg=f"transaction {number} was not confirmed: {text}")
+
+
+def _job(variables: dict[str, t.Any]) -> str:
+    """Whose job of AWX or Automation Controller this is, for the record; empty where it is none."""
+    for prefix in ("awx", "tower"):
+        if variables.get(f"{prefix}_job_id"):
+            return f"{variables.get(f'{prefix}_user_name') or prefix}, job {variables[f'{prefix}_job_id']}"
+    return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -71,10 +72,38 @@ def test_what_cuts_nobody_off_is_confirmed(host: Host, fleet: Fleet) -> None:
     assert "eth1.11" in links(host)
 
 
+def test_who_and_which_job_is_recorded(host: Host, fleet: Fleet) -> None:
+    job = ("-e", "awx_job_id=4711", "-e", "awx_user_name=alice")
+    assert play(fleet, FINE.format(name="job", vlan=17, timeout=0, more=""), *job)["fine"]["h1"]["changed"]
+    newest = transactions(host)[0]
+    assert newest["who"] == "alice, job 4711" and newest["time"], newest
+    assert "alice, job 4711" in host.ssh("underlay show").stdout
+    host.ssh(f"underlay undo {newest['number']}")
+
+
 def test_a_change_that_would_cut_the_way_is_refused_before(host: Host, fleet: Fleet) -> None:
     said = play(fleet, CUT.format(host=2, timeout=20), check=False)["cut"]["h1"]
     assert said["failed"] and "198.51.100.1, from where this host is managed" in said["msg"]
     assert "eth1.66" not in links(host)
+
+
+def test_the_way_in_is_not_taken_away(host: Host, fleet: Fleet) -> None:
+    """A host that is managed by an address of ours."""
+    body = """\
+  tasks:
+    - name: link
+      netops.underlay.vlan_link: {parent: eth1, vlan_id: 90, addresses: [%s], state: %s}
+"""
+    fleet.switch.vlans("h1", "eth1", {90})
+    fleet.switch.add_tap("in90", untagged=90)
+    subprocess.run("ip address add 10.90.0.1/24 dev in90; ip link set in90 up", shell=True, check=True)
+    assert play(fleet, body % ("10.90.0.2/24, 10.91.0.2/24", "present"))["link"]["h1"]["changed"]
+    by = ("-e", "ansible_host=10.90.0.2")
+    for addresses, state, option in (("10.91.0.2/24", "present", "addresses"), ("10.90.0.2/24", "absent", "state")):
+        said = play(fleet, body % (addresses, state), *by, check=False)["link"]["h1"]
+        assert said["failed"] and said["msg"].startswith(f"{option}: this host is being managed by 10.90.0.2/24 of eth1.90; "), said
+    assert play(fleet, body % ("10.90.0.2/24", "present"), *by)["link"]["h1"]["changed"], "the other goes"
+    assert play(fleet, body % ("10.90.0.2/24", "absent"))["link"]["h1"]["changed"], "by another way it goes"
 
 
 #: Takes the way away when the change is there, as no rule can foresee: answers to the controller go nowhere.
@@ -102,6 +131,7 @@ def is_undone(host: Host, said: dict[str, Any], link: str) -> bool:
     """The task failed and says why, and the host is there again as it was."""
     assert said["failed"] and not said["changed"]
     assert "was not confirmed" in said["msg"] or "answers no new connection" in said["msg"], said["msg"]
+    assert "Shared connection" not in said["msg"], "what ssh says of itself is not the reason"
     assert until(lambda: host.ssh("true", check=False).returncode == 0)
     assert link not in links(host)
     return [row["state"] for row in transactions(host)[:2]] == ["applied", "undone"]
@@ -125,18 +155,79 @@ def test_a_controller_that_dies_in_between_is_undone(host: Host, fleet: Fleet) -
     assert [row["state"] for row in transactions(host)[:2]] == ["applied", "undone"]
 
 
-def test_a_second_run_waits_or_names_the_one_that_is_not_confirmed(host: Host, fleet: Fleet) -> None:
+def arm(host: Host, vlan: int, timeout: int) -> object:
+    """A transaction of eve, who goes away."""
     host.ssh(
         "python3 -I -",
-        stdin="""\
+        stdin=f"""\
 import os, sys
 sys.path.insert(0, os.path.realpath("/usr/local/lib/netops-underlay/current"))
 from _engine import converge, guard, model
-run = converge.Run(who="eve", guard=guard.HostGuard(3000, "/var/lib/netops-underlay"))
-converge.converge(model.declare("vlan", {"parent": "eth1", "vlan_id": 77}, "present", False), run)
+run = converge.Run(who="eve", guard=guard.HostGuard({timeout}, "/var/lib/netops-underlay"))
+converge.converge(model.declare("vlan", {{"parent": "eth1", "vlan_id": {vlan}}}, "present", False), run)
 """,
     )
-    number = transactions(host)[0]["number"]
+    return transactions(host)[0]["number"]
+
+
+def test_a_clock_that_jumps_fires_no_guard_and_holds_none_back(host: Host, fleet: Fleet) -> None:
+    number = arm(host, 78, 3000)
+    # Not that the service looks at the host just now, but that eve is waited for, and for how long.
+    waits = re.compile(rf"transaction {number} of eve waits .* is undone in 2\d{{3}} s")
+    for jump in ("+1 day", "-400 days", "+2 hours"):
+        host.ssh(f"date -s '{jump}'")
+        assert until(lambda: waits.search(host.ssh("underlay --lock-timeout 2 undo 1", check=False).stderr)), jump
+    host.ssh(f"underlay confirm {number}")
+    assert transactions(host)[0]["state"] == "applied" and "eth1.78" in links(host)
+    host.ssh("date -s '+1 day'")
+    last = arm(host, 79, 10)
+    assert last == number + 1  # type: ignore[operator]
+    host.ssh("date -s '-30 days'")
+    assert until(lambda: [row["state"] for row in transactions(host)[:2]] == ["applied", "undone"])
+    assert "eth1.79" not in links(host)
+    # Whoever comes now, by a clock that is behind all that is written down, is the last one.
+    assert play(fleet, FINE.format(name="late", vlan=16, timeout=60, more=""))["fine"]["h1"]["changed"]
+    newest = transactions(host)[0]
+    assert newest["state"] == "applied" and newest["number"] == number + 3  # type: ignore[operator]
+    host.ssh(f"date -s @{int(time.time())}; underlay undo {newest['number']}")
+    assert "eth1.16" not in links(host)
+
+
+ASYNC = """\
+  tasks:
+    - name: begin
+      netops.underlay.vlan_network:
+        {name: "late{{ item }}", driver: macvlan, parent: "eth1.4{{ item }}", subnets: [{subnet: "10.4{{ item }}.0.0/24"}], lock_timeout: 300}
+      async: 600
+      poll: 0
+      loop: [0, 1, 2, 3]
+      register: begun
+    - name: end
+      ansible.builtin.async_status: {jid: "{{ item.ansible_job_id }}"}
+      loop: "{{ begun.results }}"
+      register: ended
+      until: ended.finished
+      retries: 600
+      delay: 1
+"""
+
+
+def test_tasks_that_run_on_by_themselves_wait_for_each_other(host: Host, fleet: Fleet) -> None:
+    before = transactions(host)[0]["number"]
+    said = play(fleet, ASYNC)["end"]["h1"]["results"]
+    assert sorted(row["transaction"] for row in said) == [before + number for number in range(1, 5)]  # type: ignore[operator]
+    assert {f"eth1.4{number}" for number in range(4)} <= set(links(host))
+    # Nobody can tell from where such a task is directed.
+    body = CUT.format(host=2, timeout=0).replace("198.51.100.2/30", "10.66.0.1/24") + "      async: 60\n      poll: 1\n"
+    said = play(fleet, body, check=False)["cut"]["h1"]
+    assert said["failed"] and "nothing tells from where this host is managed" in said["msg"], said
+    said = play(fleet, body.replace("guard_timeout: 0", "managed_from: [198.51.100.1]"))["cut"]["h1"]
+    assert said["changed"] and "eth1.66" in links(host)
+    host.ssh(f"underlay undo {said['transaction']}")
+
+
+def test_a_second_run_waits_or_names_the_one_that_is_not_confirmed(host: Host, fleet: Fleet) -> None:
+    number = arm(host, 77, 3000)
 
     def other(lock_timeout: int) -> str:
         return FINE.format(name="two", vlan=12, timeout=0, more=f"        lock_timeout: {lock_timeout}\n")
