@@ -64,21 +64,32 @@ def end(found: subprocess.Popen[bytes]) -> None:
     found.wait()
 
 
+@contextlib.contextmanager
+def namespace() -> Iterator[None]:
+    """One of others, with a name."""
+    run("ip netns add one")
+    yield
+    run("ip netns del one 2>/dev/null || true")
+
+
 @pytest.mark.slow
-def test_a_process_that_ends_at_every_step(engine: Engine, steps: Steps) -> None:
+@pytest.mark.parametrize("kind", ["process", "namespace"])
+def test_a_workload_that_ends_at_every_step(engine: Engine, steps: Steps, kind: str) -> None:
     engine.network(subnets=DUAL, host_access=True)
     engine.endpoint("two")
     before, records = picture(), {kind: engine.records(kind) for kind in ("link", "address", "route", "hosts", "endpoint")}
     undone = finished = 0
     for number in itertools.count(1):
-        with process() as found:
-
-            steps.start(number, functools.partial(end, found))
+        with process() if kind == "process" else namespace() as found:
+            workload, why = {"netns": "one"}, "netns:one is not there any more, it ended while it was attached"
+            if found:
+                workload, why = {"pid": found.pid}, f"pid:{found.pid}: there is no such process"
+            steps.start(number, functools.partial(end, found) if found else functools.partial(run, "ip netns del one"))
             try:
-                engine.endpoint("one", pid=found.pid)
+                engine.endpoint("one", **workload)
             except (Refusal, Undone) as error:
                 steps.start(-1, lambda: None)
-                assert f"pid:{found.pid}: there is no such process" in str(error), (number, error)
+                assert why in str(error), (number, error)
                 undone += 1
             else:
                 passed = steps.passed
@@ -90,7 +101,7 @@ def test_a_process_that_ends_at_every_step(engine: Engine, steps: Steps) -> None
                 finished += 1
         assert not engine.pending() and {kind: engine.records(kind) for kind in records} == records, number
         assert picture() == before, number
-    print(f"ended at {number - 1} steps; {undone} undone, {finished} finished")
+    print(f"{kind}: ended at {number - 1} steps; {undone} undone, {finished} finished")
     assert number > 30 and undone > finished > 0
     assert engine.absent("one").changed and picture() == before
     assert [name for name in links() if name.startswith("nu")] == []

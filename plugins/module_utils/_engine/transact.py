@@ -149,11 +149,14 @@ def _carry_out(scene: Scene, group: int, notes: List[str], amend: Callable[[], N
 def _ended(scene: Scene) -> str:
     """The workloads that ended while the plan was carried out, which explains whatever went wrong then; empty for none."""
     touched = {(change.after or change.before or {}).get("netns") for change in scene.plan.changes}
+    touched -= {change.key for change in scene.plan.changes if change.kind == "netns"}  # by us
+    there = [workload for workload in scene.world.namespaces if workload in touched]
     try:
-        now = observe(Need(tuple(workload for workload in scene.world.namespaces if workload in touched)))
+        now = observe(Need(tuple(there)))
     except KernelError:
         return ""
-    return "; ".join(f"{now.refusals[workload]}, it ended while it was attached" for workload in sorted(now.gone))
+    ended = [workload for workload in there if now.namespace(workload) is None and (workload in now.gone or workload not in now.refusals)]
+    return "; ".join(f"{now.refusals.get(it, f'{it} is not there any more')}, it ended while it was attached" for it in ended)
 
 
 def _ask_the_wire(scene: Scene, amend: Callable[[], None]) -> None:
