@@ -61,3 +61,41 @@ def items(kind: str) -> st.SearchStrategy[Tuple[Any, str, bool]]:
     """A row, its state and whether to adopt."""
     states = ["present", "absent", *(["released"] if kind == "endpoint" else [])]
     return st.tuples(ROWS[kind], st.sampled_from(states), st.booleans())
+
+
+# --- whole tasks ---------------------------------------------------------------------------------
+
+#: Of the options that every module which changes the wire has, those of a guard being wrong ones: there is none to be had.
+_CHANGE = {
+    "adopt": FLAGS, "lock_timeout": st.sampled_from([-1, 0, "x"]), "guard_timeout": st.sampled_from([-1, 0, 3601, "x"]),
+    "guard_probe": st.fixed_dictionaries({}, optional={"ping": WILD, "url": WILD, "endpoint": NAMES, "unknown": WILD}) | WILD,
+    "managed_from": st.lists(ADDRESSES, max_size=2) | WILD, "_foretold": st.text(max_size=8), "_who": st.text(max_size=8), "unknown": WILD,
+}  # fmt: skip
+_STATE = st.sampled_from(["present", "absent", "released", "x"])
+_SUBSETS = st.lists(st.sampled_from(["all", "links", "drift", "adoptable", "x"]), max_size=2)
+
+
+def _task(options: st.SearchStrategy[Any], **more: st.SearchStrategy[Any]) -> st.SearchStrategy[Dict[str, Any]]:
+    """The options of an item with one or two of its task."""
+    some = st.lists(st.sampled_from(sorted(more)), max_size=2, unique=True)
+    return st.tuples(options, some.flatmap(lambda names: st.fixed_dictionaries({name: more[name] for name in names}))).map(lambda both: {**both[0], **both[1]})
+
+
+#: By module, its arguments. A pid is never that of a process, or it would be joined.
+TASKS: Dict[str, st.SearchStrategy[Dict[str, Any]]] = {
+    "vlan_link": _task(ROWS["vlan"], state=_STATE, **_CHANGE),
+    "vlan_network": _task(ROWS["network"], state=_STATE, **_CHANGE),
+    "vlan_endpoint": _task(ROWS["endpoint"], state=_STATE, **_CHANGE).map(lambda task: {**task, **({"pid": 2**22 + 1} if "pid" in task else {})}),
+    "ipvlan_l3_routes": _task(ROWS["routes"], state=_STATE, **_CHANGE),
+    "vlan_map": _task(MAPS, **_CHANGE).map(lambda task: {**task, "endpoints": [_pidless(row) for row in task["endpoints"]]}
+                                           if isinstance(task.get("endpoints"), list) else task),
+    "vlan_info": _rows({"gather_subset": 1, "name": 1}, gather_subset=_SUBSETS, name=st.lists(NAMES, max_size=2)),
+    "vlan_host": _rows({"drivers": 1, "neighbours": 1, "names": 1, "state": 1, "install": 1}, state=_STATE, neighbours=NUMBERS, names=FLAGS),
+    "vlan_service": _rows({"heal": 1, "interpreter": 1, "state": 1}, state=_STATE, heal=FLAGS,
+                          interpreter=st.sampled_from(["/usr/bin/python3", "/nowhere", "x"])),
+    "vlan_verify": _task(MAPS, endpoints_name=NAMES | WILD, unknown=WILD),
+}  # fmt: skip
+
+
+def _pidless(row: Any) -> Any:
+    return {**row, "pid": 2**22 + 1} if isinstance(row, dict) and "pid" in row else row

@@ -82,7 +82,7 @@ class Tasks:
 
     def arguments(self, module: str, options: Dict[str, Any], check: bool = False, diff: bool = True) -> Dict[str, Any]:
         """As Ansible gives them: those of the task, and how it is to be carried out."""
-        where: Dict[str, Any] = {} if module == "vlan_host" else {"state_dir": self.state_dir}
+        where: Dict[str, Any] = {} if module in ("vlan_host", "vlan_service") else {"state_dir": self.state_dir}
         if module in WIRE:
             where["managed_from"] = MANAGED_FROM
         return {**where, "_ansible_check_mode": check, "_ansible_diff": diff, **options}

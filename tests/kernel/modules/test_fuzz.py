@@ -10,9 +10,9 @@ import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine import converge, model, report
 from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
 from hypothesis import HealthCheck, given, settings
-from inputs import MAPS, items
+from inputs import MAPS, TASKS, items
 
-from .conftest import Tasks, changes, everything
+from .conftest import MODULES, WIRE, Tasks, changes, everything
 
 FUZZ = settings(derandomize=True, deadline=None, database=None, max_examples=120, suppress_health_check=list(HealthCheck))
 
@@ -62,3 +62,29 @@ def test_items(furnished: Tasks, kind: str) -> None:
 
     fuzz()
     assert changes(before, everything(furnished.state_dir)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", MODULES)
+def test_arguments_of_a_module(furnished: Tasks, module: str) -> None:
+    """For real where it changes the wire: what is refused has changed nothing, and nothing ends in a traceback."""
+    before = everything(furnished.state_dir)
+    count = {"refused": 0, "done": 0}
+
+    @settings(FUZZ, max_examples=60)
+    @given(TASKS[module])
+    def fuzz(options: Dict[str, Any]) -> None:
+        nonlocal before
+        found = furnished.run(module, options, check=module not in WIRE)
+        assert found.data and "Traceback" not in found.text, (options, found.text[-3000:])
+        if not found.data.get("failed"):
+            count["done"] += 1
+            before = everything(furnished.state_dir)
+            return
+        count["refused"] += 1
+        assert found.message and all(text.strip() and text.isprintable() for text in found.message), (options, found.message)
+        assert changes(before, everything(furnished.state_dir)) == [], options
+
+    fuzz()
+    print(module, count)
+    assert count["refused"] and (count["done"] or module in WIRE)

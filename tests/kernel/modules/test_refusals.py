@@ -166,6 +166,13 @@ def test_what_the_model_says_and_what_the_host_says_together(tasks: Tasks) -> No
     )
 
 
+@pytest.mark.parametrize("value", [-1, 1.5, True, [None], [[]]])
+def test_a_value_where_a_mapping_belongs(tasks: Tasks, value: Any) -> None:
+    """Over some of them Ansible itself ends in a traceback."""
+    tasks.refuses("vlan_endpoint", r"^container: .* is not a mapping; ", network="blue", name="one", container=value)
+    tasks.refuses("vlan_network", r"^subnets.*; ", r"^driver: is missing; ", name="blue", ipam_config=value)
+
+
 def test_two_rows_with_one_name_and_two_that_overlap(tasks: Tasks) -> None:
     tasks.refuses(
         "vlan_map",
