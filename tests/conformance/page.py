@@ -26,7 +26,8 @@ Side by side with Docker
 Every example of Docker's guide to its macvlan and ipvlan drivers, and what these drivers do beyond it, is carried out twice on the same
 kernel: once by Docker %(version)s, once by this collection. Then both hosts are compared: links, modes, flags, MTU, addresses, routes,
 parents that were made and removed, success and refusal, who answers whose pings, and what is heard on the wire. ``docker run`` stands
-here without its image; an endpoint lives in a network namespace of its own name. %(total)d comparisons: %(equal)d come out equal, %(different)d are different on purpose.
+here without its image; an endpoint lives in a network namespace of its own name.
+%(total)d comparisons: %(equal)d come out equal, %(different)d are different on purpose.
 
 Where newer versions of Docker behave otherwise, the comparison is with what is known of them, and the version is named.
 
