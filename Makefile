@@ -122,9 +122,8 @@ docs: ## the documentation, in .cache/docs/html
 	docs/build
 
 .PHONY: bench
-bench: $(READY) $(COLLECTION) lab ## what it costs, beside its peers: .cache/bench.json
-	$(LAB) --mem 8G -- python3 tests/bench/scale.py .cache/bench.json
-	PYTHONPATH=.cache/collections $(PYTHON) -m ansible_collections.netops.underlay.tests.bench.ipam
+bench: $(READY) $(COLLECTION) lab ## what it costs, beside its peers: .cache/bench.json and its page (QUICK=1: does it work)
+	tests/bench/bench $(if $(QUICK),--quick)
 
 .PHONY: lab
 lab: ## the kernels and root file systems that the tests run on

@@ -1,0 +1,173 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the cases of the bench happen: rooms of their own, a host with systemd, a play; and the clocks."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+
+COLLECTIONS = "/opt/collections"
+sys.path.insert(0, COLLECTIONS)
+
+from ansible_collections.netops.underlay.plugins.module_utils._engine import converge, model, rtnetlink
+
+CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
+MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+
+#: What a case tells, as soon as it knows it: the name of a figure, and seconds.
+Figures = Iterator[Tuple[str, float]]
+
+
+class Case(NamedTuple):
+    """``limit`` is the seconds that a round may take, on a machine that is busy too: then the others go on without it."""
+
+    name: str
+    work: Callable[[], Figures]
+    rounds: int = 1
+    limit: int = 300
+
+
+@contextlib.contextmanager
+def room() -> Iterator[str]:
+    """A network namespace, a /run/netns and a state directory that nobody else sees; with a base ``trunk``."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")]
+    state, directory = tempfile.mkdtemp(prefix="bench"), os.getcwd()
+    try:
+        libc.unshare(CLONE_NEWNS | CLONE_NEWNET)
+        libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+        os.makedirs("/run/netns", exist_ok=True)
+        libc.mount(b"tmpfs", b"/run/netns", b"tmpfs", 0, None)
+        run("ip link set lo up; ip link add trunk type dummy; ip link set trunk up")
+        yield state
+    finally:
+        # Here and now: the kernel would take a namespace's links away in the background, while the next case is timed.
+        run("ip -br link show type dummy | while read -r name _; do ip link del $name; done")
+        libc.setns(before[0], CLONE_NEWNET)
+        libc.setns(before[1], CLONE_NEWNS)
+        os.chdir(directory)  # another mount namespace is another root
+        for descriptor in before:
+            os.close(descriptor)
+        shutil.rmtree(state)
+
+
+def run(command: str, text: str = "") -> str:
+    done = subprocess.run(["sh", "-ec", command], input=text, text=True, check=False, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"{command[:60]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-400:]}")
+    return done.stdout
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+class KernelClock:
+    """The time that passes between a message's way into the kernel and its answer: the floor of every run."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> KernelClock:
+        self._real = {name: getattr(rtnetlink.socket.socket, name) for name in ("send", "recv", "recv_into")}
+        for name, real in self._real.items():
+            setattr(rtnetlink.socket.socket, name, self._timed(real))
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for name in self._real:
+            delattr(rtnetlink.socket.socket, name)
+
+    def _timed(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return real(*arguments, **more)
+            finally:
+                self.seconds += time.perf_counter() - start
+
+        return call
+
+
+# --- our side ------------------------------------------------------------------------------------
+
+
+def networks(count: int, trunk: str = "trunk") -> List[Dict[str, Any]]:
+    return [
+        {"name": f"{trunk}-{vlan}", "driver": "macvlan", "parent": f"{trunk}.{vlan}", "subnets": [{"subnet": f"10.{vlan >> 8}.{vlan & 255}.0/24"}]}
+        for vlan in range(1, count + 1)
+    ]
+
+
+def engine(state: str, **options: Any) -> int:
+    declared = model.declare_map({"name": "bench", **options})
+    return len(converge.converge(declared, converge.Run(state)).changes)
+
+
+PLAYBOOK = """\
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  vars:
+    ansible_python_interpreter: /usr/bin/python3
+    rows: {}
+  tasks: {}
+"""
+
+
+def play(tasks: List[Dict[str, Any]], directory: str, rows: Sequence[Dict[str, Any]] = ()) -> None:
+    """Run tasks in a play that has ``rows`` as a variable."""
+    book = Path(directory, "play.yml")
+    book.write_text(PLAYBOOK.format(json.dumps(rows), json.dumps(tasks)))
+    settings = f"ANSIBLE_COLLECTIONS_PATH={COLLECTIONS} ANSIBLE_PIPELINING=1 ANSIBLE_DEPRECATION_WARNINGS=0"
+    run(f"{settings} ansible-playbook -i localhost, {book}")
+
+
+# --- a host with systemd and udev ----------------------------------------------------------------
+
+
+class Host:
+    """A container that boots, with a ``trunk``. Ansible and the collection are in it, where they are here."""
+
+    NAME = "bench-host"
+
+    def __enter__(self) -> Host:
+        self._remove()
+        volumes = " ".join(f"--volume {place}:{place}:ro" for place in ("/usr/lib/modules", "/opt/venv", COLLECTIONS) if os.path.isdir(place))
+        run(f"podman run --quiet --detach --name {self.NAME} --privileged --systemd=always --network none {volumes} --rootfs /opt/hosts/debian13:O /sbin/init")
+        self.run("until systemctl is-system-running 2>/dev/null | grep -Eq 'running|degraded'; do sleep 0.2; done")
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
+        run(f"podman rm --force --time 0 --ignore {self.NAME}")
+
+    def run(self, command: str, text: str = "") -> str:
+        """What it takes to begin one, a second or so, is not the command's: time what is longer, or let it time itself."""
+        words = ["podman", "exec", "--interactive", self.NAME, "sh", "-ec", command]
+        done = subprocess.run(words, input=text, text=True, check=False, capture_output=True)
+        if done.returncode:
+            raise RuntimeError(f"{command[:60]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-400:]}")
+        return done.stdout
+
+    def seconds(self, command: str) -> float:
+        """As the host's own clock has it."""
+        return float(self.run(f"begin=$(date +%s%N); {{ {command}; }} >&2; echo $(($(date +%s%N) - begin))").split()[-1]) / 1e9
+
+    def new_trunk(self) -> None:
+        """Without its links, and with udev at rest."""
+        self.run("ip link del trunk 2>/dev/null || true; udevadm settle --timeout=600; ip link add trunk up type dummy; udevadm settle --timeout=600")
