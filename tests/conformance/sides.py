@@ -210,7 +210,7 @@ def _said(text: str) -> str:
     said = " ".join(lines)
     said = re.sub(r"^docker: ", "", said)
     said = re.sub(r"Error response from daemon: ", "", said)
-    said = re.sub(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b", "ID", picture.plain(said))
+    said = re.sub(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b|(?<=\bveth)[0-9a-f]{7}\b|(?<=\bIfindex: )[0-9]+\b", "ID", picture.plain(said))
     return said.strip()
 
 
