@@ -93,7 +93,7 @@ RestrictAddressFamilies=AF_NETLINK AF_UNIX
 IPAddressDeny=any
 RestrictNamespaces=net mnt
 RestrictRealtime=yes
-RestrictSUIDSGID=yes
+# Not RestrictSUIDSGID, which takes openat2 away: by that a container's hosts file is opened without leaving the container.
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
 KeyringMode=private

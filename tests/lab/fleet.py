@@ -32,6 +32,7 @@ from switch import NATIVE, TUN, Switch
 
 KERNEL = Path("/opt/kernel")
 HOSTS = Path("/opt/hosts")
+SELF = "../.."  # among the hosts' trees: that of the lab itself, which has Docker and Podman
 BOOT = "/lab/boot-host"
 CONTROLLER_NIC = "mgmt"
 NETWORK_4 = ipaddress.ip_network("198.51.100.0/24")

@@ -1,6 +1,6 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the service hears: the kernel's links, addresses and routes, named namespaces, the registry, and Docker.
+"""What the service hears: the kernel's links, addresses and routes, named namespaces, the registry, and container engines.
 
 Each ear has a descriptor to poll and says whether what it heard may be about something of ours: nobody is woken for
 the rest of the host's life.
@@ -16,7 +16,7 @@ import socket
 import struct
 import sys
 import urllib.parse
-from typing import Any, Dict, Iterator, Optional, Set, Tuple
+from typing import Any, Dict, Iterator, Optional, Protocol, Set, Tuple
 
 from . import rtnetlink
 from .rtnetlink import attributes
@@ -31,6 +31,16 @@ _IFLA_IFNAME, _IFLA_GROUP, _IFA_PROTO = 3, 27, 11
 _MESSAGES = (
     rtnetlink.RTM_NEWLINK, rtnetlink.RTM_DELLINK, rtnetlink.RTM_NEWADDR, rtnetlink.RTM_DELADDR, rtnetlink.RTM_DELROUTE, _RTM_DELNSID,
 )  # fmt: skip
+
+
+class Ear(Protocol):
+    """What is polled, and then asked."""
+
+    def fileno(self) -> int:
+        """Of what is to be polled; negative for nothing."""
+
+    def heard(self) -> bool:
+        """Whether something since the last time may be about us."""
 
 
 class Kernel:
@@ -144,12 +154,15 @@ class Files:
                 start += 16 + length
 
 
-class Docker:
-    """Docker's events: containers that start. There is none where the engine is not running."""
+#: Where the engines answer; of podman it is a service that systemd starts for whoever asks.
+DOCKER, PODMAN = "/run/docker.sock", "/run/podman/podman.sock"
 
-    SOCKET = "/var/run/docker.sock"
 
-    def __init__(self) -> None:
+class Engine:
+    """Events of Docker or Podman: containers that start. There are none where the engine does not answer."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
         self._socket: Optional[socket.socket] = None
 
     def connect(self) -> None:
@@ -161,7 +174,7 @@ class Docker:
         new = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             new.settimeout(2.0)
-            new.connect(self.SOCKET)
+            new.connect(self._path)
             new.sendall(request.encode())
             new.setblocking(False)
         except OSError:

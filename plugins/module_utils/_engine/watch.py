@@ -31,7 +31,7 @@ SHARE = 0.25
 #: An object that was healed twice within so many seconds and is lost again is held.
 WINDOW, TIMES = 60.0, 3
 LONGEST = 300.0
-#: Containers of an engine that says nothing when one starts are asked for this often, at last.
+#: Containers of Podman, whose service may be off, are asked for this often, at last.
 CONTAINERS = 15.0
 
 
@@ -81,7 +81,7 @@ class Memory:
                 trouble.due = now  # it may have waited for just that
         if restore.WAITS in found["left"].values():
             self.waiting.times += 1
-            longest = CONTAINERS if found["containers"] else LONGEST
+            longest = CONTAINERS if "podman" in found["engines"] else LONGEST
             self.waiting.due = now + min(longest, 2.0**self.waiting.times)
         else:
             self.waiting = Troubled()
@@ -109,7 +109,8 @@ class Watcher:
 
     def run(self) -> int:
         statedir.make(self.state_dir)
-        kernel, files, docker = listen.Kernel(), listen.Files(namespaces.RUN_DIR, self.state_dir), listen.Docker()
+        kernel, files = listen.Kernel(), listen.Files(namespaces.RUN_DIR, self.state_dir)
+        engines = {"docker": listen.Engine(listen.DOCKER), "podman": listen.Engine(listen.PODMAN)}
         # A poll goes on after a signal; only something to read ends it.
         woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake)
@@ -127,8 +128,8 @@ class Watcher:
                 else:
                     kernel.names = set(found["names"])
                     kernel.eager = bool(found["left"])
-                    if found["docker"]:
-                        docker.connect()
+                    for engine in found["engines"]:
+                        engines[engine].connect()
                     next_look = self.memory.due()
                     if first:
                         _notify("READY=1")
@@ -138,7 +139,8 @@ class Watcher:
                         return 0
                 rest = now + (now - begun) * (1 / SHARE - 1)
                 next_look = max(next_look, rest)
-            ears = {ear.fileno(): ear for ear in (kernel, files, docker) if ear.fileno() >= 0}
+            all_ears: List[listen.Ear] = [kernel, files, *engines.values()]
+            ears = {ear.fileno(): ear for ear in all_ears if ear.fileno() >= 0}
             ready = self._poll([woken, *ears], next_look - now)
             now = time.monotonic()
             # Every ear is emptied, whoever was heard first.
@@ -259,8 +261,7 @@ class Look:
             "notes": found.notes,
             "names": sorted({str(record.spec[which]) for record in links.values() for which in ("name", "parent") if record.spec.get(which)}),
             "objects": sum(len(records) for records in found.records.values()),
-            "docker": any(workload.startswith("docker:") for workload in workloads),
-            "containers": any(workload.startswith("podman:") for workload in workloads),
+            "engines": sorted({"docker", "podman"}.intersection(workload.partition(":")[0] for workload in workloads)),
             "held": held,
         }
 

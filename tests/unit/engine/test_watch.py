@@ -10,8 +10,8 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine import res
 from ansible_collections.netops.underlay.plugins.module_utils._engine.watch import LONGEST, WINDOW, Memory
 
 
-def look(healed: Sequence[str] = (), containers: bool = False, **left: str) -> Dict[str, Any]:
-    return {"healed": list(healed), "left": {name.replace("_", " "): how for name, how in left.items()}, "containers": containers}
+def look(healed: Sequence[str] = (), engines: Sequence[str] = (), **left: str) -> Dict[str, Any]:
+    return {"healed": list(healed), "left": {name.replace("_", " "): how for name, how in left.items()}, "engines": engines}
 
 
 def test_twice_in_a_minute_is_fragile_and_a_minute_later_it_is_not() -> None:
@@ -62,7 +62,7 @@ def test_the_refused_are_tried_again_ever_later_each_by_itself() -> None:
 def test_containers_are_asked_for_often_enough_and_nobody_for_what_stays() -> None:
     memory = Memory()
     for now in range(0, 1000, 10):
-        memory.take_in(look(containers=True, link_a=restore.WAITS), now, False)
+        memory.take_in(look(engines=["podman"], link_a=restore.WAITS), now, False)
     assert memory.due() - now <= 15
     memory.take_in(look(link_a=restore.STAYS), 1000, False)
     assert memory.due() == float("inf")
