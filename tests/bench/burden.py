@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import List
 
-from ansible_collections.netops.underlay.plugins.module_utils import _service
-from ansible_collections.netops.underlay.plugins.module_utils._engine.world import LINK_GROUP
 from rooms import COLLECTIONS, Case, Figures, Host
 
 ENGINE = """\
@@ -22,11 +20,10 @@ def engine(host: Host, options: str) -> None:
 
 def settle(count: int, with_rule: bool) -> Figures:
     """From the end of our work until udev has looked at each link."""
-    rule = _service._UDEV_RULE.format(group=LINK_GROUP)
     with Host() as host:
         host.new_trunk()
         if with_rule:
-            host.run(f"cat > /{_service._UDEV}; udevadm control --reload", rule)
+            host.write_udev_rule()
         engine(host, f"networks=rooms.networks({count})")
         yield f"udevadm settle after {count} links, {'with' if with_rule else 'without'} the rule", host.seconds("udevadm settle --timeout=600")
 

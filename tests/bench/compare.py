@@ -47,7 +47,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], margin: float) -> Tu
             faults.append(f"{case}: {name} is missing")
             continue
         was, now = seconds / measure(old, case), after[case, name] / measure(new, case)
-        change = now / was - 1
+        change = round(now / was - 1, 4) + 0.0  # no minus for nothing
         lines.append(f"{case:<36} {name:<52} {was:7.3f} {now:7.3f} {change:+7.0%}")
         if change > margin and max(seconds, after[case, name]) >= SHORT:
             faults.append(f"{case}: {name} took {was:.3f} of ip -batch, and takes {now:.3f} now: {change:+.0%}")

@@ -19,7 +19,8 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tu
 COLLECTIONS = "/opt/collections"
 sys.path.insert(0, COLLECTIONS)
 
-from ansible_collections.netops.underlay.plugins.module_utils._engine import converge, model, rtnetlink
+from ansible_collections.netops.underlay.plugins.module_utils import _service
+from ansible_collections.netops.underlay.plugins.module_utils._engine import converge, model, rtnetlink, world
 
 CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
@@ -167,6 +168,10 @@ class Host:
     def seconds(self, command: str) -> float:
         """As the host's own clock has it."""
         return float(self.run(f"begin=$(date +%s%N); {{ {command}; }} >&2; echo $(($(date +%s%N) - begin))").split()[-1]) / 1e9
+
+    def write_udev_rule(self) -> None:
+        rule = _service._UDEV_RULE.format(group=world.LINK_GROUP)
+        self.run(f"cat > /{_service._UDEV}; udevadm control --reload", rule)
 
     def new_trunk(self) -> None:
         """Without its links, and with udev at rest."""
