@@ -39,10 +39,9 @@ test-unit: $(READY) ## pure tests, of the engine and of what runs on the control
 	$(PYTHON) -m pytest -q tests/unit
 
 .PHONY: test-kernel
-test-kernel: lab ## the engine and every module on Linux 7.2, and once without IPv6 and without drivers
+test-kernel: lab ## the engine and every module on Linux 7.2, and once without IPv6
 	$(LAB) -- pytest -q tests/kernel
 	$(LAB) --kernel-arg ipv6.disable=1 -- pytest -q tests/kernel/modules -m ipv6_off
-	$(LAB) --kernel-arg initcall_blacklist=ipvlan_init_module,dummy_init_module -- pytest -q tests/kernel/modules -m drivers_off
 
 .PHONY: test-kernel-6.12
 test-kernel-6.12: lab ## the same on Linux 6.12, but for what takes a slow kernel too long
