@@ -117,7 +117,8 @@ def plot(series: Series, path: Path) -> None:
     pyplot.close(figure)
     text = path.read_text()
     head, _, rest = text.partition("?>\n")
-    spdx = "<!-- Copyright: netops.underlay contributors -->\n<!-- SPDX-License-Identifier: GPL-3.0-or-later -->\n"
+    # Two halves, so that it is not read as the licence of this file.
+    spdx = "<!-- Copyright: netops.underlay contributors -->\n<!-- SPDX-License" "-Identifier: GPL-3.0-or-later -->\n"
     path.write_text(f"{head}?>\n{spdx}{rest}")
 
 
