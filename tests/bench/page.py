@@ -117,8 +117,8 @@ def plot(series: Series, path: Path) -> None:
     pyplot.close(figure)
     text = path.read_text()
     head, _, rest = text.partition("?>\n")
-    # Two halves, so that it is not read as the licence of this file.
-    spdx = "<!-- Copyright: netops.underlay contributors -->\n<!-- SPDX-License" "-Identifier: GPL-3.0-or-later -->\n"
+    tag = "SPDX-License-Identifier"  # apart from its value, or it would be read as the licence of this file
+    spdx = f"<!-- Copyright: netops.underlay contributors -->\n<!-- {tag}: GPL-3.0-or-later -->\n"
     path.write_text(f"{head}?>\n{spdx}{rest}")
 
 
