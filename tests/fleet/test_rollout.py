@@ -4,7 +4,8 @@
 
 tests/lab/run --fleet -- python -m pytest tests/fleet/test_rollout.py
 
-Three hosts whose NICs are called differently, two trunks, a gateway in each VLAN. The tests are steps of one roll-out.
+Five hosts at two sites whose NICs are called differently, sixty VLANs on two trunks, a gateway in each. The tests are
+steps of one roll-out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -22,28 +24,35 @@ from typing import Any
 import ansible_runner
 import pytest
 import yaml
+from conftest import until
 from fleet import KERNEL, Fleet, Host
 
 if not KERNEL.is_dir():
     pytest.skip("not started by tests/lab/run --fleet", allow_module_level=True)
 
 PROJECT = Path(__file__).absolute().parents[2] / "examples" / "awx"
-NICS = {"h1": ("eth1", "eth2"), "h2": ("trunk0", "trunk1"), "h3": ("ens7", "ens8")}
+NICS = {"h1": ("eth1", "eth2"), "h2": ("trunk0", "trunk1"), "h3": ("ens7", "ens8"), "h4": ("eth1", "eth2"), "h5": ("lan0", "lan1")}
+SITES = {"h1": "ams", "h2": "ams", "h3": "fra", "h4": "ams", "h5": "fra"}
 #: What AWX keeps of a result.
 AWX_BYTES = 700_000
 #: A host that loses its power takes a connection with it that nobody closed.
 SSH = "-o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
-#: VLANs of each trunk; 30 is L3 and has nobody to ask.
-FABRICS = ({10, 11, 12}, {20, 21, 30})
 HEAD = "vlan,name,trunk,driver,mode,subnets,gateways,per_host,site,mtu\n"
+#: VLANs of nobody yet: of a trunk, of a site where it is not everywhere.
+SPARE = {
+    vlan: ("fabric_a" if vlan < 127 else "fabric_b", "" if vlan < 136 else "ams" if vlan < 145 else "fra") for vlan in range(100, 154)
+}
 MAP = HEAD + (
-    "10,web,fabric_a,macvlan,bridge,10.0.10.0/24 2001:db8:10::/64,10.0.10.1 2001:db8:10::1,26 80,,\n"
+    "10,web,fabric_a,macvlan,bridge,10.0.10.0/24 2001:db8:10::/64,10.0.10.1 2001:db8:10::1,27 80,,\n"
     "11,app,fabric_a,macvlan,bridge,10.0.11.0/24,10.0.11.1,,,1500\n"
     "12,fra,fabric_a,ipvlan,l2,10.0.12.0/24,10.0.12.1,,fra,\n"
     "20,db,fabric_b,ipvlan,l2,10.0.20.0/24,10.0.20.1,,,\n"
     "21,log,fabric_b,macvlan,private,10.0.21.0/24,10.0.21.1,,,\n"
     "30,pods,fabric_b,ipvlan,l3,10.30.0.0/16,,26,,\n"
-)
+) + "".join(f"{vlan},spare{vlan},{trunk},macvlan,bridge,10.0.{vlan}.0/24,10.0.{vlan}.1,,{site},\n" for vlan, (trunk, site) in SPARE.items())
+#: VLANs of each trunk; 30 is L3 and has nobody to ask.
+FABRICS = tuple({int(row.partition(",")[0]) for row in MAP.splitlines()[1:] if f",{trunk}," in row} for trunk in ("fabric_a", "fabric_b"))
+GATEWAYS = sorted(set().union(*FABRICS) - {30})
 ENDPOINTS = [
     {"network": "web", "name": "shop", "netns": "shop"},
     {"network": "app", "name": "shop-app", "netns": "shop"},
@@ -66,7 +75,7 @@ class Rollout:
         (self.inventory / "90-netops_map.yml").write_text(
             "plugin: netops.underlay.netops_map\nmaps: [../map/vlans.csv]\nledger: ../map/ledger.yml\n", encoding="utf-8"
         )
-        self.hosts("h1", "h2", "h3")
+        self.hosts(*NICS)
         self.rows(MAP)
 
     def rows(self, text: str) -> None:
@@ -78,7 +87,7 @@ class Rollout:
         for name in names:
             first, second = NICS[name]
             nics: dict[str, Any] = {"fabric_a": first, "fabric_b": {"match": {"mac": self.fleet[name].mac(second)}}}
-            members[name] = {"trunk_nics": nics, "site": "fra" if name == "h3" else "ams", "netops_endpoints": ENDPOINTS}
+            members[name] = {"trunk_nics": nics, "site": SITES[name], "netops_endpoints": ENDPOINTS}
         groups = {
             "mapped": {"hosts": members, "vars": {"trunk_purge": True, "endpoints_purge": True, "prepare_neighbours": 4096, "prepare_heal": False}},
             "canary": {"hosts": {"h1": {}}},
@@ -124,6 +133,15 @@ class Run:
         return {host for host, number in self.stats.get("changed", {}).items() if number}
 
     @property
+    def what(self) -> set[tuple[str, str]]:
+        """The tasks that changed a host."""
+        return {
+            (event["event_data"]["task"], event["event_data"]["host"])
+            for event in self.events
+            if event["event"] == "runner_on_ok" and event["event_data"]["res"].get("changed")
+        }
+
+    @property
     def artifacts(self) -> dict[str, Any]:
         for event in self.events:
             if event["event"] == "playbook_on_stats":
@@ -142,9 +160,12 @@ def ip(*words: str) -> None:
 
 @pytest.fixture(scope="module")
 def rollout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rollout]:
-    hosts = [Host(name, nics={"eth0": "mgmt", first: "trunk", second: "trunk"}) for name, (first, second) in NICS.items()]
+    hosts = [
+        Host(name, nics={"eth0": "mgmt", first: "trunk", second: "trunk"}, mem="1G" if name == "h1" else "512M")
+        for name, (first, second) in NICS.items()
+    ]
     with Fleet(hosts) as fleet:
-        for vlan in (10, 11, 12, 20, 21):
+        for vlan in GATEWAYS:
             fleet.switch.add_tap(f"gw{vlan}", untagged=vlan)
             ip("link", "set", f"gw{vlan}", "up")
             ip("address", "add", f"10.0.{vlan}.1/24", "dev", f"gw{vlan}")
@@ -158,6 +179,16 @@ def rollout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rollout]:
 def links(host: Host) -> set[str]:
     found = json.loads(host.ssh("ip -d -j link show").stdout)
     return {link["ifname"] for link in found if link.get("linkinfo", {}).get("info_kind") == "vlan"}
+
+
+def declared(name: str, *but: int) -> dict[int, str]:
+    """The VLANs of a host's map and the sub-interface of each."""
+    found = {}
+    for row in MAP.splitlines()[1:]:
+        vlan, site = int(row.partition(",")[0]), row.split(",")[-2]
+        if site in ("", SITES[name]) and vlan not in but:
+            found[vlan] = f"{NICS[name][vlan in FABRICS[1]]}.{vlan}"
+    return found
 
 
 STEPS = ("Converge the trunks and networks", "Converge the endpoints")
@@ -174,7 +205,7 @@ def counts(run: Run) -> dict[str, Any]:
 def test_nothing_is_planned_while_the_ledger_lacks_something(rollout: Rollout) -> None:
     run = rollout.run("plan")
     assert not run.good
-    for text in ("host h1 has no slice of 10.0.10.0/24 in network web", "host h3 has no slice of 10.30.0.0/16 in network pods",
+    for text in ("host h1 has no slice of 10.0.10.0/24 in network web", "host h5 has no slice of 10.30.0.0/16 in network pods",
                  "endpoint h2/db has no IPv4 address in network db"):  # fmt: skip
         assert text in run.output
     assert not (rollout.map / "ledger.yml").exists()
@@ -184,9 +215,9 @@ def test_allocating(rollout: Rollout) -> None:
     run = rollout.run("allocate")
     assert run.good, run.output
     text = (rollout.map / "ledger.yml").read_text(encoding="utf-8")
-    assert "    10.0.10.64/26: h2\n" in text
+    assert "    10.0.10.32/27: h2\n" in text
     assert "    10.30.0.128/26: h3\n" in text
-    assert "    10.0.11.2: h1/shop-app\n    10.0.11.3: h2/shop-app\n    10.0.11.4: h3/shop-app\n" in text
+    assert "".join(f"    10.0.11.{number + 1}: h{number}/shop-app\n" for number in range(1, 6)) in text
     assert not rollout.run("allocate").changed
 
 
@@ -194,23 +225,25 @@ def test_the_plan_of_bare_hosts(rollout: Rollout) -> None:
     run = rollout.run("plan")
     assert run.good, run.output
     plan = run.artifacts["underlay_plan"]
-    assert (plan["changed"], plan["unchanged"], plan["failed"], plan["risk"]) == (["h1", "h2", "h3"], [], [], "medium")
+    assert (plan["changed"], plan["unchanged"], plan["failed"], plan["risk"]) == (list(NICS), [], [], "medium")
     assert "risk medium: objects in use change" in run.output  # the trunks are down, and are set up
     assert all(links(host) == set() for host in rollout.fleet)
     assert not rollout.run("plan", plan_fail_on_change=True).good
     foretold.update(counts(run))
-    assert all(set(foretold[task]) == {"h1", "h2", "h3"} for task in STEPS)
+    assert all(set(foretold[task]) == set(NICS) for task in STEPS)
 
 
 def test_the_canary_and_then_the_others(rollout: Rollout) -> None:
     assert "no host matches nobody" in rollout.run("canary", canary_hosts="nobody").output
+    assert "underlay_hosts is given" in rollout.run("canary", canary_hosts="canary", underlay_hosts="mapped").output
     canary = rollout.run("canary", canary_hosts="canary")
     assert canary.good, canary.output
-    assert links(rollout.fleet["h1"]) == {"eth1.10", "eth1.11", "eth2.20", "eth2.21", "eth2.30"}
+    assert links(rollout.fleet["h1"]) == set(declared("h1").values())
     assert links(rollout.fleet["h2"]) == set()
-    site = rollout.run("site", site_batch=1)
+    site = rollout.run("site", site_batch=2)
     assert site.good, site.output
-    assert links(rollout.fleet["h3"]) == {"ens7.10", "ens7.11", "ens7.12", "ens8.20", "ens8.21", "ens8.30"}
+    for host in rollout.fleet:
+        assert links(host) == set(declared(host.name).values())
     done = counts(site)
     for task in STEPS:
         done[task]["h1"] = counts(canary)[task]["h1"]
@@ -222,7 +255,7 @@ def test_the_canary_and_then_the_others(rollout: Rollout) -> None:
 
 def test_every_endpoint_has_its_address_and_reaches_its_gateway(rollout: Rollout) -> None:
     said = rollout.fleet["h2"].ssh("ip -n shop -j -4 address show").stdout
-    assert "10.0.10.64" in said and "10.0.11.3" in said
+    assert "10.0.10.32" in said and "10.0.11.3" in said
     for host in rollout.fleet:
         host.ssh("ip netns exec shop ping -c 1 -W 5 10.0.10.1 && ip netns exec shop ping -c 1 -W 5 2001:db8:10::1")
         host.ssh("ip netns exec db ping -c 1 -W 5 10.0.20.1")
@@ -232,15 +265,15 @@ def test_a_second_run_changes_nothing_and_the_wire_agrees(rollout: Rollout) -> N
     site = rollout.run("site")
     assert site.good, site.output
     assert site.changed == set()
-    assert sorted(site.tasks.values())[:-1] == [8, 8]
+    assert sorted(site.tasks.values())[:-1] == [8, 8, 8, 8]
     plan = rollout.run("plan", plan_fail_on_change=True)
     assert plan.good, plan.output
-    assert plan.artifacts["underlay_plan"]["unchanged"] == ["h1", "h2", "h3"]
+    assert plan.artifacts["underlay_plan"]["unchanged"] == list(NICS)
     verify = rollout.run("verify")
     assert verify.good, verify.output
     assert verify.artifacts["underlay_verify"]["bad"] == []
     assert {host: result["proved"] for host, result in verify.results("Ask the wire for every network of this host").items()} == {
-        "h1": 4, "h2": 4, "h3": 5,
+        host: len(set(declared(host)) - {30}) for host in NICS
     }  # fmt: skip
 
 
@@ -254,7 +287,7 @@ def findings(run: Run) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def test_one_vlan_missing_at_one_switch_port(rollout: Rollout) -> None:
-    rollout.fleet.switch.vlans("h2", "trunk0", {10, 12})
+    rollout.fleet.switch.vlans("h2", "trunk0", FABRICS[0] - {11})
     run = rollout.run("verify")
     assert findings(run) == {"h2": [("arrival", "fabric_a", "trunk0", 11)]}
     assert (
@@ -271,8 +304,9 @@ def test_a_lower_mtu_at_one_switch_port(rollout: Rollout) -> None:
     rollout.fleet.switch.mtu("h3", "ens8", 1400)
     run = rollout.run("verify")
     assert findings(run) == {"h3": [("mtu", "fabric_b", "ens8", None)]}
+    asked = len((set(declared("h3")) & FABRICS[1]) - {30})
     assert (
-        "h3: fabric_b (ens8): packets of 1500 bytes get lost in all 2 VLANs, small ones pass: the MTU of the switch port is too low"
+        f"h3: fabric_b (ens8): packets of 1500 bytes get lost in all {asked} VLANs, small ones pass: the MTU of the switch port is too low"
     ) in run.artifacts["underlay_verify"]["text"]
     rollout.fleet.switch.mtu("h3", "ens8", None)
 
@@ -316,28 +350,80 @@ def test_a_vlan_less_and_a_host_more(rollout: Rollout) -> None:
     before = (rollout.map / "ledger.yml").read_text(encoding="utf-8")
     rollout.rows("".join(line for line in MAP.splitlines(keepends=True) if ",log," not in line))
     plan = rollout.run("plan").artifacts["underlay_plan"]
-    assert (plan["changed"], plan["risk"]) == (["h1", "h2", "h3"], "high")
+    assert (plan["changed"], plan["risk"]) == (list(NICS), "high")
     assert rollout.run("site").good
-    assert links(rollout.fleet["h1"]) == {"eth1.10", "eth1.11", "eth2.20", "eth2.30"}
-    rollout.hosts("h1", "h3")
+    assert links(rollout.fleet["h1"]) == set(declared("h1", 21).values())
+    rollout.hosts("h1", "h3", "h4", "h5")
     assert not rollout.run("allocate").changed
     assert rollout.run("allocate", allocate_release=["gone"]).good
     assert "h2" not in (rollout.map / "ledger.yml").read_text(encoding="utf-8")
-    rollout.hosts("h1", "h2", "h3")
+    rollout.hosts(*NICS)
     assert rollout.run("allocate").good
     assert (rollout.map / "ledger.yml").read_text(encoding="utf-8") == before
-    assert rollout.run("plan", plan_fail_on_change=True).good
+    plan = rollout.run("plan", plan_fail_on_change=True)
+    assert plan.good, plan.output
 
 
 def test_a_host_that_is_down_stops_nobody_else(rollout: Rollout) -> None:
     rollout.fleet["h2"].power_cut()
     plan = rollout.run("plan").artifacts["underlay_plan"]
-    assert (plan["unchanged"], plan["failed"]) == (["h1", "h3"], ["h2"])
+    assert (plan["unchanged"], plan["failed"]) == (["h1", "h3", "h4", "h5"], ["h2"])
     rollout.rows(MAP)
     site = rollout.run("site")
-    assert site.changed == {"h1", "h3"}
+    assert site.changed == {"h1", "h3", "h4", "h5"}, site.output
     rollout.fleet["h2"].boot()
-    assert rollout.run("site").changed == {"h2"}
+    again = rollout.run("site")
+    assert again.changed == {"h2"}, (again.what, site.output)
+
+
+def test_another_subnet(rollout: Rollout) -> None:
+    """Of a network with endpoints it is refused before a host is touched; of one without it is made."""
+    rollout.rows(MAP.replace("10.0.11.", "10.9.11."))
+    site = rollout.run("site")
+    assert not site.good and "network app" in site.output, site.output
+    assert site.changed == set()
+    ip("address", "add", "10.9.101.1/24", "dev", "gw101")
+    rollout.rows(MAP.replace("10.0.101.", "10.9.101."))
+    assert rollout.run("plan").artifacts["underlay_plan"]["changed"] == list(NICS)
+    site = rollout.run("site")
+    assert site.good, site.output
+    assert site.changed == set(NICS)
+    assert rollout.run("plan", plan_fail_on_change=True).good
+
+
+def test_a_controller_that_is_killed_half_way(rollout: Rollout) -> None:
+    """What nobody confirmed is undone by the hosts, and the next run does what is left."""
+    rollout.rows(MAP)
+    command = ["ansible-playbook", "-i", rollout.inventory, "-f", "5", "-e", "underlay_hosts=mapped", "-e", "trunk_guard_timeout=20", PROJECT / "site.yml"]
+    environment = {**os.environ, "ANSIBLE_PIPELINING": "1", "ANSIBLE_HOST_KEY_CHECKING": "False", "ANSIBLE_SSH_ARGS": "-o ControlMaster=no"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True) as controller:
+        at_work = False
+        for line in controller.stdout or ():
+            at_work = at_work or (line.startswith("TASK") and STEPS[0] in line)
+            if at_work and line.startswith("changed:"):
+                break
+        os.killpg(controller.pid, signal.SIGKILL)
+    assert at_work
+    site = until(lambda: run if (run := rollout.run("site")).good else None)
+    assert site, "no run after the guards' time succeeded"
+    assert rollout.run("plan", plan_fail_on_change=True).good
+    for host in rollout.fleet:
+        assert links(host) == set(declared(host.name).values())
+
+
+def test_every_vlan_there_is(rollout: Rollout) -> None:
+    """4,094 rows through AWX's engine: what AWX would have to keep of any event stays within its bounds."""
+    bulk = sorted(set(range(1, 4095)) - set().union(*FABRICS))
+    rollout.rows(MAP + "".join(f"{vlan},bulk{vlan},fabric_a,macvlan,bridge,10.{64 + vlan // 256}.{vlan % 256}.0/24,none,,,\n" for vlan in bulk))
+    for playbook in ("plan", "site"):
+        run = rollout.run(playbook, limit="h1")
+        assert run.good, run.output[-4000:]
+        assert run.changed == ({"h1"} if playbook == "site" else run.changed)
+        assert max(len(json.dumps(event)) for event in run.events) < AWX_BYTES
+    assert links(rollout.fleet["h1"]) == {*declared("h1").values(), *(f"eth1.{vlan}" for vlan in bulk)}
+    rollout.rows(MAP)
+    assert rollout.run("site", limit="h1").good
+    assert links(rollout.fleet["h1"]) == set(declared("h1").values())
 
 
 def test_teardown_leaves_no_link(rollout: Rollout) -> None:
