@@ -23,7 +23,7 @@ demo: ## NetOps' map becomes networks on two hosts behind two switches, with the
 # --- tests ---------------------------------------------------------------------------------------
 
 # Two at a time, each one's output when it is over, all of them whatever one says; the longest begin first.
-TESTS := test-kernel test-kernel-6.12 test-examples test-rollout test-reboot test-default test-default-debian12 test-sanity \
+TESTS := test-rollout test-kernel test-kernel-6.12 test-examples test-reboot test-neighbours test-default test-default-debian12 test-sanity \
 	test-l3 test-conformance test-guard test-endpoints test-unit test-docs test-report test-lint
 
 .PHONY: test
@@ -61,14 +61,19 @@ test-endpoints: lab ## Molecule: namespaces, units, strangers and many tasks at 
 test-l3: lab ## Molecule: routes by hand and by BGP
 	$(LAB) --mem 4G -- molecule test -s l3
 
-.PHONY: test-guard test-reboot test-rollout
+.PHONY: test-guard test-reboot test-neighbours test-rollout
 test-guard: lab ## whole machines: a change that cuts the controller off is undone
 	$(LAB) --fleet -- pytest -q tests/fleet/test_guard.py
+	$(LAB) --fleet -- molecule test -s guard
 test-reboot: lab ## whole machines: reboots, power cuts, healing
 	$(LAB) --fleet -- pytest -q tests/fleet/test_reboot.py
+	$(LAB) --fleet -- molecule test -s reboot
+test-neighbours: lab ## whole machines: beside NetworkManager, systemd-networkd, ifupdown, cloud-init, Docker and Podman
+	$(LAB) --fleet -- pytest -q tests/fleet/test_neighbours.py tests/fleet/test_containers.py
 test-rollout: lab ## whole machines: from NetOps' table to a fleet and back
 	$(LAB) --fleet -- pytest -q tests/fleet/test_rollout.py
 	$(LAB) -- pytest -q tests/fleet/test_execution_environment.py
+	$(LAB) --mem 4G -- molecule test -s fleet
 
 .PHONY: test-report
 test-report: $(READY) ## the report's page, in a browser
