@@ -81,6 +81,7 @@ ProtectSystem=strict
 ReadWritePaths={writable}
 ProtectHome=yes
 PrivateTmp=yes
+PrivateMounts=yes
 PrivateDevices=yes
 ProtectClock=yes
 ProtectControlGroups=yes
@@ -88,6 +89,8 @@ ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
+# What it needs of other processes it sees by SYS_PTRACE.
+ProtectProc=invisible
 # Netlink for the kernel, Unix for systemd and container engines: it talks to nobody else.
 RestrictAddressFamilies=AF_NETLINK AF_UNIX
 IPAddressDeny=any
