@@ -106,18 +106,32 @@ def test_the_way_in_is_not_taken_away(host: Host, fleet: Fleet) -> None:
     assert play(fleet, body % ("10.90.0.2/24", "absent"))["link"]["h1"]["changed"], "by another way it goes"
 
 
-#: Takes the way away when the change is there, as no rule can foresee: answers to the controller go nowhere.
+#: Takes the way away when the change is there, as no rule can foresee: answers to the controller go nowhere. It ends by
+#: itself too, so that one test's trap never shuts another test out.
 TRAP = """\
-touch /run/trap-{vlan}; setsid sh -c 'while [ -e /run/trap-{vlan} ]; do if ip link show eth1.{vlan}; then ip route replace blackhole {way}/32; \
-else ip route del blackhole {way}/32; fi; sleep 0.1; done' >/dev/null 2>&1 </dev/null &
+setsid sh -c '
+    way="blackhole {way}/32"
+    touch /run/trap-{vlan}
+    end=$(($(date +%s) + 150))
+    while [ -e /run/trap-{vlan} ] && [ $(date +%s) -lt $end ]; do
+        if [ -e /sys/class/net/eth1.{vlan} ]; then ip route replace $way; shut=1; elif [ "$shut" ]; then ip route del $way; shut=; fi
+        sleep 0.05
+    done
+    [ -z "$shut" ] || ip route del $way
+    touch /run/trap-{vlan}.over
+' >/dev/null 2>&1 </dev/null &
+until [ -e /run/trap-{vlan} ]; do sleep 0.05; done
 """
 
 
 @contextlib.contextmanager
 def trap(host: Host, vlan: int, way: str = "198.51.100.1") -> Iterator[None]:
     host.ssh(TRAP.format(vlan=vlan, way=way))
-    yield
-    host.ssh(f"rm /run/trap-{vlan}")
+    try:
+        yield
+    finally:
+        off = f"rm -f /run/trap-{vlan}; until [ -e /run/trap-{vlan}.over ]; do sleep 0.05; done; rm /run/trap-{vlan}.over"
+        until(lambda: host.ssh(off, check=False).returncode == 0, 200)
 
 
 def test_a_play_that_cuts_its_own_way_is_undone_and_the_host_answers_again(host: Host, fleet: Fleet) -> None:
@@ -139,14 +153,15 @@ def is_undone(host: Host, said: dict[str, Any], link: str) -> bool:
 
 def test_a_controller_that_dies_in_between_is_undone(host: Host, fleet: Fleet) -> None:
     path = fleet.directory / "dies.yml"
-    path.write_text(HEAD + FINE.format(name="dies", vlan=67, timeout=10, more=""))
+    path.write_text(HEAD + FINE.format(name="dies", vlan=67, timeout=20, more=""))
     with trap(host, 67):  # so that it cannot confirm before it is killed
         child = subprocess.Popen(
             ["ansible-playbook", os.fspath(path)], env={**os.environ, **fleet.environment, **CALLBACK}, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            assert until(lambda: host.ssh("true", check=False, timeout=200).returncode != 0), "the trap never closed"
+            # By a ping: an SSH session that began before would wait, and go on when all is over.
+            assert until(lambda: subprocess.run(["ping", "-c1", "-W2", host.address], capture_output=True).returncode), "the trap never closed"
         finally:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
