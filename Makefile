@@ -71,8 +71,7 @@ test-reboot: lab ## whole machines: reboots, power cuts, healing
 test-neighbours: lab ## whole machines: beside NetworkManager, systemd-networkd, ifupdown, cloud-init, Docker and Podman
 	$(LAB) --fleet -- pytest -q tests/fleet/test_neighbours.py tests/fleet/test_containers.py
 test-rollout: lab ## whole machines: from NetOps' table to a fleet and back
-	$(LAB) --fleet -- pytest -q tests/fleet/test_rollout.py
-	$(LAB) -- pytest -q tests/fleet/test_execution_environment.py
+	$(LAB) --fleet -- pytest -q tests/fleet/test_rollout.py tests/fleet/test_execution_environment.py
 	$(LAB) --mem 4G -- molecule test -s fleet
 
 .PHONY: test-report

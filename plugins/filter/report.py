@@ -18,7 +18,9 @@ description:
 positional: title
 options:
   _input:
-    description: For each host, the registered result of M(netops.underlay.vlan_info), which may also be that of a host that was not reached.
+    description:
+      - For each host, the registered result of M(netops.underlay.vlan_info), which may also be that of a host that was not reached.
+      - What a result has in a file, because C(dest) was given, is read from there.
     type: dict
     required: true
   title:
@@ -68,7 +70,8 @@ _value:
   type: dict
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -83,16 +86,39 @@ def report(found: Results, title: str, made: str = "", plans: Lists | None = Non
     if not isinstance(found, Mapping):
         raise AnsibleFilterError("report: give a dict, host name to result of netops.underlay.vlan_info")
     for host, info in found.items():
-        if not isinstance(info, Mapping) or not ({"unreachable", "failed", "networks"} & set(info)):
+        if not isinstance(info, Mapping) or not ({"unreachable", "failed", "networks", "dest"} & set(info)):
             raise AnsibleFilterError(
                 f"report: what is given for {host} is no result of netops.underlay.vlan_info; register one with gather_subset: [all]"
             )
     try:
-        return document(found, str(title), str(made), plans or {}, verified or {})
+        return document(_Answers(found), str(title), str(made), plans or {}, verified or {})
     except KeyError as error:
         raise AnsibleFilterError(
             f"report: a row has no {error}; give whole results of this collection's modules, of this version"
         ) from None
+
+
+class _Answers(Mapping[str, Mapping[str, Any]]):
+    """What each host told. Where that lies in a file it is read when it is asked for: all hosts at once may be gigabytes."""
+
+    def __init__(self, found: Results) -> None:
+        self._found = found
+
+    def __getitem__(self, host: str) -> Mapping[str, Any]:
+        info = self._found[host]
+        if not info.get("dest"):
+            return info
+        try:
+            with open(info["dest"], encoding="utf-8") as file:
+                return {**info, **json.load(file)}
+        except (OSError, ValueError) as error:
+            raise AnsibleFilterError(f"report: what {host} told cannot be read: {error}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 class FilterModule:

@@ -32,7 +32,8 @@ options:
         A YAML file is a list of mappings.
       - Keep tables and ledger outside of the inventory's directory, since Ansible takes every file in that for an inventory.
       - The columns are C(name), C(vlan), C(trunk), C(driver), C(mode), C(flag), C(subnets), C(gateways), C(ranges), C(reservations),
-        C(internal), C(enable_ipv4), C(enable_ipv6), C(mtu), C(share_parent), C(host_access), C(site), C(group), C(hosts) and C(per_host).
+        C(internal), C(enable_ipv4), C(enable_ipv6), C(mtu), C(share_parent), C(host_access), C(probe), C(site), C(group), C(hosts) and
+        C(per_host).
         The JSON Schema of a row, C(docs/netops_map.schema.json), says what each is for.
       - Cells that may hold several values have blanks, commas or semicolons between them, or are lists in YAML.
     type: list

@@ -186,4 +186,5 @@ def vlan_info() -> Options:
             "default": ["all"],
         },
         "name": {"type": "list", "elements": "str"},
+        "dest": {"type": "str"},
     }

@@ -24,9 +24,6 @@ from ._engine.observe import KernelError
 from ._engine.registry import RegistryError
 from ._engine.world import Spec
 
-#: A result stays below this many bytes of JSON (AWX drops what is larger than 700,000).
-RESULT_BYTES = 300_000
-
 #: What a person can do something about; anything else is a defect and may show its traceback.
 EXPECTED = (Undone, Stuck, GuardError, Refused, NamespaceError, KernelError, RegistryError)
 
@@ -105,15 +102,15 @@ class Module(AnsibleModule):
         ahead = [*run.foretold, *outcome.changes] if self.check_mode else []
         foretold = foretell.pack(ahead) if ahead else ""
         if foretold != self._foretold:
-            if len(foretold) <= RESULT_BYTES // 2:
+            if len(foretold) <= report.BYTES // 2:
                 result["ansible_facts"] = {foretell.FACT: foretold}
             else:
                 self.warn("so much would change that later tasks of this check run plan on the host as it is now")
         if self._diff:
             result["diff"] = report.diff(outcome.changes)
-        if len(self._given) > RESULT_BYTES // 3:
+        if len(self._given) > report.BYTES // 3:
             result["invocation"] = {"module_args": "left out, see the task"}
-        return _fitting(result, more)
+        return report.fitting(result, more)
 
 
 def _readable(value: Any) -> Any:
@@ -126,19 +123,6 @@ def _readable(value: Any) -> Any:
 def _is_lost(given: Any, read: Any) -> bool:
     """Whether an option's value was dropped, all of it or rows of it."""
     return bool(given) and (not read or (isinstance(given, list) and len(given) != len(read)))
-
-
-def _fitting(result: Dict[str, Any], more: Mapping[str, Any]) -> Dict[str, Any]:
-    """Leave out the largest parts of a result until the rest fits; vlan_info reads them back."""
-    sizes = {key: len(json.dumps({key: value}, default=str)) for key, value in result.items()}
-    total = sum(sizes.values())
-    for size, key in sorted(((sizes[key], key) for key in (*more, "diff") if key in result), reverse=True):
-        if total <= RESULT_BYTES:
-            break
-        del result[key]
-        result.setdefault("left_out", []).append(key)
-        total -= size
-    return result
 
 
 def _confirm(run: Run, number: int, params: Mapping[str, Any]) -> List[str]:

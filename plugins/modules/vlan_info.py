@@ -25,12 +25,20 @@ options:
     description: Only what has one of these names, or belongs to a network that has.
     type: list
     elements: str
+  dest:
+    description:
+      - A file on the controller, relative to the playbook, that all of it is written to as JSON, also in check mode. Directories are made.
+      - Then the result has O(dest) and how many of each there are, and nothing else, however large the host.
+    type: str
 extends_documentation_fragment:
   - netops.underlay.common
 attributes:
+  action:
+    support: full
+    description: A result that is too large is cut, and O(dest) is written, on the controller.
   check_mode:
     support: full
-    description: It never changes anything.
+    description: It never changes anything on the host.
   diff_mode:
     support: N/A
     description: It never changes anything.
@@ -58,6 +66,10 @@ EXAMPLES = r"""
     gather_subset: [drift]
   register: found
   failed_when: found.drift | length > 0
+
+- name: Keep all of a host with thousands of networks, which is more than a result holds
+  netops.underlay.vlan_info:
+    dest: "underlay/{{ inventory_hostname }}.json"
 """
 
 RETURN = r"""
@@ -144,6 +156,24 @@ transactions:
       time: "2026-11-24T12:00:00Z"
       who: alice, Ansible
       owner: map:rack1
+dest:
+  description: Where on the controller all of it was written to.
+  returned: with O(dest)
+  type: str
+  sample: /srv/plays/underlay/node1.json
+counts:
+  description: How many of each there are.
+  returned: with O(dest)
+  type: dict
+  sample: {links: 0, networks: 4094, endpoints: 12, routes: 0, drift: 0, adoptable: 0, transactions: 20}
+left_out:
+  description:
+    - What is not here because a result has at most 300 kB.
+    - O(dest) gives all of it, O(name) and O(gather_subset) a part.
+  returned: when something is
+  type: list
+  elements: str
+  sample: [networks]
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -24,7 +24,7 @@ from typing import Any
 import ansible_runner
 import pytest
 import yaml
-from conftest import until
+from conftest import play, until
 from fleet import KERNEL, Fleet, Host
 
 if not KERNEL.is_dir():
@@ -421,9 +421,31 @@ def test_every_vlan_there_is(rollout: Rollout) -> None:
         assert run.changed == ({"h1"} if playbook == "site" else run.changed)
         assert max(len(json.dumps(event)) for event in run.events) < AWX_BYTES
     assert links(rollout.fleet["h1"]) == {*declared("h1").values(), *(f"eth1.{vlan}" for vlan in bulk)}
+    read_back(rollout, len(bulk) + len(declared("h1")))
     rollout.rows(MAP)
     assert rollout.run("site", limit="h1").good
     assert links(rollout.fleet["h1"]) == set(declared("h1").values())
+
+
+def read_back(rollout: Rollout, networks: int) -> None:
+    """What is left out of a result is whole in a file of the controller, of which the report is made."""
+    asked = "  tasks:\n    - {name: ask, netops.underlay.vlan_info: {}}\n    - {name: keep, netops.underlay.vlan_info: {dest: sub/h1.json}}\n"
+    said = play(rollout.fleet, asked, "--limit", "h1")
+    cut, kept = said["ask"]["h1"], said["keep"]["h1"]
+    assert cut["left_out"] == ["networks"] and "left out, for a result has at most 300 kB: networks; give dest" in cut["warnings"][0]
+    assert cut["links"] == [] and len(json.dumps(cut)) < 300_000
+    assert kept["dest"] == os.fspath(rollout.fleet.directory / "sub" / "h1.json") and "endpoints" not in kept
+    assert kept["counts"]["networks"] == networks and kept["counts"]["endpoints"] == len(ENDPOINTS)
+    told = json.loads(Path(kept["dest"]).read_text(encoding="utf-8"))
+    assert {part: len(rows) for part, rows in told.items()} == kept["counts"]
+
+    where = rollout.directory / "report"
+    run = rollout.run("report", limit="h1", report_dir=os.fspath(where))
+    assert run.good, run.output[-4000:]
+    assert max(len(json.dumps(event)) for event in run.events) < AWX_BYTES
+    report = json.loads((where / "report.json").read_text(encoding="utf-8"))
+    assert [host["name"] for host in report["hosts"]] == ["h1"] and len(report["networks"]) == networks
+    assert [row["text"] for row in report["findings"]] == []
 
 
 def test_teardown_leaves_no_link(rollout: Rollout) -> None:

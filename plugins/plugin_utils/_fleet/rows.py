@@ -99,6 +99,7 @@ COLUMNS: Dict[str, Column] = {
     "mtu": Column(None, _integer(68, 65535), "The MTU of the endpoints."),
     "share_parent": Column(fields.boolean, _YES_NO, "Whether other networks may be on the same VLAN of the same trunk; they say so too."),
     "host_access": Column(fields.boolean, _YES_NO, "Whether the hosts themselves reach the endpoints."),
+    "probe": Column(fields.boolean, _YES_NO, "Whether a host asks on the wire first if somebody else has the address that it takes by C(host_access)."),
     "site": Column(lambda value: fields.name(_word(value)), _WORD, "Only hosts of this site, the group C(site_NAME). Two sites are two switch fabrics."),
     "group": Column(_group, _WORD, "Only hosts of this inventory group."),
     "hosts": Column(_patterns, _lines(_WORD), "Only hosts whose names match one of these patterns; those after C(!) never."),
@@ -111,7 +112,7 @@ COLUMNS: Dict[str, Column] = {
 }
 _SCOPE = ("site", "group", "hosts")
 #: What is an option of vlan_network under the same name.
-_SAME = ("name", "driver", "mode", "flag", "internal", "enable_ipv4", "enable_ipv6", "mtu", "share_parent", "host_access")
+_SAME = ("name", "driver", "mode", "flag", "internal", "enable_ipv4", "enable_ipv6", "mtu", "share_parent", "host_access", "probe")
 #: From the model's words to the columns.
 _COLUMN_OF = {"parent": "trunk", "subnet": "subnets", "gateway": "gateways", "ip_range": "ranges", "aux_addresses": "reservations"}
 _MODEL_PATH = re.compile(r"networks\[(\d+)\]\.?(?:subnets\[(\d+)\])?\.?([a-z_0-9]*)")

@@ -32,7 +32,7 @@ def document(found: Results, title: str, made: str, plans: Lists, verified: Resu
     findings = Findings(fleet)
     findings.of_pools(pools, rows)
     for host, name in enumerate(fleet.names):
-        findings.of_host(host, found[name])
+        findings.of_host(host, fleet.told[host])
         for result in plans.get(name) or ():
             findings.of_plan(host, result)
         findings.of_verify(host, verified.get(name) or {})
@@ -41,7 +41,7 @@ def document(found: Results, title: str, made: str, plans: Lists, verified: Resu
         "format": FORMAT,
         "title": title,
         "made": made,
-        "hosts": _hosts(fleet, found, told),
+        "hosts": _hosts(fleet, told),
         "networks": fleet.networks.finished(),
         "links": fleet.links.finished(),
         "leases": fleet.leases,
@@ -53,7 +53,7 @@ def document(found: Results, title: str, made: str, plans: Lists, verified: Resu
     }
 
 
-def _hosts(fleet: Fleet, found: Results, findings: Sequence[Row]) -> list[Row]:
+def _hosts(fleet: Fleet, findings: Sequence[Row]) -> list[Row]:
     """Every host with its worst finding as its state, and when it was last changed by whom."""
     state = ["ok"] * len(fleet.names)
     for row in reversed(findings):  # the worst come first, so they have the last word
@@ -68,12 +68,12 @@ def _hosts(fleet: Fleet, found: Results, findings: Sequence[Row]) -> list[Row]:
         {
             "name": name,
             "state": state[host],
-            "read": not (found[name].get("unreachable") or found[name].get("failed")),
+            "read": not (info.get("unreachable") or info.get("failed")),
             "networks": networks[host],
             "leases": endpoints[host],
-            "changed": _last(found[name]),
+            "changed": _last(info),
         }
-        for host, name in enumerate(fleet.names)
+        for host, (name, info) in enumerate(zip(fleet.names, fleet.told))
     ]
 
 

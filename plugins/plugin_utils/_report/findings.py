@@ -28,29 +28,31 @@ class Findings:
 
     def add(self, level: str, host: int, text: str, kind: str = "host", key: str = "", vlan: Optional[int] = None) -> None:
         if vlan is None:
-            vlan = self._vlans.get((host, kind, key))
+            vlan = self._vlan(host, kind, key)
         row = {"level": level, "kind": kind, "key": key, "vlan_id": vlan, "text": text}
         self._rows.add(tuple(row.values()), host, dict, row)
 
     def rows(self) -> list[Row]:
         return sorted(self._rows.finished(), key=lambda row: (LEVELS.index(row["level"]), row["hosts"]))
 
-    def _index(self) -> dict[tuple[int, str, str], int]:
-        """The VLAN of everything that a finding may be about."""
-        found: dict[tuple[int, str, str], int] = {}
-        for row in self.fleet.networks.finished():
-            if row["vlan_id"] is None:
-                continue
-            for first, last in row["hosts"]:
-                for host in range(first, last + 1):
-                    found[host, "network", row["name"]] = found[host, "link", row["parent"]] = row["vlan_id"]
-        for row in self.fleet.links.finished():
-            for first, last in row["hosts"]:
-                found.update(((host, "link", row["interface"]), row["vlan_id"]) for host in range(first, last + 1))
+    def _vlan(self, host: int, kind: str, key: str) -> Optional[int]:
+        """The VLAN of what a finding is about."""
+        return next((vlan for hosts, vlan in self._vlans.get((kind, key), ()) if any(first <= host <= last for first, last in hosts)), None)
+
+    def _index(self) -> dict[tuple[str, str], list[tuple[Sequence[Sequence[int]], int]]]:
+        """Everything that a finding may be about: the VLAN that it is in, and the hosts where it is."""
+        found: dict[tuple[str, str], list[tuple[Sequence[Sequence[int]], int]]] = {}
+        networks, links = self.fleet.networks.finished(), self.fleet.links.finished()
+        rows = [("link", row["interface"], row) for row in links] + [("link", row["parent"], row) for row in networks]
+        rows += [("network", row["name"], row) for row in networks]
+        for kind, key, row in rows:
+            if row["vlan_id"] is not None:
+                found.setdefault((kind, key), []).append((row["hosts"], row["vlan_id"]))
         for lease in self.fleet.leases:
-            vlan = found.get((lease["host"], "network", lease["of"]))
-            if vlan is not None:
-                found[lease["host"], "endpoint", f"{lease['of']}/{lease['name']}"] = vlan
+            row = self.fleet.networks.rows[lease["network"]] if lease["network"] is not None else {}
+            if row.get("vlan_id") is not None:
+                at = [lease["host"], lease["host"]]
+                found.setdefault(("endpoint", f"{lease['of']}/{lease['name']}"), []).append(([at], row["vlan_id"]))
         return found
 
     # -- where they come from ---------------------------------------------------------------------

@@ -15,6 +15,7 @@ from .hosts import natural, ranges
 
 Row = dict[str, Any]
 
+_ROWS = ("networks", "links", "routes", "endpoints")
 #: What a network is, on whichever host; its members and the use of its pools are not part of it.
 _NETWORK = ("name", "driver", "mode", "flag", "parent", "trunk", "vlan_id", "internal", "mtu", "interface", "owner")
 _LINK = ("name", "interface", "parent", "vlan_id", "protocol", "mtu", "owner")
@@ -44,17 +45,35 @@ class Grouped:
         return [{**row, "hosts": ranges(hosts)} for row, hosts in zip(self.rows, self._hosts)]
 
 
+class Use:
+    """How full a pool of one network is on the hosts that have it."""
+
+    def __init__(self) -> None:
+        self.hosts: list[int] = []
+        self.size = 0  # how many addresses can be handed out, where the fewest are reserved
+        self.used = -1  # by the fullest host
+        self.fullest = 0
+
+    def add(self, host: int, used: int, free: int) -> None:
+        self.hosts.append(host)
+        self.size = max(self.size, used + free)
+        if used > self.used:
+            self.used, self.fullest = used, host
+
+
 class Fleet:
-    """The rows of every host that was read; positions of hosts are those of ``names``."""
+    """The rows of every host that was read; positions of hosts are those of ``names``. Each host's answer is looked at once."""
 
     def __init__(self, found: Mapping[str, Mapping[str, Any]]) -> None:
         self.names = sorted(found, key=natural)
+        #: of each host, what it told besides its rows
+        self.told: list[Row] = []
         self.networks = Grouped()
         self.links = Grouped()
         self.routes = Grouped()
         self.leases: list[Row] = []
-        #: position of the network -> each of its hosts with the pools as ``vlan_info`` counts them there
-        self.pools: dict[int, list[tuple[int, Sequence[Row]]]] = {}
+        #: position of the network -> each of its pools, as ``vlan_info`` counts it on the hosts
+        self.pools: dict[int, dict[str, Use]] = {}
         for host, name in enumerate(self.names):
             self._host(host, found[name])
 
@@ -70,6 +89,7 @@ class Fleet:
                 self.routes.add(key, host, _route, routes, row)
         for row in info.get("endpoints") or ():
             self.leases.append(_lease(host, at.get(row["network"]), row))
+        self.told.append({key: value for key, value in info.items() if key not in _ROWS})
 
     def _network(self, host: int, row: Mapping[str, Any]) -> int:
         subnets = tuple(
@@ -78,8 +98,8 @@ class Fleet:
         )
         labels = tuple(sorted(row["labels"].items()))
         at = self.networks.add((*_picked(row, _NETWORK), subnets, labels), host, _network, row)
-        if row.get("pools"):
-            self.pools.setdefault(at, []).append((host, row["pools"]))
+        for pool in row.get("pools") or ():
+            self.pools.setdefault(at, {}).setdefault(pool["pool"], Use()).add(host, pool["used"], pool["free"])
         if row["addresses"]:
             self.leases.append(_own_lease(host, at, row))
         return at

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from .gather import Fleet, Row
+from .gather import Fleet, Row, Use
 from .hosts import ranges
 
 L3 = ("l3", "l3s")
@@ -27,23 +27,18 @@ def is_shared(network: Row) -> bool:
 
 
 class _Pool:
-    """One pool on all hosts that have it."""
+    """One pool on all hosts that have it, of all networks of its wire."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.networks: list[int] = []
         self.hosts: set[int] = set()
-        self.size = 0  # how many addresses can be handed out, where the fewest are reserved
-        self.used = -1  # by the fullest host
-        self.fullest = 0
+        self.fullest = Use()
 
-    def add(self, network: int, host: int, pool: Row) -> None:
-        if self.networks[-1:] != [network]:
-            self.networks.append(network)
-        self.hosts.add(host)
-        self.size = max(self.size, pool["used"] + pool["free"])
-        if pool["used"] > self.used:
-            self.used, self.fullest = pool["used"], host
+    def add(self, network: int, use: Use) -> None:
+        self.networks.append(network)
+        self.hosts.update(use.hosts)
+        self.fullest.add(use.fullest, use.used, use.size - use.used)
 
 
 class Pools:
@@ -59,31 +54,27 @@ class Pools:
     def rows(self) -> list[Row]:
         """One row a pool, in the order of the networks."""
         wires: dict[tuple[Any, ...], _Pool] = {}
-        for at, hosts in self.fleet.pools.items():
+        for at, pools in self.fleet.pools.items():
             network = self.fleet.networks.rows[at]
             wire = ("vlan", network["vlan_id"]) if is_shared(network) else ("network", at)
-            for host, pools in hosts:
-                for pool in pools:
-                    where = (*wire, pool["pool"])
-                    found = wires.get(where)
-                    if found is None:
-                        found = wires[where] = _Pool(pool["pool"])
-                    found.add(at, host, pool)
+            for text, use in pools.items():
+                wires.setdefault((*wire, text), _Pool(text)).add(at, use)
         return [self._row(pool) for pool in wires.values()]
 
     def _row(self, pool: _Pool) -> Row:
         first = self.fleet.networks.rows[pool.networks[0]]
         shared = is_shared(first)
-        used = len(set(self._within(pool.networks, pool.text))) if shared else pool.used
-        reserved = ipaddress.ip_network(pool.text).num_addresses - pool.size
+        size = pool.fullest.size
+        used = len(set(self._within(pool.networks, pool.text))) if shared else pool.fullest.used
+        reserved = ipaddress.ip_network(pool.text).num_addresses - size
         return {
             "pool": pool.text,
             "vlan_id": first["vlan_id"],
             "networks": pool.networks,
             "used": used,
-            "size": pool.size if pool.size < _EXACT else None,
+            "size": size if size < _EXACT else None,
             "reserved": reserved if reserved < _EXACT else None,
-            "fullest": None if shared else pool.fullest,
+            "fullest": None if shared else pool.fullest.fullest,
             "hosts": ranges(sorted(pool.hosts)),
         }
 

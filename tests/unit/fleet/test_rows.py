@@ -91,6 +91,14 @@ def test_every_bad_cell_at_once_in_csv() -> None:
     ]
 
 
+def test_whether_the_hosts_themselves_are_in_it_and_ask_first() -> None:
+    row = {"name": "web", "vlan": 10, "trunk": "fabric_a", "driver": "macvlan", "subnets": "10.0.0.0/24", "per_host": 26}
+    (network,) = one({**row, "host_access": "yes", "probe": "yes"}).networks
+    assert network.options["host_access"] is True and network.options["probe"] is True
+    (fault,) = faults(one({**row, "probe": "yes"}))
+    assert "(probe): asks for the addresses of host_access, which is off; set host_access too" in fault
+
+
 def test_every_bad_cell_at_once_in_yaml() -> None:
     document = """\
 - name: web

@@ -1,0 +1,51 @@
+# Copyright: netops.underlay contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""On the controller: what module ``vlan_info`` read is written to a file, or cut to what a result holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.netops.underlay.plugins.module_utils._engine import describe, report
+
+
+class ActionModule(ActionBase):
+    """Runs the module, and keeps its answer from being more than Ansible, its callbacks and AWX take."""
+
+    _supports_check_mode = True
+    _supports_async = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        dest = self._task.args.get("dest")
+        if dest and self._task.async_val:
+            raise AnsibleActionFail("dest: a task that runs with async ends before there is anything to write; leave one of them out")
+        wrap_async = self._task.async_val and not self._connection.has_native_async
+        result: dict[str, t.Any] = self._execute_module(task_vars=task_vars, wrap_async=wrap_async)
+        parts = [part for part in describe.SUBSETS if part in result]
+        if dest and parts:
+            path = self._loader.path_dwim(dest)
+            try:
+                _write(path, {part: result[part] for part in parts})
+            except OSError as error:
+                raise AnsibleActionFail(f"dest: {path} cannot be written on the controller: {error.strerror}; give another path") from None
+            result.update(dest=path, counts={part: len(result.pop(part)) for part in parts})
+        result = report.fitting(result, parts)
+        if result.get("left_out"):
+            what = ", ".join(result["left_out"])
+            result.setdefault("warnings", []).append(f"left out, for a result has at most 300 kB: {what}; give dest for all of it, or name for a part")
+        return result
+
+
+def _write(path: str, found: dict[str, t.Any]) -> None:
+    """All or nothing, and for whoever runs Ansible: it tells who is where."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    part = f"{path}.{os.getpid()}"
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(found, file)
+    os.replace(part, path)
