@@ -87,6 +87,16 @@ def test_everything_is_found_by_its_name_where_it_is_installed(installed: Path) 
             assert f"netops.underlay.{role.name}" in roles
 
 
+def test_galaxy_takes_it(archive: Path, tmp_path: Path) -> None:
+    """What Ansible Galaxy itself looks at; its ansible-lint is make's own, and finds the archive's playbooks only where they are installed."""
+    config = tmp_path / "importer.cfg"
+    config.write_text("[galaxy-importer]\nRUN_ANSIBLE_LINT = False\nRUN_ANSIBLE_TEST = False\nCHECK_REQUIRED_TAGS = True\nCHECK_CHANGELOG = True\n")
+    where = {"GALAXY_IMPORTER_CONFIG": str(config), "PATH": f"{TOOLS}:{os.environ['PATH']}"}
+    said = run("env", "-C", tmp_path, TOOLS / "python", "-m", "galaxy_importer.main", archive, **where)
+    assert "Importer processing completed successfully" in said
+    assert "WARNING" not in said and "ERROR" not in said, said
+
+
 def test_every_file_has_its_licence(tmp_path: Path) -> None:
     """REUSE, on the files that git has."""
     for name in tracked():
