@@ -18,6 +18,7 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +97,29 @@ class Rollout:
         config = (self.inventory / "90-netops_map.yml").read_text(encoding="utf-8").partition("hosts_of")[0]
         (self.inventory / "90-netops_map.yml").write_text(config + "hosts_of: mapped\n", encoding="utf-8")
 
-    def run(self, playbook: str, limit: str | None = None, **extra: Any) -> Any:
+    def slices(self, *parts: set[str]) -> list[Path]:
+        """The inventory as AWX keeps it, and gives a part of the hosts to each job of a sliced template: a script, with all variables."""
+        listed = json.loads(self.fleet.run("ansible-inventory", "-i", os.fspath(self.inventory), "--list").stdout)
+        hostvars = listed.pop("_meta")["hostvars"]
+        found = []
+        for number, part in enumerate(parts):
+            groups = {name: {**group, "hosts": [host for host in group.get("hosts", ()) if host in part]} for name, group in listed.items()}
+            groups["_meta"] = {"hostvars": {host: hostvars[host] for host in part}}
+            script = self.directory / f"slice{number}"
+            script.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(groups)}\nEND\n", encoding="utf-8")
+            script.chmod(0o755)
+            found.append(script)
+        return found
+
+    def run(self, playbook: str, limit: str | None = None, inventory: Path | None = None, tags: str = "", **extra: Any) -> Any:
         private = self.directory / f"run{next(self._runs)}"  # each run its own: what one was given is not the next one's
         private.mkdir()
         if playbook != "canary":
             extra["underlay_hosts"] = "mapped"
         done = ansible_runner.run(
             private_data_dir=os.fspath(private), project_dir=os.fspath(PROJECT),
-            playbook=f"{playbook}.yml", inventory=os.fspath(self.inventory), extravars=extra, limit=limit,
-            quiet=True, envvars={"ANSIBLE_PIPELINING": "1", "ANSIBLE_FORKS": "5", "ANSIBLE_HOST_KEY_CHECKING": "False",
+            playbook=f"{playbook}.yml", inventory=os.fspath(inventory or self.inventory), extravars=extra, limit=limit,
+            tags=tags or None, quiet=True, envvars={"ANSIBLE_PIPELINING": "1", "ANSIBLE_FORKS": "5", "ANSIBLE_HOST_KEY_CHECKING": "False",
                                  "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1", "ANSIBLE_INJECT_FACT_VARS": "False",
                                  "ANSIBLE_TIMEOUT": "5", "ANSIBLE_SSH_ARGS": SSH},
         )  # fmt: skip
@@ -343,6 +358,22 @@ def test_what_the_kernel_has_otherwise_is_drift(rollout: Rollout) -> None:
     site = rollout.run("site", limit="h3")
     assert site.good, site.output
     assert site.changed == {"h3"}
+
+
+def test_by_tags_and_in_slices(rollout: Rollout) -> None:
+    """What runs beside each other, or in part, does no more than it is about."""
+    for name in ("h1", "h3"):
+        rollout.fleet[name].ssh(f"ip link delete {declared(name)[20]}")
+    proof = rollout.run("site", tags="verify")
+    assert not proof.good and proof.changed == set()
+    assert max(proof.tasks.values()) <= 2, "the fleet agrees, the wire is asked, and that is all"
+    parts = ({"h1", "h2"}, {"h3", "h4", "h5"})
+    with ThreadPoolExecutor() as pool:
+        one, two = pool.map(lambda inventory: rollout.run("site", inventory=inventory), rollout.slices(*parts))
+    for run, hosts, changed in ((one, parts[0], {"h1"}), (two, parts[1], {"h3"})):
+        assert run.good, run.output
+        assert (set(run.tasks), run.changed) == (hosts, changed), run.what
+    assert rollout.run("plan", plan_fail_on_change=True).good
 
 
 def test_a_vlan_less_and_a_host_more(rollout: Rollout) -> None:
