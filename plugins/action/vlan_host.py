@@ -14,25 +14,22 @@ Result = dict[str, t.Any]
 
 
 class ActionModule(ActionBase):
-    """Look, install what is missing, prepare. In check mode, a look: no package manager foretells anything on a bare host."""
+    """Prepare; where something is missing, install it first. In check mode no package manager is asked: it foretells nothing on a bare host."""
 
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        look: Result = self._execute_module(module_args={**arguments, "_look": True}, task_vars=task_vars)
-        if look.get("failed"):
-            return look
         wanted = boolean(arguments.get("install", True), strict=False)
-        missing = look.get("packages_missing", []) if wanted else []
-        if self._task.check_mode:
-            return self._with(look, missing)
-        if missing:
+        result: Result = self._execute_module(module_args={**arguments, "_unless_missing": wanted}, task_vars=task_vars)
+        missing = result.get("packages_missing", []) if wanted and not result.get("failed") else []
+        if missing and not self._task.check_mode:
             installed = self._install(missing, task_vars)
             if installed.get("failed"):
                 return installed
-        return self._with(self._execute_module(module_args=arguments, task_vars=task_vars), missing)
+            result = self._execute_module(module_args=arguments, task_vars=task_vars)
+        return self._with(result, missing)
 
     @staticmethod
     def _with(result: Result, installed: list[str]) -> Result:

@@ -17,8 +17,8 @@ description:
     host that is prepared needs no mirror to be reachable.
   - It makes no link and changes none. Where a driver makes a link when it is loaded, as C(dummy) does, it is kept from it.
 options:
-  _look:
-    description: Only look. The action plugin sets it, before it installs what is missing. Leave it out.
+  _unless_missing:
+    description: Do nothing where a package is missing. The action plugin sets it, and installs what is missing before it calls again. Leave it out.
     type: bool
     default: false
   install:
@@ -222,7 +222,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "install": {"type": "bool", "default": True},
-            "_look": {"type": "bool", "default": False},  # the action plugin, before it installs what is missing
+            "_unless_missing": {"type": "bool", "default": False},  # the action plugin, which then installs them
             "drivers": {"type": "list", "elements": "str", "choices": drivers, "default": drivers},
             "neighbours": {"type": "int", "default": 16384},
             "names": {"type": "bool", "default": True},
@@ -242,14 +242,15 @@ def main() -> None:
         module.fail_json(msg="\n".join(map(str, found.problems)), problems=[problem._asdict() for problem in found.problems])
     for text in found.warnings:
         module.warn(text)
-    if not module.check_mode and not params["_look"]:
+    missing = host.packages_missing() if wanted.present else []
+    if not module.check_mode and not (missing and params["_unless_missing"]):
         Preparation(module, host).carry_out(found.steps)
         # A driver that is built in is there without having been loaded.
         found.steps = [step for step in found.steps if step.kind != "driver" or host.drivers.is_loaded(step.name)]
     result = {"changed": bool(found.steps), "kernel": host.release, "limits": found.limits}
     if wanted.present:
         result["drivers"] = wanted.drivers
-        result["packages_missing"] = host.packages_missing()
+        result["packages_missing"] = missing
         result["packages_installed"] = []
     if module._diff:
         result["diff"] = diff(found)
