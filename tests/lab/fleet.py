@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+import processors
 from switch import NATIVE, TUN, Switch
 
 KERNEL = Path("/opt/kernel")
@@ -123,6 +124,7 @@ class Host:
                 env={"PATH": "/usr/sbin:/usr/bin", "TMPDIR": "/dev/shm"},
                 pass_fds=(held,),
                 start_new_session=True,
+                preexec_fn=lambda: os.sched_setaffinity(0, processors.of_host(self.number)),
             )
         os.close(held)
         if wait:
