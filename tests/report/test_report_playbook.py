@@ -1,6 +1,6 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook: three files, whatever the hosts say. What it says of real networks is in tests/kernel/modules."""
+"""The playbook: its files, whatever the hosts say. What it says of real networks is in tests/kernel/modules."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def test_it_writes_the_report_of_hosts_that_answer_and_hosts_that_do_not(tmp_pat
     assert done.returncode == 0, done.stdout
     assert len(done.stdout) < 10_000, "the page is in its file, not on the terminal"
     there = tmp_path / "underlay-report"
-    assert sorted(path.name for path in there.iterdir()) == ["report.html", "report.json", "report.md"]
+    assert sorted(path.name for path in there.iterdir()) == ["hosts", "report.html", "report.json", "report.md"]
+    assert [path.name for path in (there / "hosts").iterdir()] == ["here.json"]
 
     doc = json.loads((there / "report.json").read_text())
     assert [(row["name"], row["read"]) for row in doc["hosts"]] == [("gone", False), ("here", True)]
