@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Dict, List, Optional
@@ -14,6 +13,7 @@ from typing import Any, Dict, List, Optional
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ..plugin_utils._files import put
 from ..plugin_utils._fleet import ledger, rows, source
 from ..plugin_utils._fleet.ledger import Fleet, Host, Ledger
 
@@ -133,17 +133,6 @@ def _text(path: str) -> str:
 def _write(path: str, text: str) -> None:
     """The whole file or the one of before, whatever happens meanwhile."""
     try:
-        mode = os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o644
-        descriptor, new = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".ledger-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-                os.fchmod(file.fileno(), mode)
-            os.replace(new, path)
-        except BaseException:
-            os.unlink(new)
-            raise
+        put(path, text, os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o644)
     except OSError as error:
         raise AnsibleActionFail(f"{path} cannot be written: {error.strerror}") from None

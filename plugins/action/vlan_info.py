@@ -11,7 +11,9 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.netops.underlay.plugins.module_utils._engine import describe, report
+from ansible_collections.netops.underlay.plugins.module_utils import _result
+from ansible_collections.netops.underlay.plugins.module_utils._engine import describe
+from ansible_collections.netops.underlay.plugins.plugin_utils._files import put
 
 
 class ActionModule(ActionBase):
@@ -28,24 +30,21 @@ class ActionModule(ActionBase):
         wrap_async = self._task.async_val and not self._connection.has_native_async
         result: dict[str, t.Any] = self._execute_module(task_vars=task_vars, wrap_async=wrap_async)
         parts = [part for part in describe.SUBSETS if part in result]
-        if dest and parts:
-            path = self._loader.path_dwim(dest)
-            try:
-                _write(path, {part: result[part] for part in parts})
-            except OSError as error:
-                raise AnsibleActionFail(f"dest: {path} cannot be written on the controller: {error.strerror}; give another path") from None
-            result.update(dest=path, counts={part: len(result.pop(part)) for part in parts})
-        result = report.fitting(result, parts)
+        if dest and not result.get("failed"):
+            found = {part: result.pop(part) for part in parts}
+            result.update(dest=self._keep(dest, found), counts={part: len(rows) for part, rows in found.items()})
+        result = _result.fitting(result, parts)
         if result.get("left_out"):
             what = ", ".join(result["left_out"])
             result.setdefault("warnings", []).append(f"left out, for a result has at most 300 kB: {what}; give dest for all of it, or name for a part")
         return result
 
-
-def _write(path: str, found: dict[str, t.Any]) -> None:
-    """All or nothing, and for whoever runs Ansible: it tells who is where."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    part = f"{path}.{os.getpid()}"
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(found, file)
-    os.replace(part, path)
+    def _keep(self, dest: str, found: dict[str, t.Any]) -> str:
+        """Where it is then, for its owner alone: it tells who is where."""
+        path: str = self._loader.path_dwim(dest)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            put(path, json.dumps(found), 0o600)
+        except OSError as error:
+            raise AnsibleActionFail(f"dest: {path} cannot be written on the controller: {error.strerror}; give another path") from None
+        return path

@@ -70,8 +70,7 @@ _value:
   type: dict
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -91,34 +90,11 @@ def report(found: Results, title: str, made: str = "", plans: Lists | None = Non
                 f"report: what is given for {host} is no result of netops.underlay.vlan_info; register one with gather_subset: [all]"
             )
     try:
-        return document(_Answers(found), str(title), str(made), plans or {}, verified or {})
+        return document(found, str(title), str(made), plans or {}, verified or {})
     except KeyError as error:
         raise AnsibleFilterError(
             f"report: a row has no {error}; give whole results of this collection's modules, of this version"
         ) from None
-
-
-class _Answers(Mapping[str, Mapping[str, Any]]):
-    """What each host told. Where that lies in a file it is read when it is asked for: all hosts at once may be gigabytes."""
-
-    def __init__(self, found: Results) -> None:
-        self._found = found
-
-    def __getitem__(self, host: str) -> Mapping[str, Any]:
-        info = self._found[host]
-        if not info.get("dest"):
-            return info
-        try:
-            with open(info["dest"], encoding="utf-8") as file:
-                return {**info, **json.load(file)}
-        except (OSError, ValueError) as error:
-            raise AnsibleFilterError(f"report: what {host} told cannot be read: {error}") from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
 
 
 class FilterModule:

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from . import _argspec
+from . import _argspec, _result
 from ._engine import foretell, installed, model, probes, report
 from ._engine.apply import Refused
 from ._engine.converge import GuardError, Outcome, Run, Stuck, Undone, converge, is_persistent
@@ -102,15 +102,15 @@ class Module(AnsibleModule):
         ahead = [*run.foretold, *outcome.changes] if self.check_mode else []
         foretold = foretell.pack(ahead) if ahead else ""
         if foretold != self._foretold:
-            if len(foretold) <= report.BYTES // 2:
+            if len(foretold) <= _result.BYTES // 2:
                 result["ansible_facts"] = {foretell.FACT: foretold}
             else:
                 self.warn("so much would change that later tasks of this check run plan on the host as it is now")
         if self._diff:
             result["diff"] = report.diff(outcome.changes)
-        if len(self._given) > report.BYTES // 3:
+        if len(self._given) > _result.BYTES // 3:
             result["invocation"] = {"module_args": "left out, see the task"}
-        return report.fitting(result, more)
+        return _result.fitting(result, more)
 
 
 def _readable(value: Any) -> Any:

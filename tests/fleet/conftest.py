@@ -64,6 +64,11 @@ def rows(said: str, errors: str = "", check: bool = True) -> Rows:
     return found
 
 
+def events(private: Path) -> list[dict[str, Any]]:
+    """What ansible-runner wrote down of a run in this directory."""
+    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(private.glob("artifacts/*/job_events/*.json"))]
+
+
 def prepare(fleet: Fleet, **options: Any) -> None:
     role = json.dumps({"role": "netops.underlay.prepare", "prepare_install": False, **options})
     play(fleet, f"  roles: [{role}]\n")

@@ -1,10 +1,9 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What AWX's image is made of: ansible-builder takes the definition, and what it installs is enough for the playbooks."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sysconfig
@@ -12,10 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
-from conftest import links
-from fleet import KERNEL, Fleet, Host
+from conftest import events, links
+from fleet import Fleet, Host
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -68,7 +66,6 @@ def image(directory: Path, wanted: list[str]) -> Path:
     return directory / "bin"
 
 
-@pytest.mark.skipif(not KERNEL.is_dir(), reason="not started by tests/lab/run --fleet")
 def test_what_the_image_has_is_enough_for_allocate_plan_site_and_verify(tmp_path: Path) -> None:
     of_the_image = yaml.safe_load(DEFINITION.read_text(encoding="utf-8"))["dependencies"]
     core = [of_the_image[part]["package_pip"] for part in ("ansible_core", "ansible_runner")]
@@ -94,11 +91,10 @@ def test_what_the_image_has_is_enough_for_allocate_plan_site_and_verify(tmp_path
             private = tmp_path / f"{playbook}-{len(list(tmp_path.iterdir()))}"
             private.mkdir()
             words = [programs / "ansible-runner", "run", private, "--project-dir", PROJECT, "-p", f"{playbook}.yml", "--inventory", inventory]
-            extra = ["--cmdline", "-e underlay_hosts=mapped"]
-            done = subprocess.run([*words, *extra], env=environment, capture_output=True, text=True)
+            words += ["--cmdline", "-e underlay_hosts=mapped"]
+            done = subprocess.run(words, env=environment, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-            events = [json.loads(path.read_text()) for path in private.glob("artifacts/*/job_events/*.json")]
-            stats: dict[str, Any] = next(event["event_data"] for event in events if event["event"] == "playbook_on_stats")
+            stats: dict[str, Any] = next(event["event_data"] for event in events(private) if event["event"] == "playbook_on_stats")
             return stats
 
         run("allocate")

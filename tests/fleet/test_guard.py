@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import spaces
-from conftest import CALLBACK, HEAD, Rows, links, play, prepare, until
+from conftest import CALLBACK, HEAD, Rows, events, links, play, prepare, until
 from fleet import Fleet, Host
 
 #: An address of a VLAN that is more specific than the way to the controller: its answers would go there.
@@ -131,7 +131,7 @@ def trap(host: Host, vlan: int, way: str = "198.51.100.1") -> Iterator[None]:
         yield
     finally:
         off = f"rm -f /run/trap-{vlan}; until [ -e /run/trap-{vlan}.over ]; do sleep 0.05; done; rm /run/trap-{vlan}.over"
-        until(lambda: host.ssh(off, check=False).returncode == 0, 200)
+        assert until(lambda: host.ssh(off, check=False).returncode == 0, 200), "the trap is still there"
 
 
 def test_a_play_that_cuts_its_own_way_is_undone_and_the_host_answers_again(host: Host, fleet: Fleet) -> None:
@@ -342,8 +342,7 @@ def runner(fleet: Fleet, body: str, *options: str, check: bool = True) -> Rows:
     words = ["ansible-runner", "run", os.fspath(path), "-p", "play.yml", "--inventory", options[1], "--json", "--quiet"]
     done = fleet.run(*words, check=False)
     found: Rows = {}
-    for file in sorted(path.glob("artifacts/*/job_events/*.json")):
-        event = json.loads(file.read_text())
+    for event in events(path):
         if event["event"] in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
             data = event["event_data"]
             found.setdefault(data["task"], {})[data["host"]] = {**data["res"], "failed": event["event"] != "runner_on_ok"}

@@ -20,19 +20,24 @@ def take(cache: Path) -> int:
     It counts for as long as the descriptor that is returned is open, here or in a child.
     """
     allowed = sorted(os.sched_getaffinity(0))
-    for guest, processor in ((guest, processor) for guest in itertools.count() for processor in allowed):
-        descriptor = os.open(cache / f"processor{processor}.{guest}", os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            continue
-        os.sched_setaffinity(0, {processor})
-        return descriptor
-    raise AssertionError("it counts for ever")
+    seats = ((processor, _claim(cache / f"processor{processor}.{guests}")) for guests in itertools.count() for processor in allowed)
+    processor, descriptor = next((processor, claimed) for processor, claimed in seats if claimed is not None)
+    os.sched_setaffinity(0, {processor})
+    return descriptor
+
+
+def _claim(seat: Path) -> int | None:
+    """None where somebody has it."""
+    descriptor = os.open(seat, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def of_host(number: int) -> set[int]:
-    """That of a fleet's host, beside whose kernels the controller runs on any."""
+    """The one for a host of a fleet. They take turns: the controller, which starts them, runs on any."""
     allowed = sorted(os.sched_getaffinity(0))
     return {allowed[number % len(allowed)]}

@@ -8,8 +8,8 @@ import json
 from typing import Any, Dict, Tuple
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils import _module
-from ansible_collections.netops.underlay.plugins.module_utils._engine import model, report
+from ansible_collections.netops.underlay.plugins.module_utils import _module, _result
+from ansible_collections.netops.underlay.plugins.module_utils._engine import model
 from ansible_collections.netops.underlay.plugins.module_utils._engine.world import Change
 from hypothesis import given, settings
 from inputs import MAPS, WILD, items
@@ -70,8 +70,8 @@ def test_a_good_item_is_a_fixed_point() -> None:
 
 def test_a_result_that_is_too_large_leaves_out_its_largest_parts_and_says_which() -> None:
     more = {"links": ["x" * 10], "networks": ["y" * 200_000], "endpoints": ["z" * 200_000]}
-    result = report.fitting({"changed": True, "diff": {"after": "d" * 10}, **more}, more)
-    assert len(json.dumps(result)) <= report.BYTES
+    result = _result.fitting({"changed": True, "diff": {"after": "d" * 10}, **more}, more)
+    assert len(json.dumps(result)) <= _result.BYTES
     assert len(result["left_out"]) == 1 and "links" in result and "diff" in result
 
 

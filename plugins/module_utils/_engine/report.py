@@ -1,10 +1,9 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A plan as people read it: counts, the first changes in words, and a before and after for ``--diff``; and what fits in a result."""
+"""A plan as people read it: counts, the first changes in words, and a before and after for ``--diff``."""
 
 from __future__ import annotations
 
-import json
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from .world import Change, Spec
@@ -12,8 +11,6 @@ from .world import Change, Spec
 #: How many changes a result carries in words, and how many objects in its diff; the plan file has all.
 FIRST = 20
 SHOWN = 200
-#: The most that a result of a module has, as JSON: AWX drops one over 700,000 bytes, and keeps every other.
-BYTES = 300_000
 
 #: Said by the key already, or the same for everything that is ours.
 _PLAIN = {"netns", "name", "link", "address", "group", "protocol", "network", "prefix", "table", "metric"}
@@ -97,16 +94,3 @@ def _lines(name: str, value: Any) -> List[str]:
 
 def word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def fitting(result: Dict[str, Any], parts: Iterable[str]) -> Dict[str, Any]:
-    """Leave the largest of these parts, and of the diff, out of a result until the rest fits, and name them in ``left_out``."""
-    sizes = {key: len(json.dumps({key: value}, default=str)) for key, value in result.items()}
-    total = sum(sizes.values())
-    for size, key in sorted(((sizes[key], key) for key in (*parts, "diff") if key in result), reverse=True):
-        if total <= BYTES:
-            break
-        del result[key]
-        result.setdefault("left_out", []).append(key)
-        total -= size
-    return result

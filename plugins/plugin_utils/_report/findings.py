@@ -42,17 +42,20 @@ class Findings:
     def _index(self) -> dict[tuple[str, str], list[tuple[Sequence[Sequence[int]], int]]]:
         """Everything that a finding may be about: the VLAN that it is in, and the hosts where it is."""
         found: dict[tuple[str, str], list[tuple[Sequence[Sequence[int]], int]]] = {}
-        networks, links = self.fleet.networks.finished(), self.fleet.links.finished()
-        rows = [("link", row["interface"], row) for row in links] + [("link", row["parent"], row) for row in networks]
-        rows += [("network", row["name"], row) for row in networks]
-        for kind, key, row in rows:
-            if row["vlan_id"] is not None:
-                found.setdefault((kind, key), []).append((row["hosts"], row["vlan_id"]))
+
+        def note(kind: str, key: str, hosts: Sequence[Sequence[int]], vlan: Optional[int]) -> None:
+            if vlan is not None:
+                found.setdefault((kind, key), []).append((hosts, vlan))
+
+        for row in self.fleet.links.finished():
+            note("link", row["interface"], row["hosts"], row["vlan_id"])
+        for row in self.fleet.networks.finished():
+            note("link", row["parent"], row["hosts"], row["vlan_id"])
+            note("network", row["name"], row["hosts"], row["vlan_id"])
         for lease in self.fleet.leases:
-            row = self.fleet.networks.rows[lease["network"]] if lease["network"] is not None else {}
-            if row.get("vlan_id") is not None:
-                at = [lease["host"], lease["host"]]
-                found.setdefault(("endpoint", f"{lease['of']}/{lease['name']}"), []).append(([at], row["vlan_id"]))
+            if lease["network"] is not None:
+                vlan = self.fleet.networks.rows[lease["network"]]["vlan_id"]
+                note("endpoint", f"{lease['of']}/{lease['name']}", [[lease["host"], lease["host"]]], vlan)
         return found
 
     # -- where they come from ---------------------------------------------------------------------

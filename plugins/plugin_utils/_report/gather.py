@@ -8,14 +8,18 @@ not two million. Only what is one of a kind, an endpoint and its lease, is a row
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Optional
 
+from .answers import whole
 from .hosts import natural, ranges
 
 Row = dict[str, Any]
 
+#: The parts of an answer that become rows; the rest is said of the host.
 _ROWS = ("networks", "links", "routes", "endpoints")
+
 #: What a network is, on whichever host; its members and the use of its pools are not part of it.
 _NETWORK = ("name", "driver", "mode", "flag", "parent", "trunk", "vlan_id", "internal", "mtu", "interface", "owner")
 _LINK = ("name", "interface", "parent", "vlan_id", "protocol", "mtu", "owner")
@@ -56,7 +60,15 @@ class Use:
 
     def add(self, host: int, used: int, free: int) -> None:
         self.hosts.append(host)
-        self.size = max(self.size, used + free)
+        self._compare(used + free, used, host)
+
+    def join(self, other: Use) -> None:
+        """The same pool of another network."""
+        self.hosts += other.hosts
+        self._compare(other.size, other.used, other.fullest)
+
+    def _compare(self, size: int, used: int, host: int) -> None:
+        self.size = max(self.size, size)
         if used > self.used:
             self.used, self.fullest = used, host
 
@@ -73,9 +85,9 @@ class Fleet:
         self.routes = Grouped()
         self.leases: list[Row] = []
         #: position of the network -> each of its pools, as ``vlan_info`` counts it on the hosts
-        self.pools: dict[int, dict[str, Use]] = {}
+        self.pools: dict[int, dict[str, Use]] = defaultdict(lambda: defaultdict(Use))
         for host, name in enumerate(self.names):
-            self._host(host, found[name])
+            self._host(host, whole(name, found[name]))
 
     def _host(self, host: int, info: Mapping[str, Any]) -> None:
         at: dict[str, int] = {}
@@ -99,7 +111,7 @@ class Fleet:
         labels = tuple(sorted(row["labels"].items()))
         at = self.networks.add((*_picked(row, _NETWORK), subnets, labels), host, _network, row)
         for pool in row.get("pools") or ():
-            self.pools.setdefault(at, {}).setdefault(pool["pool"], Use()).add(host, pool["used"], pool["free"])
+            self.pools[at][pool["pool"]].add(host, pool["used"], pool["free"])
         if row["addresses"]:
             self.leases.append(_own_lease(host, at, row))
         return at

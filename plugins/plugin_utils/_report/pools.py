@@ -27,18 +27,16 @@ def is_shared(network: Row) -> bool:
 
 
 class _Pool:
-    """One pool on all hosts that have it, of all networks of its wire."""
+    """One pool, of all networks of its wire."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.networks: list[int] = []
-        self.hosts: set[int] = set()
-        self.fullest = Use()
+        self.use = Use()
 
     def add(self, network: int, use: Use) -> None:
         self.networks.append(network)
-        self.hosts.update(use.hosts)
-        self.fullest.add(use.fullest, use.used, use.size - use.used)
+        self.use.join(use)
 
 
 class Pools:
@@ -58,14 +56,17 @@ class Pools:
             network = self.fleet.networks.rows[at]
             wire = ("vlan", network["vlan_id"]) if is_shared(network) else ("network", at)
             for text, use in pools.items():
-                wires.setdefault((*wire, text), _Pool(text)).add(at, use)
+                where = (*wire, text)
+                if where not in wires:
+                    wires[where] = _Pool(text)
+                wires[where].add(at, use)
         return [self._row(pool) for pool in wires.values()]
 
     def _row(self, pool: _Pool) -> Row:
         first = self.fleet.networks.rows[pool.networks[0]]
         shared = is_shared(first)
-        size = pool.fullest.size
-        used = len(set(self._within(pool.networks, pool.text))) if shared else pool.fullest.used
+        size = pool.use.size
+        used = len(set(self._within(pool.networks, pool.text))) if shared else pool.use.used
         reserved = ipaddress.ip_network(pool.text).num_addresses - size
         return {
             "pool": pool.text,
@@ -74,8 +75,8 @@ class Pools:
             "used": used,
             "size": size if size < _EXACT else None,
             "reserved": reserved if reserved < _EXACT else None,
-            "fullest": None if shared else pool.fullest.fullest,
-            "hosts": ranges(sorted(pool.hosts)),
+            "fullest": None if shared else pool.use.fullest,
+            "hosts": ranges(sorted(set(pool.use.hosts))),
         }
 
     def _within(self, networks: Iterable[int], pool: str) -> Iterable[int]:

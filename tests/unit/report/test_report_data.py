@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import fleets
@@ -162,3 +164,18 @@ def test_wrong_input_is_one_line_that_says_what(found: Any, says: str) -> None:
     with pytest.raises(AnsibleFilterError, match=says) as error:
         report(found, "Rack")
     assert "\n" not in str(error.value)
+
+
+def test_what_lies_in_a_file_is_read_from_there(tmp_path: Path) -> None:
+    told, results = fleets.rack(), {}
+    for host, info in told.items():
+        path = tmp_path / f"{host}.json"
+        path.write_text(json.dumps({part: rows for part, rows in info.items() if part != "changed"}), encoding="utf-8")
+        results[host] = {"changed": False, "dest": str(path), "counts": {}}
+    assert made(results) == made(told)
+    (tmp_path / "rack1-h2.json").write_text('{"networks": [', encoding="utf-8")
+    with pytest.raises(AnsibleFilterError, match=r"what rack1-h2 told cannot be read: .*; let netops.underlay.vlan_info write it again"):
+        made(results)
+    (tmp_path / "rack1-h1.json").unlink()
+    with pytest.raises(AnsibleFilterError, match=r"what rack1-h1 told cannot be read: .*No such file.*; let netops.underlay.vlan_info write it again"):
+        made(results)
