@@ -111,9 +111,10 @@ WantedBy=multi-user.target
 # While they are made, many links stand in a group of their own, which begins with the same digits.
 _UDEV_RULE = _HEAD + """\
 # What is ours is nobody else's: NetworkManager, and systemd-networkd since 255 (ID_NET_MANAGED_BY) and before (by the file
-# 05-netops-underlay.network).
+# 05-netops-underlay.network). And udev runs no program for it: systemd-sysctl would set what the patterns of sysctl.d say, such
+# as a laxer rp_filter, and is most of what a link costs. RUN may not be empty; this builtin only looks at names.
 SUBSYSTEM=="net", ACTION!="remove", ATTR{{netdev_group}}=="{group}|80210*|80211*", \\
-  ENV{{NETOPS_UNDERLAY}}="1", ENV{{NM_UNMANAGED}}="1", ENV{{ID_NET_MANAGED_BY}}="netops.underlay"
+  ENV{{NETOPS_UNDERLAY}}="1", ENV{{NM_UNMANAGED}}="1", ENV{{ID_NET_MANAGED_BY}}="netops.underlay", RUN{{builtin}}:="net_id"
 """
 
 # An ipvlan link has the MAC of its parent, and a file that names NICs by theirs would be about it too.

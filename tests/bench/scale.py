@@ -92,12 +92,13 @@ def networks_with_endpoints(count: int) -> Figures:
 
 
 def whole_task(count: int) -> Figures:
-    """What Ansible adds to the engine: beside the same play with a task that sends nothing to the host, and one that has nothing to do there."""
+    """What Ansible adds to the engine: beside the same play without a task, with a ping, and with a task of ours that has nothing in it."""
     rows = networks(count)
     with room() as state:
         task = {"netops.underlay.vlan_map": {"name": "b", "networks": "{{ rows }}", "state_dir": state}}
         empty = {"netops.underlay.vlan_map": {"name": "c", "state_dir": state}}
         yield "ansible-playbook, no task", seconds(lambda: play([{"ansible.builtin.meta": "noop"}], state, rows))
+        yield "ansible-playbook, ansible.builtin.ping", seconds(lambda: play([{"ansible.builtin.ping": {}}], state, rows))
         yield "ansible-playbook, a task with nothing in it", seconds(lambda: play([empty], state, rows))
         yield f"ansible-playbook, {count} networks", seconds(lambda: play([task], state, rows))
         yield "ansible-playbook, nothing to do", seconds(lambda: play([task], state, rows))

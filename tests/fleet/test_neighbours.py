@@ -145,3 +145,20 @@ def test_to_networkmanager_ours_are_unmanaged(fleet: Fleet) -> None:
     # Also what is made while it runs, and what it is asked for by name.
     play(fleet, "  tasks: [{name: new, netops.underlay.vlan_link: {parent: eth1, vlan_id: 77, addresses: [10.77.7.1/24]}}]\n", "--limit", "nm")
     assert until(lambda: "eth1.77:unmanaged" in fleet["nm"].ssh("nmcli -t -f DEVICE,STATE device").stdout)
+
+
+def test_udev_runs_nothing_for_ours(fleet: Fleet) -> None:
+    """Distributions set a laxer rp_filter on every link that comes, by systemd-sysctl, which udev runs for each."""
+    host = fleet["cloud"]
+    host.ssh("printf '%s\\n' 'net.ipv4.conf.*.rp_filter = 2' -net.ipv4.conf.all.rp_filter > /etc/sysctl.d/50-default.conf")
+    host.ssh("cat > /etc/udev/rules.d/90-witness.rules; udevadm control --reload", stdin='SUBSYSTEM=="net", ACTION=="add", RUN+="/bin/touch /run/seen-%k"\n')
+    since = host.ssh("date +%s").stdout.strip()
+    host.ssh("ip link add eth1.79 link eth1 type vlan id 79")
+    play(fleet, "  tasks: [{name: new, netops.underlay.vlan_link: {parent: eth1, vlan_id: 78}}]\n", "--limit", "cloud")
+    host.ssh("udevadm settle")
+    assert host.ssh("cd /run; ls seen-*").stdout.split() == ["seen-eth1.79"]
+    assert host.ssh("cat /proc/sys/net/ipv4/conf/eth1.7[89]/rp_filter").stdout.split() == ["1", "2"]
+    assert settled(host)
+    assert "healed" not in host.ssh(f"journalctl -o cat -u netops-underlay --since @{since}").stdout
+    assert "NETOPS_UNDERLAY=1" in host.ssh("udevadm info --query=property /sys/class/net/eth1.78").stdout
+    host.ssh("udevadm verify /etc/udev/rules.d/70-netops-underlay.rules")
