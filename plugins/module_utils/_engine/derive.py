@@ -59,7 +59,6 @@ class Derivation:
         self.wanted: Dict[Key, Wanted] = {}
         self.addressing = Addressing(target)
         self._named: Dict[str, Set[str]] = {}
-        self.sharers = target.on_parents(target.items["network"].values())
         self.networks = [item.key for item in target.scope["network"].values() if item.spec is not None]
         self.endpoints = self._endpoints_in_scope()
         for key, item in target.scope["vlan"].items():
@@ -254,7 +253,7 @@ class Derivation:
     def _presence(self, parent: Parent) -> str:
         """Of a parent without addresses: IPv6 stays on where L3 networks ask for neighbours over it."""
         networks = self.target.items["network"]
-        users = [networks[name] for name in self.sharers.get(parent.identity, ())]
+        users = [networks[name] for name in self.target.sharers.get(parent.identity, ())]
         return "routed" if any(model.is_l3(user) and user["enable_ipv6"] for user in users) else "none"
 
     # -- endpoints --------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+from collections.abc import Mapping  # that of typing takes ten times as long to be asked whether something is one
 from functools import lru_cache
-from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Collection, Dict, List, NamedTuple, Optional, Tuple, Union
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]

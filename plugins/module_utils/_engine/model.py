@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from . import fields, ipam, isolation
 from .fields import NAME_MAX, Problem
@@ -244,9 +245,11 @@ def _subnet(row: Any, path: str, network: Spec, into: Declaration) -> Spec:
     subnet = spec.get("subnet")
     if subnet is None:
         return {"subnet": None}
-    for option in ("subnet", "ip_range"):
-        given, taken = str(row.get(option)), spec.get(option)
-        if taken is not None and str(taken) != given and ipaddress.ip_interface(given).ip != taken.network_address:
+    text = str(subnet)
+    ip_range = spec.get("ip_range")
+    for option, taken, normal in (("subnet", subnet, text), ("ip_range", ip_range, str(ip_range))):
+        given = str(row.get(option))
+        if taken is not None and normal != given and ipaddress.ip_interface(given).ip != taken.network_address:
             into.warnings.append(f"{path}.{option}: {given} has host bits set and is taken as {taken}")
     if subnet.prefixlen == 0:
         problems.append(Problem(f"{path}.subnet", f"{subnet} is everything there is", "give the network's own subnet"))
@@ -256,8 +259,6 @@ def _subnet(row: Any, path: str, network: Spec, into: Declaration) -> Spec:
         problems.append(
             Problem(f"{path}.subnet", f"{subnet} is link-local, which every link has by itself", "give a subnet of the network's own")
         )
-    text = str(subnet)
-    ip_range = spec.get("ip_range")
     if ip_range is not None and not (ip_range.version == subnet.version and ip_range.subnet_of(subnet)):
         problems.append(Problem(f"{path}.ip_range", f"{ip_range} is not inside {text}", f"give a part of {text}"))
     for label, address in spec.get("aux_addresses", {}).items():

@@ -19,7 +19,6 @@ from .world import LINK_GROUP, Link, Namespace, Spec, link_key
 
 def check(target: Target) -> None:
     """Note every broken rule of the items in scope as a problem of the target, and every risk as a warning."""
-    sharers = target.on_parents(target.items["network"].values())
     for key, item in target.scope["network"].items():
         if item.spec is None:
             _network_unused(target, key)
@@ -31,7 +30,7 @@ def check(target: Target) -> None:
             continue
         if network["mode"] == "passthru":
             _taken_whole(target, network, parent.name, parent.link)
-        others = [name for name in sharers[parent.identity] if name != key]
+        others = [name for name in target.sharers[parent.identity] if name != key]
         if others:
             _neighbours(target, network, [target.items["network"][name] for name in others])
         if parent.link is not None:

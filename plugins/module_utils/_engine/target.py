@@ -229,10 +229,11 @@ class Target:
         """The sub-interface that has a VLAN of a base already, under whatever name."""
         return self._sub_interfaces.get((base.index, vlan_id, protocol))
 
-    def on_parents(self, networks: Iterable[Spec]) -> Dict[object, List[str]]:
+    @cached_property
+    def sharers(self) -> Dict[object, List[str]]:
         """The networks on each parent, by its identity."""
         found: Dict[object, List[str]] = {}
-        for network in networks:
+        for network in self.items["network"].values():
             parent = self.parent(network)
             if parent:
                 found.setdefault(parent.identity, []).append(network["name"])

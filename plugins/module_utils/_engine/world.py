@@ -297,7 +297,7 @@ def differences(now: Spec, wanted: Spec) -> Optional[Tuple[Spec, Spec]]:
     """What of ``wanted`` is otherwise ``now``, as the two sides of a change; None where nothing is."""
     before: Spec = {}
     after: Spec = {}
-    for key, value in wanted.items():
+    for key, value in wanted.items() if now != wanted else ():
         if now.get(key) != value:
             if key == "sysctls":
                 after[key] = {name: number for name, number in value.items() if now[key].get(name) != number}
