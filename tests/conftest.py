@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -22,4 +23,6 @@ def collections_path(checkout: Path) -> Path:
     return path
 
 
-sys.path.insert(0, str(collections_path(Path(__file__).absolute().parents[1])))
+CHECKOUT = Path(__file__).absolute().parents[1]
+sys.path.insert(0, str(collections_path(CHECKOUT)))
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(CHECKOUT / ".cache" / "hypothesis"))  # what is made here lies there
