@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import itertools
 import json
 import zlib
 from typing import Any, Dict, Iterable, List, Mapping, Optional
@@ -72,7 +71,7 @@ class Paper:
     def __init__(self, world: World) -> None:
         self.world = world
         # No kernel gives these numbers, so that they never stand for a link that is there.
-        self._numbers = itertools.count(2**31)
+        self._numbers = iter(range(2**31, 2**32))
 
     def do(self, change: Change) -> None:
         {"netns": self._netns, "link": self._link, "address": self._address, "route": self._route, "hosts": self._hosts}[change.kind](change)
