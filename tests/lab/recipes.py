@@ -130,8 +130,8 @@ def install_controller(to: Path) -> None:
 
 def outside_python(to: Path) -> list[str]:
     """The tree's Python as a program of this machine: started by the tree's own loader, with its own libraries."""
-    loader = next((to / "usr/lib64").glob("ld-linux-*"))
     libraries = next((to / "usr/lib").glob("*-linux-gnu"))
+    loader = next(libraries.glob("ld-linux-*"))  # the one in lib64 may be an absolute link, to this machine's
     python = (to / "usr/bin/python3").resolve()
     return [os.fspath(loader), "--library-path", os.fspath(libraries), os.fspath(python), "-s"]
 
