@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Dict, List, Optional
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ..module_utils import _result
 from ..plugin_utils._files import put
 from ..plugin_utils._fleet import ledger, rows, source
 from ..plugin_utils._fleet.ledger import Fleet, Host, Ledger
@@ -94,10 +95,9 @@ class ActionModule(ActionBase):
         }
 
 
-def _refuse(what: str, problems: Iterable[Any]) -> None:
-    texts = [str(problem) for problem in problems]
-    if texts:
-        raise AnsibleActionFail(f"{what}:\n" + "\n".join(texts))
+def _refuse(what: str, problems: Sequence[Any]) -> None:
+    if problems:
+        raise AnsibleActionFail(f"{what}:\n{_result.lines(problems)}")
 
 
 def _entries(given: Ledger) -> set[str]:

@@ -58,9 +58,13 @@ class Module(AnsibleModule):
             lost = {key: value for key, value in json.loads(self._given).items() if _is_lost(value, self.params.get(key))}
             problems = self._declare({**self.params, **lost}).problems
             if problems:
-                msg = "\n".join(map(str, problems))
-                kwargs["problems"] = [problem._asdict() for problem in problems]
-        super().fail_json(msg, **kwargs)
+                kwargs.update(_result.refusal(problems))
+                msg = kwargs.pop("msg")
+        super().fail_json(msg, **self._arguments(), **kwargs)
+
+    def _arguments(self) -> Dict[str, Any]:
+        """Ansible puts a task's arguments into its result, those of a whole host too."""
+        return {"invocation": _result.NO_ARGUMENTS} if len(self._given) > _result.BYTES // 3 else {}
 
     def converge(self, describe: Callable[[Outcome], Dict[str, Any]]) -> NoReturn:
         run = Run(self.params["state_dir"], self.check_mode, self.params["lock_timeout"], self._who)
@@ -78,7 +82,7 @@ class Module(AnsibleModule):
         try:
             outcome = converge(declared, run)
         except Refusal as error:
-            self.fail_json(str(error), problems=[problem._asdict() for problem in error.problems])
+            self.fail_json(**_result.refusal(error.problems))
         except EXPECTED as error:
             self.fail_json(str(error))
         self.exit_json(**self._result(outcome, run, describe(outcome)))
@@ -108,8 +112,7 @@ class Module(AnsibleModule):
                 self.warn("so much would change that later tasks of this check run plan on the host as it is now")
         if self._diff:
             result["diff"] = report.diff(outcome.changes)
-        if len(self._given) > _result.BYTES // 3:
-            result["invocation"] = {"module_args": "left out, see the task"}
+        result.update(self._arguments())
         return _result.fitting(result, more)
 
 

@@ -6,10 +6,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Iterable
+from typing import Any, Dict, Iterable, List, Sequence
+
+from ._engine.fields import Problem
 
 #: The most that a result of a module has, as JSON: AWX drops one over 700,000 bytes, and keeps every other.
 BYTES = 300_000
+
+#: In the place of arguments that have no room in a result.
+NO_ARGUMENTS = {"module_args": "left out, see the task"}
 
 
 def fitting(result: Dict[str, Any], parts: Iterable[str]) -> Dict[str, Any]:
@@ -23,3 +28,28 @@ def fitting(result: Dict[str, Any], parts: Iterable[str]) -> Dict[str, Any]:
         result.setdefault("left_out", []).append(key)
         total -= size
     return result
+
+
+def refusal(problems: Sequence[Problem]) -> Dict[str, Any]:
+    """What a refusal tells: everything that is wrong, or of thousands as much as a result holds."""
+    told = [problem._asdict() for problem in problems]
+    told = told[: _room(told)]
+    return {"msg": lines(problems), "problems": told}
+
+
+def lines(problems: Sequence[Any]) -> str:
+    """One a line, as many as a third of a result holds, and how many more there are."""
+    told: List[str] = list(map(str, problems))
+    room = _room(told)
+    more = [f"and {len(told) - room:,} more, which are told once these are mended"] if room < len(told) else []
+    return "\n".join(told[:room] + more)
+
+
+def _room(rows: Sequence[Any]) -> int:
+    """How many of these, from the first on, a third of a result holds."""
+    left = BYTES // 3
+    for number, row in enumerate(rows):
+        left -= len(json.dumps(row)) + 2
+        if left < 0:
+            return number
+    return len(rows)

@@ -15,11 +15,10 @@ import os
 import pkgutil
 import shutil
 import stat
-import subprocess
 from typing import Callable, Dict, List, NamedTuple, Optional
 
 from . import _engine
-from ._engine import cli, installed
+from ._engine import cli, installed, programs
 from ._engine.converge import SERVICE
 from ._engine.registry import SCHEMA
 from ._engine.transact import DEFAULT_STATE_DIR
@@ -218,7 +217,7 @@ class Host:
         return stat.S_IMODE(os.lstat(self.path(name)).st_mode)
 
     def service_state(self) -> str:
-        done = subprocess.run(["systemctl", "is-active", SERVICE], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = programs.run(["systemctl", "is-active", SERVICE])
         return "active" if done.stdout.strip() in ("active", "activating", "reloading") else "inactive"
 
 
@@ -303,7 +302,7 @@ def carry_out(host: Host, steps: List[Step], wanted: Wanted) -> None:
     if host.has_systemd and any(step.path.startswith("etc/systemd") for step in steps):
         _systemctl("daemon-reload")
     if host.has_systemd and any(step.path in (_UDEV, _LINK) for step in steps) and shutil.which("udevadm"):
-        subprocess.run(["udevadm", "control", "--reload"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        programs.run(["udevadm", "control", "--reload"])
     if any(step.kind == "service" and step.after for step in steps):
         _systemctl("restart", SERVICE)
     if wanted.present:
@@ -330,8 +329,7 @@ def _write(path: str, step: Step) -> None:
 
 def _compile(directory: str, interpreter: str) -> None:
     """For the boot, when every tenth of a second counts; without it, it works as well."""
-    command = [interpreter, "-I", "-m", "compileall", "-q", directory]
-    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    programs.run([interpreter, "-I", "-m", "compileall", "-q", directory])
 
 
 def _forget_old(host: Host, before: Optional[str]) -> None:
@@ -344,4 +342,4 @@ def _forget_old(host: Host, before: Optional[str]) -> None:
 
 
 def _systemctl(*words: str) -> None:
-    subprocess.run(["systemctl", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    programs.run(["systemctl", *words]).check_returncode()

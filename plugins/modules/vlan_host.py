@@ -133,7 +133,7 @@ import platform
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _host
+from ..module_utils import _host, _result
 from ..module_utils._engine.drivers import DRIVERS, has_kind
 from ..module_utils._engine.fields import Problem
 from ..module_utils._host import Host, Step, Survey, Wanted
@@ -239,7 +239,7 @@ def main() -> None:
     if found.steps and os.geteuid() != 0:
         found.problems.append(Problem("", "a host is prepared by root only", "run the task with become: true"))
     if found.problems:
-        module.fail_json(msg="\n".join(map(str, found.problems)), problems=[problem._asdict() for problem in found.problems])
+        module.fail_json(**_result.refusal(found.problems))
     for text in found.warnings:
         module.warn(text)
     missing = host.packages_missing() if wanted.present else []

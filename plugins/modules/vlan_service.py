@@ -94,7 +94,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import _service
-from ..module_utils._engine import installed
+from ..module_utils._engine import installed, programs
 from ..module_utils._engine.converge import is_persistent
 from ..module_utils._service import Host, Step, Wanted
 
@@ -108,9 +108,9 @@ def interpreter_problem(path: str) -> str:
         return f"interpreter: {path} is no command of this host; {cure}"
     ask = "import json, sqlite3, sys; print(json.dumps(list(sys.version_info[:2])))"
     try:
-        done = subprocess.run([path, "-I", "-c", ask], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+        done = programs.run([path, "-I", "-c", ask], 60)
         found = json.loads(done.stdout) if done.returncode == 0 else None
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+    except (OSError, ValueError):
         found = None
     if found is None:
         return f"interpreter: {path} is no Python with sqlite3; {cure}"

@@ -127,7 +127,7 @@ from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _argspec
+from ..module_utils import _argspec, _result
 from ..module_utils._engine import model, verify
 from ..module_utils._engine.converge import Outcome, Run, converge
 from ..module_utils._engine.fields import Refusal
@@ -139,8 +139,7 @@ SHOWN = 500
 def rehearse(module: AnsibleModule, declared: model.Declaration, findings: List[Dict[str, Any]]) -> Optional[Outcome]:
     """What a run would do; where it would refuse, that is the finding."""
     if declared.problems:
-        problems = [problem._asdict() for problem in declared.problems]
-        module.fail_json(msg="\n".join(map(str, declared.problems)), problems=problems)
+        module.fail_json(invocation=_result.NO_ARGUMENTS, **_result.refusal(declared.problems))
     try:
         outcome = converge(declared, Run(module.params["state_dir"], True, module.params["lock_timeout"], "vlan_verify"))
     except Refusal as error:
@@ -187,7 +186,7 @@ def main() -> None:
         "findings": findings[:SHOWN],
         "proved": sum(network.name not in silent and network.name not in unproved and network.place.nic not in whole for network in there),
         "unproved": unproved,
-        "invocation": {"module_args": "left out, see the task"},
+        "invocation": _result.NO_ARGUMENTS,
     }
     if len(findings) > SHOWN:
         result["left_out"] = len(findings) - SHOWN

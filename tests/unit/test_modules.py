@@ -10,6 +10,7 @@ from typing import Any, Dict, Tuple
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils import _module, _result
 from ansible_collections.netops.underlay.plugins.module_utils._engine import model
+from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Problem
 from ansible_collections.netops.underlay.plugins.module_utils._engine.world import Change
 from hypothesis import given, settings
 from inputs import MAPS, WILD, items
@@ -73,6 +74,18 @@ def test_a_result_that_is_too_large_leaves_out_its_largest_parts_and_says_which(
     result = _result.fitting({"changed": True, "diff": {"after": "d" * 10}, **more}, more)
     assert len(json.dumps(result)) <= _result.BYTES
     assert len(result["left_out"]) == 1 and "links" in result and "diff" in result
+
+
+def test_a_refusal_tells_of_thousands_as_much_as_a_result_holds() -> None:
+    few = [Problem(f"networks[{number}].parent", "trunk does not exist", "this host has eth0") for number in range(100)]
+    assert _result.refusal(few) == {"msg": "\n".join(map(str, few)), "problems": [problem._asdict() for problem in few]}
+    many = few * 100
+    refusal = _result.refusal(many)
+    assert len(json.dumps(refusal)) < _result.BYTES
+    *told, more = refusal["msg"].split("\n")
+    assert told == list(map(str, many[: len(told)])) and len(told) > 1000
+    assert more == f"and {10_000 - len(told):,} more, which are told once these are mended"
+    assert refusal["problems"] == [problem._asdict() for problem in many[: len(refusal["problems"])]] and len(refusal["problems"]) > 1000
 
 
 def test_the_options_of_the_item_alone_are_declared() -> None:

@@ -12,6 +12,7 @@ import re
 import socket
 from typing import Any, Dict, Iterable, List, Tuple, Union
 
+from . import programs
 from .namespaces import Gone, NamespaceError
 
 _DOCKER_SOCKET = "/var/run/docker.sock"
@@ -110,21 +111,17 @@ def _docker(name: str) -> Dict[str, Any]:
 
 def _podman(names: List[str]) -> Dict[str, Union[Dict[str, Any], NamespaceError]]:
     """What podman says of each of its containers. Raises NamespaceError where it says nothing at all."""
-    import subprocess
-
     command = ["podman", "container", "inspect", "--format", "{{json .}}", *names]
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT, check=False
-        )
+        done = programs.run(command, _TIMEOUT)
     except FileNotFoundError:
         raise NamespaceError("podman is not installed here") from None
-    except subprocess.TimeoutExpired:
+    except TimeoutError:
         raise NamespaceError(f"podman did not answer within {_TIMEOUT:.0f} s") from None
-    said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    said = done.stderr.strip().splitlines()
     if done.returncode != 0 and not any("no such container" in line for line in said):
         raise NamespaceError(f"podman failed: {said[-1] if said else done.returncode}")
-    answers = [_read(line, "podman") for line in done.stdout.splitlines()]
+    answers = [_read(line, "podman") for line in done.stdout.split("\n") if line]
     found: Dict[str, Union[Dict[str, Any], NamespaceError]] = {}
     for name in names:
         named = [answer for answer in answers if answer.get("Name") == name]
@@ -133,7 +130,7 @@ def _podman(names: List[str]) -> Dict[str, Union[Dict[str, Any], NamespaceError]
     return found
 
 
-def _read(text: bytes, who: str) -> Dict[str, Any]:
+def _read(text: Union[bytes, str], who: str) -> Dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError:

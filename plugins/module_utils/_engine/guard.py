@@ -11,11 +11,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import time
 from typing import Iterator, List
 
-from . import installed, statedir
+from . import installed, programs, statedir
 from .fields import Refusal
 from .registry import Armed, Busy, Registry
 from .transact import GuardError, Run, Stuck, Undone, recover
@@ -86,16 +85,14 @@ class HostGuard:
 
     def _systemd(self, number: int, expire: List[str]) -> None:
         timer = [f"--on-active={self.timeout}s", "--timer-property=AccuracySec=100ms", f"--unit={_unit(number)}", "--collect", "--quiet"]
-        done = subprocess.run(["systemd-run", *timer, "--", *expire], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = programs.run(["systemd-run", *timer, "--", *expire])
         if done.returncode:
             raise GuardError(f"systemd set no timer for the undo: {done.stderr.strip()}; see systemctl status, or set guard_timeout: 0")
 
     @staticmethod
     def _alone(expire: List[str]) -> None:
         try:
-            subprocess.Popen(
-                expire, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd="/"
-            )
+            programs.start(expire)
         except OSError as error:
             raise GuardError(f"{expire[0]} does not start: {error.strerror}; set guard_timeout: 0") from None
 
@@ -106,8 +103,7 @@ class HostGuard:
 def disarm(number: int) -> None:
     """Stop the timer of a transaction, where there is one; a process of its own finds nothing to do."""
     if _has_systemd():
-        command = ["systemctl", "--quiet", "stop", f"{_unit(number)}.timer"]
-        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        programs.run(["systemctl", "--quiet", "stop", f"{_unit(number)}.timer"])
 
 
 def _unit(number: int) -> str:

@@ -8,11 +8,10 @@ import argparse
 import contextlib
 import ipaddress
 import socket
-import subprocess
 import time
 from typing import Any, Callable, Iterator, List, Sequence
 
-from . import namespaces
+from . import namespaces, programs
 from .fields import Problem
 from .registry import Registry
 
@@ -99,7 +98,7 @@ def _ping(address: str) -> bool:
     target = str(ipaddress.ip_address(address))
     command = ["ping", "-n", "-c", "1", "-W", "2", target]
     try:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
+        return programs.run(command).returncode == 0
     except FileNotFoundError:
         raise Failed("this host has no ping: install iputils-ping, or probe a URL") from None
 

@@ -80,6 +80,23 @@ def test_a_large_map_says_its_first_changes_and_stays_small(tasks: Tasks) -> Non
     assert len(links()) == 402
 
 
+def test_a_large_map_that_is_refused_stays_small_too(tasks: Tasks) -> None:
+    """AWX keeps no larger one: then nobody would be told why."""
+    rows = [
+        {"name": f"n{number}", "driver": "macvlan", "parent": f"away.{number}", "labels": {"text": "x" * 90},
+         "subnets": [{"subnet": f"10.{number // 250}.{number % 250}.0/24"}]}
+        for number in range(1, 4095)
+    ]  # fmt: skip
+    before = everything(tasks.state_dir)
+    for options, what in (({}, "away does not exist"), ({"mtu": 1}, "1 is not a whole number from 68 to 65535 bytes")):
+        found = tasks.run("vlan_map", {"name": "m", "networks": [{**row, **options} for row in rows]})
+        assert found.data["failed"] and len(found.text) < 300_000
+        assert what in found.message[0] and found.message[0].startswith("networks[0].")
+        assert found.message[-1] == f"and {4094 - len(found.message) + 1:,} more, which are told once these are mended"
+        assert found.data["problems"][0]["path"] == found.message[0].split(":")[0]
+    assert changes(before, everything(tasks.state_dir)) == []
+
+
 # --- vlan_info ----------------------------------------------------------------------------------
 
 
