@@ -183,7 +183,9 @@ transaction:
   type: int
   sample: 7
 problems:
-  description: Everything that speaks against the task, each with its cure. Nothing was touched.
+  description:
+    - Everything that speaks against the task, each with its cure. Nothing was touched.
+    - Of thousands as many as a result has room for; the last line of the message then says how many more there are.
   returned: when the input is refused
   type: list
   elements: dict
