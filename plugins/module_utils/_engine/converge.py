@@ -102,8 +102,7 @@ def _rehearse(declared: Declaration, run: Run, registry: Registry) -> Outcome:
 
 def _foretell(world: World, after: Spec) -> None:
     """What people are told of a link is as it will be."""
-    space = world.namespace(after["netns"])
-    link = space.names.get(after["name"]) if space else None
+    link = world.link(after["netns"], after["name"])
     for option in ("mtu", "mac"):
         if link is not None and after.get(option) is not None:
             setattr(link, option, after[option])

@@ -17,7 +17,7 @@ from .model import Declaration
 from .observe import observe
 from .registry import Registry, Transaction
 from .target import Target, dummy_name
-from .world import LINK_GROUP, Link, Need, Records, Spec, World, link_key
+from .world import LINK_GROUP, Need, Records, Spec, World, link_key
 
 Networks = Mapping[str, Spec]
 
@@ -68,7 +68,7 @@ def _parent(spec: Spec, world: World) -> str:
 def endpoint(spec: Spec, networks: Networks, world: World) -> Spec:
     """An endpoint, with the next hop of each family that it was given by its network."""
     of = networks[spec["network"]]
-    link = _link(world, spec["workload"], spec["interface"])
+    link = world.link(spec["workload"], spec["interface"])
     gateways: Dict[str, Optional[str]] = {"ipv4": None, "ipv6": None}
     for address in spec["addresses"]:
         row = subnet_of(of, address)
@@ -84,11 +84,6 @@ def endpoint(spec: Spec, networks: Networks, world: World) -> Spec:
         "parent": _parent(of, world),
         "owner": spec["owner"],
     }
-
-
-def _link(world: World, workload: str, name: str) -> Optional[Link]:
-    space = world.namespace(workload)
-    return space.names.get(name) if space else None
 
 
 def routes(key: str, spec: Spec) -> Spec:
@@ -170,7 +165,7 @@ def _endpoints(scene: _Host) -> List[Spec]:
     """The endpoints, with whether each is alive; the lease of one that is not is kept for its name."""
     networks = {key: record.spec for key, record in scene.records.get("network", {}).items()}
     return [
-        {**endpoint(spec, networks, scene.world), "alive": _link(scene.world, spec["workload"], spec["interface"]) is not None}
+        {**endpoint(spec, networks, scene.world), "alive": scene.world.link(spec["workload"], spec["interface"]) is not None}
         for spec in scene.items("endpoint").values()
     ]
 

@@ -224,7 +224,7 @@ def _steps(target: Target, wanted: Mapping[Key, Wanted], removals: Iterable[Step
     for (kind, key), want in wanted.items():
         record = target.record(kind, key)
         if kind == "link" and want.of:
-            now = target.world.find(kind, want.spec)
+            now = target.world.link(want.spec["netns"], want.spec["name"])
             if now is not None and not _is_own(target, key, want, now):
                 continue
         states.append(State(kind, key, want.spec, want.of, want.reason, record.spec if record else None))
@@ -267,16 +267,16 @@ def _device(spec: Spec) -> str:
     return spec.get("link") or spec.get("dev") or ""
 
 
-def _is_own(target: Target, key: str, want: Wanted, now: Spec) -> bool:
+def _is_own(target: Target, key: str, want: Wanted, now: Link) -> bool:
     """Whether a link that stands where ours shall be is ours, or may be taken over; else it is refused."""
-    if now["group"] == LINK_GROUP and (target.record("link", key) or want.spec["netns"] in target.followed):
+    if now.group == LINK_GROUP and (target.record("link", key) or want.spec["netns"] in target.followed):
         return True
-    if target.declared.adopt and now["kind"] == want.spec["kind"]:
+    if target.declared.adopt and now.kind == want.spec["kind"]:
         return True
     kind, _rest, item = want.of.partition(":")
     path = target.path(kind, item, "name") if kind in ITEM_KINDS else want.spec["name"]
     what = "does not bear our mark any more" if target.record("link", key) else "exists and was not made by us"
-    target.refuse(path, f"{key} ({now['kind'] or 'a NIC'}) {what}", "set adopt: true to take it over, or give another name")
+    target.refuse(path, f"{key} ({now.kind or 'a NIC'}) {what}", "set adopt: true to take it over, or give another name")
     return False
 
 

@@ -198,8 +198,7 @@ def _announce(changes: Sequence[Change], world: World) -> List[str]:
     for change in changes:
         if change.kind == "address" and change.before is None and change.of.startswith(("endpoint:", "network:")):
             spec = change.after or {}
-            space = world.namespace(spec["netns"])
-            link = space.names.get(spec["link"]) if space else None
+            link = world.link(spec["netns"], spec["link"])
             if link is not None and link.data.get("mode") not in ("l3", "l3s") and link_key(spec["netns"], link.name) not in new:
                 found.setdefault((spec["netns"], link.name), []).append(spec["address"].partition("/")[0])
     notes = []

@@ -206,6 +206,10 @@ class World:
     def namespace(self, workload: str) -> Optional[Namespace]:
         return self.host if workload == HOST else self.namespaces.get(workload)
 
+    def link(self, workload: str, name: str) -> Optional[Link]:
+        space = self.namespace(workload)
+        return space.names.get(name) if space else None
+
     def find(self, kind: str, spec: Spec) -> Optional[Spec]:
         """The object that a spec identifies as it is now, in full, or None where there is none."""
         if kind == "hosts":
@@ -264,8 +268,7 @@ class World:
 
     def is_usurped(self, kind: str, spec: Spec) -> bool:
         """Whether a link that we made, or that an address of ours was on, has given way to one that does not bear our mark."""
-        space = self.namespace(spec["netns"])
-        link = space.names.get(spec["name" if kind == "link" else "link"]) if space and kind in ("link", "address") else None
+        link = self.link(spec["netns"], spec["name" if kind == "link" else "link"]) if kind in ("link", "address") else None
         marked = kind == "address" or spec.get("group") == LINK_GROUP
         return link is not None and marked and link.group != LINK_GROUP and link.group not in PRIVATE_GROUPS
 
