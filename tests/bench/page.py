@@ -50,12 +50,17 @@ the same links with the same messages gets below. A peer ends at the size where 
 
 """
 
+GOALS = """What a task takes over the engine is Ansible's own for the most part: "the whole task" below has the same play with a ping in it.
+A run that finds nothing to do compares every row with what the host has, as any other does: nothing is called in order because it once was.
+
+"""
+
 BURDEN = """What links cost others
 ----------------------
 
-Links are there for everybody on a host. udev looks at each one that comes, and Ansible's own fact gathering runs ``ip`` and ``ethtool`` for each one
-that there is, at every play that gathers facts. The playbooks of this collection gather none of the network. Let yours leave them out too,
-by ``gather_subset: ['!network']`` at the play or in ``ansible.builtin.setup``.
+Links are there for everybody on a host. udev looks at each one that comes, and runs ``systemd-sysctl`` for it, but for ours where the role ``prepare`` has
+left its rule. Ansible's own fact gathering runs ``ip`` and ``ethtool`` for each one that there is, at every play that gathers facts. The playbooks of
+this collection gather none of the network. Let yours leave them out too, by ``gather_subset: ['!network']`` at the play or in ``ansible.builtin.setup``.
 
 """
 
@@ -148,7 +153,7 @@ def _label(axes: Any, lines: Mapping[str, Sequence[Tuple[int, float]]]) -> None:
 def render(result: Mapping[str, Any]) -> str:
     parts = [HEAD.format(quick=QUICK if result["quick"] else "", **{key: result[key] for key in ("kernel", "python", "commit")})]
     if result["targets"]:
-        parts += [_heading("Goals"), _goals(result["targets"])]
+        parts += [_heading("Goals"), GOALS, _goals(result["targets"])]
     parts += [PLOT.format(name=NAME), *_series(result["series"])]
     burden = {name: result["cases"][name] for name in BURDENS if result["cases"].get(name)}
     if burden:
