@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 from ansible_collections.netops.underlay.plugins.module_utils._engine import converge, model
@@ -95,3 +97,33 @@ def reachable(command: str, target: str) -> bool:
     """Whether a ping arrives before long."""
     found: bool = until(lambda: reaches(command, target))
     return found
+
+
+class Capture:
+    """tcpdump on a link, what it writes read whenever somebody asks.
+
+    No thread reads it: while one ends, a process cannot change its mounts, as every test does when it is over.
+    """
+
+    def __init__(self, path: Path, link: str, what: str, netns: str = "") -> None:
+        self.path = path
+        inside_of = ["ip", "netns", "exec", netns] if netns else []
+        command = [*inside_of, "tcpdump", "-i", link, "-lne", "--immediate-mode", what]
+        with open(path, "w") as file:
+            self.process = subprocess.Popen(command, stdout=file, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        while "listening on" not in self.process.stderr.readline():
+            assert self.process.poll() is None
+
+    def lines(self) -> List[str]:
+        return self.path.read_text().split("\n")[:-1]  # the last one may not be whole
+
+    def count(self, *words: str) -> int:
+        return sum(all(word in line for word in words) for line in self.lines())
+
+    def sees(self, *words: str, times: int = 1) -> bool:
+        return bool(until(lambda: self.count(*words) >= times))
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.communicate()

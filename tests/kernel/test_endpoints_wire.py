@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
@@ -16,7 +15,7 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine import pro
 from ansible_collections.netops.underlay.plugins.module_utils._engine.converge import Undone
 from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
 from conftest import HAS_IPV6, ip, links, run
-from play import Engine, addresses, reachable, reaches, until
+from play import Capture, Engine, addresses, reachable, reaches
 
 DUAL = [{"subnet": "192.0.2.0/24", "gateway": "none"}, *([{"subnet": "2001:db8::/64", "gateway": "none"}] if HAS_IPV6 else [])]
 BOTH = pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
@@ -40,38 +39,9 @@ def engine(tmp_path: Path) -> Engine:
     return Engine(str(tmp_path / "state"))
 
 
-class Capture:
-    """tcpdump on the wire, read as it writes."""
-
-    def __init__(self) -> None:
-        command = ["ip", "netns", "exec", "wire", "tcpdump", "-i", "far.10", "-lne", "--immediate-mode", "arp or icmp6"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.lines: List[str] = []
-        assert self.process.stderr is not None
-        while "listening on" not in self.process.stderr.readline():
-            assert self.process.poll() is None
-        self.reader = threading.Thread(target=self._read)
-        self.reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        self.lines.extend(iter(self.process.stdout.readline, ""))  # grows line by line
-
-    def count(self, *words: str) -> int:
-        return sum(all(word in line for word in words) for line in list(self.lines))
-
-    def sees(self, *words: str, times: int = 1) -> bool:
-        return bool(until(lambda: self.count(*words) >= times))
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait()
-        self.reader.join()
-
-
 @pytest.fixture
-def capture() -> Iterator[Capture]:
-    with contextlib.closing(Capture()) as found:
+def capture(tmp_path: Path) -> Iterator[Capture]:
+    with contextlib.closing(Capture(tmp_path / "wire.txt", "far.10", "arp or icmp6", netns="wire")) as found:
         yield found
 
 
@@ -226,7 +196,7 @@ def test_a_living_endpoint_gets_another_address_of_its_own_only_after_the_wire_w
 
 def asked_then_told(capture: Capture, mac: str, address: str) -> None:
     assert capture.sees(mac, f"who-has {address} ", "tell 0.0.0.0", times=3) and capture.sees(mac, *garp(address))
-    lines = list(capture.lines)
+    lines = capture.lines()
     asked = [n for n, line in enumerate(lines) if f"who-has {address} " in line and "tell 0.0.0.0" in line]
     told = [n for n, line in enumerate(lines) if all(word in line for word in garp(address))]
     assert max(asked) < min(told)

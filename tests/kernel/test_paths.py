@@ -8,6 +8,7 @@ with r1; ``hb`` has b1 in VLAN 10. An answer comes directly or by the router, wh
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -17,7 +18,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine import model
 from conftest import HAS_IPV6, inside, link, run
-from play import Engine, addresses, until
+from play import Capture, Engine, addresses, until
 
 FAMILIES = (4, 6) if HAS_IPV6 else (4,)
 
@@ -214,34 +215,11 @@ def ways(cells: Dict[str, Tuple[str, str]], expected: Dict[str, str]) -> Dict[st
     return found
 
 
-class Wire:
-    """What passes the port of ``ha`` on the switch."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with open(path, "w") as file:
-            self.process = subprocess.Popen(["tcpdump", "-n", "-l", "-e", "-i", "to-ha", "arp or ip or ip6 or vlan"], stdout=file,
-                                            stderr=subprocess.PIPE, text=True)  # fmt: skip
-        assert self.process.stderr is not None
-        while "listening on" not in self.process.stderr.readline():
-            assert self.process.poll() is None
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait()
-
-    def lines(self) -> List[str]:
-        return self.path.read_text().splitlines()
-
-    def has(self, *words: str) -> bool:
-        return any(all(word in line for word in words) for line in self.lines())
-
-
 @pytest.fixture
-def wire(switch: None, tmp_path: Path) -> Iterator[Wire]:
-    found = Wire(tmp_path / "wire.txt")
-    yield found
-    found.close()
+def wire(switch: None, tmp_path: Path) -> Iterator[Capture]:
+    """What passes the port of ``ha`` on the switch."""
+    with contextlib.closing(Capture(tmp_path / "wire.txt", "to-ha", "arp or ip or ip6 or vlan")) as found:
+        yield found
 
 
 #: The VLAN that the addresses belong to, by how they begin.
@@ -273,19 +251,19 @@ def broadcasts(netns: str) -> int:
     return int(dict(zip(names, numbers))["InBcastPkts"])
 
 
-def test_who_reaches_whom_and_what_the_switch_sees(mode: Mode, wire: Wire, tmp_path: Path) -> None:
+def test_who_reaches_whom_and_what_the_switch_sees(mode: Mode, wire: Capture, tmp_path: Path) -> None:
     fabric = Fabric(mode, tmp_path)
     for family in FAMILIES:
         expected = fabric.expected(family)
         assert ways(fabric.cells(family), expected) == expected
 
     # tags: each frame has that of its VLAN, and what stays on the host is not on the wire
-    assert until(lambda: wire.has(f"{fabric.own['a1'][0]} > {fabric.own['b1'][0]}: ICMP echo request", " vlan 10, "))
-    assert wire.has(f"{fabric.own['r1'][0]} > {fabric.own['a1'][0]}: ICMP echo reply", " vlan 20, ")
+    assert wire.sees(f"{fabric.own['a1'][0]} > {fabric.own['b1'][0]}: ICMP echo request", " vlan 10, ")
+    assert wire.count(f"{fabric.own['r1'][0]} > {fabric.own['a1'][0]}: ICMP echo reply", " vlan 20, ")
     assert wrongly_tagged(wire.lines()) == []
     if "a2" in fabric.own:
         between = f"{fabric.own['a1'][0]} > {fabric.own['a2'][0]}: ICMP echo request"
-        assert wire.has(between) == (fabric.expected(4)["a1 to a2"] == "routed")
+        assert bool(wire.count(between)) == (fabric.expected(4)["a1 to a2"] == "routed")
 
     # MACs at the port: one an endpoint in macvlan, that of the NIC alone in ipvlan
     nic = link("trunk", "ha")["address"]
@@ -301,9 +279,9 @@ def test_who_reaches_whom_and_what_the_switch_sees(mode: Mode, wire: Wire, tmp_p
     broadcast, frame = "192.0.2.255", " > ff:ff:ff:ff:ff:ff, "
     sh("router", f"ip route replace broadcast {broadcast} dev trunk.10")
     before = broadcasts("a1")
-    assert not wire.has(frame, f"> {broadcast}: ICMP echo request")
+    assert not wire.count(frame, f"> {broadcast}: ICMP echo request")
     sh("router", f"ping -q -b -c 3 -i 0.2 -W 1 {broadcast} >/dev/null 2>&1 || true")
-    assert until(lambda: wire.has(frame, " vlan 10, ", f"> {broadcast}: ICMP echo request"))
+    assert wire.sees(frame, " vlan 10, ", f"> {broadcast}: ICMP echo request")
     _sign(fabric)
     if mode.is_l3:
         assert broadcasts("a1") == before
@@ -311,7 +289,7 @@ def test_who_reaches_whom_and_what_the_switch_sees(mode: Mode, wire: Wire, tmp_p
         assert until(lambda: broadcasts("a1") == before + 3)
     sh("a1", f"ping -q -b -c 3 -i 0.2 -W 1 {broadcast} >/dev/null 2>&1 || true")
     _sign(fabric)
-    assert wire.has(frame, " vlan 10, ", f"{fabric.own['a1'][0]} > {broadcast}: ICMP echo request") == (not mode.is_l3)
+    assert bool(wire.count(frame, " vlan 10, ", f"{fabric.own['a1'][0]} > {broadcast}: ICMP echo request")) == (not mode.is_l3)
 
 
 def _sign(fabric: Fabric) -> None:
@@ -321,10 +299,10 @@ def _sign(fabric: Fabric) -> None:
 
 
 @pytest.mark.parametrize("mode", [Mode("macvlan", "vepa"), Mode("ipvlan", "l2", "vepa")], ids=str)
-def test_vepa_goes_by_a_switch_that_sends_frames_back(mode: Mode, wire: Wire, tmp_path: Path) -> None:
+def test_vepa_goes_by_a_switch_that_sends_frames_back(mode: Mode, wire: Capture, tmp_path: Path) -> None:
     fabric = Fabric(mode, tmp_path)
     cell = {"a1 to a2": fabric.cells(4)["a1 to a2"]}
     assert ask(cell) == {"a1 to a2": "none"}
     run("bridge link set dev to-ha hairpin on; ip -n a1 neigh flush all; ip -n a2 neigh flush all")
     assert ways(cell, {"a1 to a2": "direct"}) == {"a1 to a2": "direct"}
-    assert until(lambda: wire.has(f"{fabric.own['a1'][0]} > {fabric.own['a2'][0]}: ICMP echo request", " vlan 10, "))
+    assert wire.sees(f"{fabric.own['a1'][0]} > {fabric.own['a2'][0]}: ICMP echo request", " vlan 10, ")
