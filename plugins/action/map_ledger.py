@@ -85,14 +85,11 @@ class ActionModule(ActionBase):
             changed = new.data() != given.data() or not before
             if changed and not self._task.check_mode:
                 _write(path, after)
-        return {
-            "changed": changed,
-            "path": path,
-            "given": sorted(_entries(new) - _entries(kept)),
-            "released": released,
-            "stale": fleet.stale(new),
-            "diff": {"before_header": path, "after_header": path, "before": before, "after": after if changed else before},
-        }
+        lists = {"given": sorted(_entries(new) - _entries(kept)), "released": released, "stale": fleet.stale(new)}
+        result = {"changed": changed, "path": path, **lists}
+        if self._task.diff:
+            result["diff"] = {"before_header": path, "after_header": path, "before": before, "after": after if changed else before}
+        return _result.fitting(result, lists)
 
 
 def _refuse(what: str, problems: Sequence[Any]) -> None:

@@ -98,6 +98,12 @@ stale:
   type: list
   elements: str
   sample: ["web/node9/shop"]
+left_out:
+  description: What is not here because a result has at most 300 kB. The file has all of it.
+  returned: when something is
+  type: list
+  elements: str
+  sample: [given]
 path:
   description: The file.
   returned: success and O(state=present)

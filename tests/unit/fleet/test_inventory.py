@@ -105,6 +105,19 @@ def test_what_is_missing_is_refused_entry_by_entry(fleet: Any) -> None:
     assert fleet.run("ansible-playbook", str(playbook)).returncode == 0
 
 
+def test_what_thousands_are_given_has_room_in_a_result(fleet: Any) -> None:
+    many = [{"network": "web", "name": f"shop-{number}", "netns": f"shop-{number}"} for number in range(9_000)]
+    fleet.write(hosts_yml=json.dumps({"all": {"hosts": {"h1": {"netops_endpoints": many}}}}),
+                a_csv="vlan,name,trunk,driver,subnets\n10,web,fabric_a,macvlan,10.0.0.0/8\n", b_yml="[]\n")  # fmt: skip
+    holds = ["said | to_json | length < 300000", "said.left_out == ['given'] and said.diff.after != ''", "said.changed and said.released == []"]
+    tasks = [{"netops.underlay.map_ledger": {}, "register": "said"}, {"ansible.builtin.assert": {"that": holds}}]
+    playbook = fleet.directory.parent / "many.yml"
+    playbook.write_text(json.dumps([{"hosts": "h1", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
+    done = fleet.run("ansible-playbook", "--diff", str(playbook))
+    assert done.returncode == 0, told(done)[-600:]
+    assert fleet.read("ledger.yml").count("shop-") == 9_000
+
+
 def test_the_address_of_an_endpoint_for_any_template(fleet: Any) -> None:
     assert fleet.run("ansible-playbook", "netops.underlay.allocate").returncode == 0
     for host, words, said in (
