@@ -53,14 +53,14 @@ class Module(AnsibleModule):
                     self.params[called] = _readable(self.params[called])
 
     def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
+        told = {"msg": msg, **kwargs}
         if not self._started:
             # Ansible stops at the first bad option, does not say in which row, and drops rows that it cannot read.
             lost = {key: value for key, value in json.loads(self._given).items() if _is_lost(value, self.params.get(key))}
             problems = self._declare({**self.params, **lost}).problems
             if problems:
-                kwargs.update(_result.refusal(problems))
-                msg = kwargs.pop("msg")
-        super().fail_json(msg, **self._arguments(), **kwargs)
+                told.update(_result.refusal(problems))
+        super().fail_json(**self._arguments(), **told)
 
     def _arguments(self) -> Dict[str, Any]:
         """Ansible puts a task's arguments into its result, those of a whole host too."""

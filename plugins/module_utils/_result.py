@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Iterable, List, Sequence
+from typing import Any, Dict, Iterable, Sequence
 
 from ._engine.fields import Problem
 
@@ -31,18 +31,21 @@ def fitting(result: Dict[str, Any], parts: Iterable[str]) -> Dict[str, Any]:
 
 
 def refusal(problems: Sequence[Problem]) -> Dict[str, Any]:
-    """What a refusal tells: everything that is wrong, or of thousands as much as a result holds."""
-    told = [problem._asdict() for problem in problems]
-    told = told[: _room(told)]
-    return {"msg": lines(problems), "problems": told}
+    """What a refusal tells: everything that is wrong, or of thousands as much as a result holds; the message and the list the same."""
+    rows = [problem._asdict() for problem in problems]
+    room = _room(rows)
+    return {"msg": _told(problems, room), "problems": rows[:room]}
 
 
 def lines(problems: Sequence[Any]) -> str:
-    """One a line, as many as a third of a result holds, and how many more there are."""
-    told: List[str] = list(map(str, problems))
-    room = _room(told)
-    more = [f"and {len(told) - room:,} more, which are told once these are mended"] if room < len(told) else []
-    return "\n".join(told[:room] + more)
+    """What is wrong where there is a message alone."""
+    return _told(problems, _room(list(map(str, problems))))
+
+
+def _told(problems: Sequence[Any], room: int) -> str:
+    """One a line, and how many more there are."""
+    more = [f"and {len(problems) - room:,} more, which are told once these are mended"] if room < len(problems) else []
+    return "\n".join([*map(str, problems[:room]), *more])
 
 
 def _room(rows: Sequence[Any]) -> int:

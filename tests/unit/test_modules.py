@@ -85,6 +85,7 @@ def test_a_refusal_tells_of_thousands_as_much_as_a_result_holds() -> None:
     *told, more = refusal["msg"].split("\n")
     assert told == list(map(str, many[: len(told)])) and len(told) > 1000
     assert more == f"and {10_000 - len(told):,} more, which are told once these are mended"
+    assert len(refusal["problems"]) == len(told)
     assert refusal["problems"] == [problem._asdict() for problem in many[: len(refusal["problems"])]] and len(refusal["problems"]) > 1000
 
 

@@ -247,7 +247,8 @@ def _subnet(row: Any, path: str, network: Spec, into: Declaration) -> Spec:
         return {"subnet": None}
     text = str(subnet)
     ip_range = spec.get("ip_range")
-    for option, taken, normal in (("subnet", subnet, text), ("ip_range", ip_range, str(ip_range))):
+    part = None if ip_range is None else str(ip_range)
+    for option, taken, normal in (("subnet", subnet, text), ("ip_range", ip_range, part)):
         given = str(row.get(option))
         if taken is not None and normal != given and ipaddress.ip_interface(given).ip != taken.network_address:
             into.warnings.append(f"{path}.{option}: {given} has host bits set and is taken as {taken}")
@@ -269,7 +270,7 @@ def _subnet(row: Any, path: str, network: Spec, into: Declaration) -> Spec:
     return {
         "subnet": text,
         "gateway": _gateway(spec.get("gateway"), subnet, path, network, into),
-        "ip_range": str(ip_range) if ip_range is not None else None,
+        "ip_range": part,
         "aux_addresses": spec.get("aux_addresses", {}),
     }
 

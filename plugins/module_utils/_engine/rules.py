@@ -180,8 +180,7 @@ def _workload_seen(target: Target, key: str) -> None:
 def _workload_gone(target: Target, key: str) -> None:
     """A lease is dropped only when nobody lives on it any more."""
     before = target.before("endpoint", key)
-    space = target.world.namespace(before["workload"]) if before else None
-    if before and space and before["interface"] in space.names:
+    if before and target.world.link(before["workload"], before["interface"]):
         target.refuse(target.path("endpoint", key, "state"), f"{key} lives, as {before['interface']} in {before['workload']}",
                       "use state: absent to remove it")  # fmt: skip
 

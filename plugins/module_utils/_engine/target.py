@@ -202,8 +202,7 @@ class Target:
         record = self.record("link", link_key(before["workload"], before["interface"])) if before else None
         if before is None or record is None:
             return None
-        space = self.world.namespace(before["workload"])
-        there = space.names.get(before["interface"]) if space else None
+        there = self.world.link(before["workload"], before["interface"])
         parent = self.world.host.names.get(record.spec["parent"])
         if parent is None or (there is not None and there.group == LINK_GROUP):
             return None

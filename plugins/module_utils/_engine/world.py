@@ -207,6 +207,7 @@ class World:
         return self.host if workload == HOST else self.namespaces.get(workload)
 
     def link(self, workload: str, name: str) -> Optional[Link]:
+        """The link of a name in the host or in a workload; None also where that cannot be looked into."""
         space = self.namespace(workload)
         return space.names.get(name) if space else None
 
@@ -298,9 +299,11 @@ def merged(old: Spec, after: Spec) -> Spec:
 
 def differences(now: Spec, wanted: Spec) -> Optional[Tuple[Spec, Spec]]:
     """What of ``wanted`` is otherwise ``now``, as the two sides of a change; None where nothing is."""
+    if now == wanted:  # most are, and to ask costs less than to go through them
+        return None
     before: Spec = {}
     after: Spec = {}
-    for key, value in wanted.items() if now != wanted else ():
+    for key, value in wanted.items():
         if now.get(key) != value:
             if key == "sysctls":
                 after[key] = {name: number for name, number in value.items() if now[key].get(name) != number}

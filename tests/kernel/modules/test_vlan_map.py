@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import pytest
 from conftest import ip, link, links, run
@@ -65,13 +65,17 @@ def test_a_trunk_known_by_its_alternative_name(tasks: Tasks) -> None:
     assert link("trunk.9")["link"] == "trunk"
 
 
-def test_a_large_map_says_its_first_changes_and_stays_small(tasks: Tasks) -> None:
-    rows = [
-        {"name": f"n{number}", "driver": "macvlan", "parent": f"trunk.{number}", "labels": {"text": "x" * 900},
+def many(trunk: str, count: int, label: str) -> List[Dict[str, Any]]:
+    """A network on each VLAN of a trunk."""
+    return [
+        {"name": f"n{number}", "driver": "macvlan", "parent": f"{trunk}.{number}", "labels": {"text": label},
          "subnets": [{"subnet": f"10.{number // 250}.{number % 250}.0/24"}]}
-        for number in range(1, 401)
+        for number in range(1, count + 1)
     ]  # fmt: skip
-    found = tasks.run("vlan_map", {"name": "m", "networks": rows})
+
+
+def test_a_large_map_says_its_first_changes_and_stays_small(tasks: Tasks) -> None:
+    found = tasks.run("vlan_map", {"name": "m", "networks": many("trunk", 400, label="x" * 900)})
     done = found.data
     assert done["changed"] and done["plan"]["total"] == 800 and len(done["plan"]["first"]) == 20
     assert len(found.text) < 300_000 and "networks" in done["left_out"]
@@ -82,11 +86,7 @@ def test_a_large_map_says_its_first_changes_and_stays_small(tasks: Tasks) -> Non
 
 def test_a_large_map_that_is_refused_stays_small_too(tasks: Tasks) -> None:
     """AWX keeps no larger one: then nobody would be told why."""
-    rows = [
-        {"name": f"n{number}", "driver": "macvlan", "parent": f"away.{number}", "labels": {"text": "x" * 90},
-         "subnets": [{"subnet": f"10.{number // 250}.{number % 250}.0/24"}]}
-        for number in range(1, 4095)
-    ]  # fmt: skip
+    rows = many("away", 4094, label="x" * 90)
     before = everything(tasks.state_dir)
     for options, what in (({}, "away does not exist"), ({"mtu": 1}, "1 is not a whole number from 68 to 65535 bytes")):
         found = tasks.run("vlan_map", {"name": "m", "networks": [{**row, **options} for row in rows]})

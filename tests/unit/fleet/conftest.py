@@ -13,9 +13,7 @@ from typing import Any, Dict
 
 import pytest
 
-from tests.conftest import collections_path
-
-CHECKOUT = Path(__file__).absolute().parents[3]
+from tests.conftest import CHECKOUT, collections_path
 
 
 class Inventory:
