@@ -22,13 +22,16 @@ demo: ## NetOps' map becomes networks on two hosts behind two switches, with the
 
 # --- tests ---------------------------------------------------------------------------------------
 
-# Two at a time, each one's output when it is over, all of them whatever one says; the longest begin first.
+# Two at a time, each one's output when it is over, all of them whatever one says; the longest begin first. What failed is said once more
+# at the end, where whoever sees only the end of a long log finds it.
 TESTS := test-rollout test-kernel test-kernel-6.12 test-examples test-reboot test-neighbours test-default test-default-debian12 test-sanity \
 	test-l3 test-conformance test-guard test-endpoints test-unit test-docs test-report test-lint
 
 .PHONY: test
 test: $(READY) $(COLLECTION) lab ## everything, verified on a real kernel
-	@$(MAKE) --jobs=2 --keep-going --output-sync=target --no-print-directory $(TESTS)
+	@set -o pipefail; $(MAKE) --jobs=2 --keep-going --output-sync=target --no-print-directory $(TESTS) 2>&1 | tee .cache/test.log \
+		|| { echo "make test: not fine:"; grep -aE '^(FAILED|ERROR|E  |fatal:|lab:)' .cache/test.log | cut -c1-200 | tail -n 20; \
+		grep -aF ']: *** [' .cache/test.log; exit 1; }
 	@echo "make test: all of it is fine"
 
 .PHONY: test-fast

@@ -185,20 +185,25 @@ def test_tiny_subnets(subnet: str, usable: List[str], gateway: Optional[str]) ->
     ("subnet", "held", "back"),
     [("10.1.0.0/16", 65533, None), ("10.1.0.0/16", 65534, 30000), ("2001:db8::/64", 100_000, None), ("2001:db8::/64", 100_000, 50_000)],
 )
-def test_the_next_address_takes_less_than_a_millisecond(subnet: str, held: int, back: Optional[int]) -> None:
-    """Among a hundred thousand leases; tests/bench/ipam.py does the same with a million."""
+def test_the_next_address_costs_the_same_however_many_are_held(subnet: str, held: int, back: Optional[int]) -> None:
+    """A look at each of a hundred thousand leases would take thousands of times as long; tests/bench/ipam.py times a million."""
     first = ipaddress.ip_network(subnet).network_address
     pool = ipam.Pool(subnet, taken={str(first + number): "somebody" for number in range(1, held + 1)})
     if back:
         pool.release(str(first + back))
+    assert _cost_of_the_next(pool, str(first + (back or held + 1))) < 50 * _cost_of_the_next(ipam.Pool(subnet), str(first + 1))
+
+
+def _cost_of_the_next(pool: ipam.Pool, address: str) -> float:
+    """Taking the next address, which is this one: the median, in seconds."""
     costs = []
     for _round in range(101):
         start = time.perf_counter()
-        address = pool.take("new")
+        taken = pool.take("new")
         costs.append(time.perf_counter() - start)
-        assert address == str(first + (back or held + 1))
+        assert taken == address
         pool.release(address)
-    assert statistics.median(costs) < 0.001
+    return statistics.median(costs)
 
 
 def test_a_range_bounds_what_is_handed_out_and_not_what_is_claimed() -> None:

@@ -201,7 +201,7 @@ def test_busy_names_the_holder(registry: Registry) -> None:
     start = time.monotonic()
     with pytest.raises(Busy) as caught, registry.lock(0.2, "me"):
         raise AssertionError
-    assert 0.2 <= time.monotonic() - start < 1
+    assert time.monotonic() - start >= 0.2
     assert re.fullmatch(
         rf"this host is being changed by eve, Ansible \(process {child[0]}\) since [-0-9T:]+Z; "
         "wait for it, or give a longer lock_timeout",
