@@ -13,7 +13,7 @@ import contextlib
 import ipaddress
 import os
 import sys
-from typing import Iterable, Iterator, NamedTuple, Set, Tuple
+from typing import Iterable, Iterator, NamedTuple, Sequence, Set, Tuple
 
 _ESTABLISHED = "01"  # TCP_ESTABLISHED, as /proc/net/tcp has it
 
@@ -28,14 +28,18 @@ class Connected(NamedTuple):
 
 def find() -> Connected:
     """By every sshd among our ancestors, or else by every other."""
-    above = _connected(_ancestors(os.getpid()))
-    ends = above or _connected(map(int, filter(str.isdigit, os.listdir("/proc"))))
+    connections = list(_connections())
+    above = _of_sshd(connections, _ancestors(os.getpid()))
+    ends = above or _of_sshd(connections, map(int, filter(str.isdigit, os.listdir("/proc"))))
     return Connected(tuple(sorted({far for _near, far in ends})), tuple(sorted({near for near, _far in ends})), bool(above))
 
 
-def _connected(pids: Iterable[int]) -> Set[Tuple[str, str]]:
+def _of_sshd(connections: Sequence[Tuple[str, str, str]], pids: Iterable[int]) -> Set[Tuple[str, str]]:
+    """The two ends of those connections that an sshd among these processes has."""
+    if not connections:
+        return set()  # without a look at thousands of processes
     inodes = {inode for pid in pids if _is_sshd(pid) for inode in _sockets(pid)}
-    return {(near, far) for near, far, inode in _connections() if inode in inodes} if inodes else set()
+    return {(_address(near), _address(far)) for near, far, inode in connections if inode in inodes}
 
 
 def _ancestors(pid: int) -> Iterator[int]:
@@ -70,18 +74,19 @@ def _sockets(pid: int) -> Set[str]:
 
 
 def _connections() -> Iterator[Tuple[str, str, str]]:
-    """The two ends and the inode of every established TCP connection of this namespace."""
+    """The two ends, as they stand there, and the inode of every established TCP connection of this namespace."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError), open(table, encoding="ascii") as file:
             next(file, None)
             for line in file:
                 row = line.split()
                 if row[3] == _ESTABLISHED:
-                    yield _address(row[1].partition(":")[0]), _address(row[2].partition(":")[0]), row[9]
+                    yield row[1], row[2], row[9]
 
 
 def _address(text: str) -> str:
-    """/proc/net/tcp writes each 32-bit word in the machine's byte order."""
+    """/proc/net/tcp writes each 32-bit word in the machine's byte order, and the port behind a colon."""
+    text = text.partition(":")[0]
     words = [int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8)]
     found = ipaddress.ip_address(b"".join(words))
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None

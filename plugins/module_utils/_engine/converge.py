@@ -14,7 +14,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from . import foretell
+from . import controller, foretell
 from . import plan as planning
 from .fields import Problem, Refusal
 from .guard import at_work
@@ -70,7 +70,8 @@ def _survey(declared: Declaration, run: Run, registry: Registry) -> Scene:
     foretell.record(records, run.foretold)
     need = replace(needed(declared, records), load=not run.check)
     world = observe(need)
-    world.controllers += tuple(run.managed_from or ())
+    peers, world.managed_at, world.directed = controller.find()
+    world.controllers = (*peers, *(run.managed_from or ()))
     foretell.lay(world, run.foretold)
 
     def replan(held: Dict[str, Dict[str, str]]) -> Plan:

@@ -9,7 +9,7 @@ import ipaddress
 import os
 from typing import Iterator, Optional, Set, Tuple
 
-from . import containers, controller, decode, drivers, encode, hosts, names, namespaces
+from . import containers, decode, drivers, encode, hosts, names, namespaces
 from .namespaces import NamespaceError
 from .rtnetlink import NetlinkError, Socket
 from .world import HOST, Namespace, Need, World
@@ -54,7 +54,6 @@ def _observe(need: Need) -> World:
             _others(world, own)
         _names(need, world)
         world.lacking = drivers.lacking(need.kinds, need.load)
-        world.controllers, world.managed_at, world.directed = controller.find()
         world.nameservers = tuple(_nameservers())
     finally:
         os.close(own)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
+from . import controller, rules
 from . import plan as planning
-from . import rules
 from .addressing import Addressing, subnet_of
 from .derive import Key
 from .fields import Problem, Refusal
@@ -52,6 +52,7 @@ def survey(number: int, registry: Registry) -> Scene:
         raise Refusal(turn.problems)
     need = turn.need()
     world = observe(need)
+    world.controllers, world.managed_at, world.directed = controller.find()
     plan = turn.plan(world, registry.seed())
     if turn.problems:
         raise Refusal(turn.problems)
