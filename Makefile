@@ -30,7 +30,7 @@ TESTS := test-rollout test-kernel test-kernel-6.12 test-examples test-reboot tes
 .PHONY: test
 test: $(READY) $(COLLECTION) lab ## everything, verified on a real kernel
 	@set -o pipefail; $(MAKE) --jobs=2 --keep-going --output-sync=target --no-print-directory $(TESTS) 2>&1 | tee .cache/test.log \
-		|| { echo "make test: not fine:"; grep -aE '^(FAILED|ERROR|E  |fatal:|lab:)' .cache/test.log | cut -c1-200 | tail -n 20; \
+		|| { echo "make test: not fine:"; grep -aE '^(FAILED [^-]|ERROR|E  |fatal:|lab:)' .cache/test.log | cut -c1-200 | tail -n 20; \
 		grep -aF ']: *** [' .cache/test.log; exit 1; }
 	@echo "make test: all of it is fine"
 
