@@ -109,6 +109,7 @@ def test_the_way_in_is_not_taken_away(host: Host, fleet: Fleet) -> None:
 #: Takes the way away when the change is there, as no rule can foresee: answers to the controller go nowhere. It ends by
 #: itself too, so that one test's trap never shuts another test out.
 TRAP = """\
+rm -f /run/trap-{vlan}.over
 setsid sh -c '
     way="blackhole {way}/32"
     touch /run/trap-{vlan}
@@ -130,7 +131,7 @@ def trap(host: Host, vlan: int, way: str = "198.51.100.1") -> Iterator[None]:
     try:
         yield
     finally:
-        off = f"rm -f /run/trap-{vlan}; until [ -e /run/trap-{vlan}.over ]; do sleep 0.05; done; rm /run/trap-{vlan}.over"
+        off = f"rm -f /run/trap-{vlan}; until [ -e /run/trap-{vlan}.over ]; do sleep 0.05; done"
         assert until(lambda: host.ssh(off, check=False).returncode == 0, 200), "the trap is still there"
 
 
