@@ -196,12 +196,15 @@ def end(child: Child) -> None:
     answer(*child)
 
 
-def test_busy_names_the_holder(registry: Registry) -> None:
+def test_busy_names_the_holder(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     child = holder(registry, "eve, Ansible")
+    naps, nap = [], time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: naps.append(seconds) or nap(seconds))
     start = time.monotonic()
     with pytest.raises(Busy) as caught, registry.lock(0.2, "me"):
         raise AssertionError
     assert time.monotonic() - start >= 0.2
+    assert sum(naps) < 1, "what it meant to wait, whatever a busy machine adds"
     assert re.fullmatch(
         rf"this host is being changed by eve, Ansible \(process {child[0]}\) since [-0-9T:]+Z; "
         "wait for it, or give a longer lock_timeout",
