@@ -18,69 +18,70 @@ help: ## this list
 
 .PHONY: demo
 demo: ## NetOps' map becomes networks on two hosts behind two switches, with the pings to prove it
-	@$(LAB) -- tests/demo/demo $(if $(shell test -t 1 && echo terminal),--colour)
+	@tests/need lab
+	@$(LAB) -- tests/demo/demo $(if $(shell test -t 1 && echo terminal),--terminal)
 
 # --- tests ---------------------------------------------------------------------------------------
 
-# Two at a time, each one's output when it is over, all of them whatever one says; the longest begin first. What failed is said once more
-# at the end, where whoever sees only the end of a long log finds it.
-TESTS := test-rollout test-kernel test-kernel-6.12 test-examples test-reboot test-neighbours test-default test-default-debian12 test-sanity \
-	test-l3 test-conformance test-guard test-endpoints test-unit test-docs test-report test-lint
+# Two at a time, the longest first: see tests/suites.
+TESTS := test-rollout test-kernel test-kernel-6.12 test-examples test-reboot test-neighbours test-default test-sanity \
+	test-l3 test-conformance test-guard test-endpoints test-unit test-docs test-report test-lint test-demo test-boot
 
 .PHONY: test
 test: $(READY) $(COLLECTION) lab ## everything, verified on a real kernel
-	@set -o pipefail; $(MAKE) --jobs=2 --keep-going --output-sync=target --no-print-directory $(TESTS) 2>&1 | tee .cache/test.log \
-		|| { echo "make test: not fine:"; grep -aE '^(FAILED [^-]|ERROR|E  |fatal:|lab:)' .cache/test.log | cut -c1-200 | tail -n 20; \
-		grep -aF ']: *** [' .cache/test.log; exit 1; }
-	@echo "make test: all of it is fine"
+	@set -o pipefail; tests/suites $(TESTS) 2>&1 | tee .cache/test.log
 
 .PHONY: test-fast
-test-fast: test-lint-fast test-unit ## what needs no kernel of its own, within two minutes
+test-fast: test-lint-fast ## what needs no kernel of its own, in a minute or two
+	$(PYTHON) -m pytest -q --numprocesses=auto tests/unit
 
 .PHONY: test-unit
 test-unit: $(READY) ## pure tests, of the engine and of what runs on the controller
-	$(PYTHON) -m pytest -q tests/unit
+	$(PYTHON) -m pytest -q -n 2 tests/unit
 
 .PHONY: test-kernel
 test-kernel: lab ## the engine and every module on Linux 7.2, and once without IPv6
 	$(LAB) -- pytest -q tests/kernel
 	$(LAB) --kernel-arg ipv6.disable=1 -- pytest -q tests/kernel/modules -m ipv6_off
+	$(LAB) --rack -- pytest -q tests/kernel/test_isolation.py  # on the kernel of the machine, which has all of nf_tables
 
 .PHONY: test-kernel-6.12
-test-kernel-6.12: lab ## the same on Linux 6.12, but for what takes a slow kernel too long
-	$(LAB) --kernel 6.12 -- pytest -q tests/kernel -m "not slow"
+test-kernel-6.12: lab ## what kernels may answer differently, on Linux 6.12
+	$(LAB) --kernel 6.12 -- pytest -q tests/kernel -m "every_kernel and not slow"
 
 .PHONY: test-conformance
 test-conformance: lab ## Docker's drivers and ours, side by side
 	$(LAB) -- pytest -q tests/conformance
 
-.PHONY: test-default test-default-debian12 test-endpoints test-l3
-test-default: lab ## Molecule: the guide's networks on two hosts of Debian 13
-	$(LAB) --mem 4G -- molecule test -s default
-test-default-debian12: lab ## the same on hosts of Debian 12
-	$(LAB) --mem 4G --host debian12 --env RACK_TREE=/opt/hosts/debian12 -- molecule test -s default
+.PHONY: test-default test-endpoints test-l3
+test-default: lab ## Molecule: the guide's networks on a host of Debian 13 and one of Debian 12
+	$(LAB) --rack --host debian13 --host debian12 -- molecule test -s default
 test-endpoints: lab ## Molecule: namespaces, units, strangers and many tasks at once, on two hosts
-	$(LAB) --mem 4G -- molecule test -s endpoints
+	$(LAB) --rack -- molecule test -s endpoints
 test-l3: lab ## Molecule: routes by hand and by BGP
-	$(LAB) --mem 4G -- molecule test -s l3
+	$(LAB) --rack -- molecule test -s l3
 
 .PHONY: test-guard test-reboot test-neighbours test-rollout
 test-guard: lab ## whole machines: a change that cuts the controller off is undone
-	$(LAB) --fleet -- pytest -q tests/fleet/test_guard.py
-	$(LAB) --fleet -- molecule test -s guard
+	$(LAB) --rack -- pytest -q tests/machines/test_guard.py
+	$(LAB) --rack -- molecule test -s guard
 test-reboot: lab ## whole machines: reboots, power cuts, healing
-	$(LAB) --fleet -- pytest -q tests/fleet/test_reboot.py
-	$(LAB) --fleet -- molecule test -s reboot
+	$(LAB) --rack -- pytest -q tests/machines/test_reboot.py
+	$(LAB) --rack -- molecule test -s reboot
 test-neighbours: lab ## whole machines: beside NetworkManager, systemd-networkd, ifupdown, cloud-init, Docker and Podman
-	$(LAB) --fleet -- pytest -q tests/fleet/test_neighbours.py tests/fleet/test_containers.py
+	$(LAB) --rack -- pytest -q tests/machines/test_neighbours.py tests/machines/test_containers.py
 test-rollout: lab ## whole machines: from NetOps' table to a fleet and back
-	$(LAB) --fleet -- pytest -q tests/fleet/test_rollout.py tests/fleet/test_execution_environment.py
-	$(LAB) --mem 4G -- molecule test -s fleet
+	$(LAB) --rack -- pytest -q tests/machines/test_rollout.py tests/machines/test_execution_environment.py
+	$(LAB) --rack -- molecule test -s fleet
 
 .PHONY: test-report
 test-report: $(READY) ## the report's page, in a browser
 	@command -v chromedriver >/dev/null || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq --yes install chromium chromium-driver; } >/dev/null
 	$(PYTHON) -m pytest -q tests/report
+
+.PHONY: test-demo
+test-demo: $(READY) lab ## the demonstration, as a first user types it
+	$(PYTHON) -m pytest -q tests/demo
 
 .PHONY: test-docs
 test-docs: $(READY) docs ## the documentation says what the code does, and the archive is clean
@@ -88,11 +89,53 @@ test-docs: $(READY) docs ## the documentation says what the code does, and the a
 
 .PHONY: test-examples
 test-examples: lab ## every example of the documentation, and the installed archive, on a kernel
-	$(LAB) -- pytest -q tests/docs/test_examples.py tests/docs/test_modules.py tests/docs/test_plugins.py tests/release/test_installed.py
+	$(LAB) --rack -- pytest -q tests/docs/test_examples.py tests/docs/test_modules.py tests/docs/test_plugins.py
+	$(LAB) -- pytest -q tests/release/test_installed.py
+
+# --- what is exhaustive --------------------------------------------------------------------------
+
+SOAK := UNDERLAY_SOAK=1
+
+.PHONY: soak soak-unit soak-kernel soak-kernel-6.12 soak-bench
+soak: $(READY) $(COLLECTION) lab ## hours: every crash point, long random sequences with new seeds, every size of the bench
+	@set -o pipefail; tests/suites soak-kernel soak-kernel-6.12 soak-unit soak-bench 2>&1 | tee .cache/soak.log
+soak-unit: $(READY)
+	$(SOAK) $(PYTHON) -m pytest -q tests/unit --timeout 7200
+soak-kernel: lab
+	$(SOAK) $(LAB) -- pytest -q tests/kernel --timeout 14400
+soak-kernel-6.12: lab
+	$(SOAK) $(LAB) --kernel 6.12 -- pytest -q tests/kernel --timeout 14400 -m "every_kernel or soak or slow"
+soak-bench: $(READY) $(COLLECTION) lab
+	tests/bench/bench
+
+.PHONY: test-core
+test-core: ## unit, sanity and one roll-out with CORE, a version of ansible-core such as 2.18
+	@tests/need venv
+	@tests/need lab
+	tests/core $(CORE)
+
+.PHONY: test-python
+test-python: ## the engine's unit tests on PYTHON_OF_HOSTS, such as python3.9
+	@rm -rf .cache/python-of-hosts && $(PYTHON_OF_HOSTS) -m venv .cache/python-of-hosts
+	@.cache/python-of-hosts/bin/pip install --quiet --disable-pip-version-check hypothesis pyroute2 pytest pytest-timeout
+	.cache/python-of-hosts/bin/python -m pytest -q tests/unit/engine
+
+.PHONY: test-bare
+test-bare: ## the README's commands in trees that have git and make and nothing else; needs root and mmdebstrap
+	tests/demo/bare bookworm
+	tests/demo/bare trixie
+
+.PHONY: test-boot
+test-boot: lab ## the lab's kernels boot on processors with AMX too, and with few open files
+	$(PYTHON) -m pytest -q tests/lab/test_preload.py tests/lab/test_lab.py -k "preload or amx or boot or limit or refused"
 
 .PHONY: test-lab
 test-lab: lab ## the lab itself; what runs in it relies on it, so this is for those who change it
 	$(PYTHON) -m pytest -q tests/lab
+
+.PHONY: mutants
+mutants: $(READY) $(COLLECTION) ## do the unit tests notice? COUNT=300 small changes to the engine, chosen by SEED=1
+	$(PYTHON) -m tests.mutants --count $(or $(COUNT),300) --seed $(or $(SEED),1)
 
 # --- looks at the code ---------------------------------------------------------------------------
 
@@ -102,7 +145,9 @@ lint: test-lint test-sanity ## all that looks at the code without running it
 .PHONY: test-lint-fast
 test-lint-fast: $(READY) $(COLLECTION)
 	$(VENV)/bin/ruff check --quiet .
+	$(VENV)/bin/ruff format --check --quiet .
 	$(PYTHON) -m mypy --no-error-summary plugins
+	$(PYTHON) -m pytest -q tests/lint
 
 .PHONY: test-lint
 test-lint: test-lint-fast ## ruff, mypy, ansible-lint (profile production)
@@ -115,8 +160,9 @@ test-sanity: $(READY) ## ansible-test sanity on the built collection
 # --- what is made --------------------------------------------------------------------------------
 
 $(READY): tests/requirements.txt
-	@python3 -m venv $(VENV) 2>/dev/null || { apt-get -qq update && apt-get -qq --yes install python3-venv && python3 -m venv $(VENV); }
-	@echo "installing the test tools into $(VENV)"
+	@tests/need venv
+	@python3 -m venv $(VENV)
+	@echo "Installing the test tools into $(VENV)"
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
@@ -125,6 +171,7 @@ $(COLLECTION):
 
 .PHONY: docs
 docs: ## the documentation, in .cache/docs/html
+	@tests/need venv
 	docs/build
 
 .PHONY: bench
@@ -133,6 +180,7 @@ bench: $(READY) $(COLLECTION) lab ## what it costs, beside its peers: .cache/ben
 
 .PHONY: lab
 lab: ## the kernels and root file systems that the tests run on
+	@tests/need lab
 	@tests/lab/build --root debian13 --root debian12 --kernel 7.2 --kernel 6.12
 
 .PHONY: clean

@@ -5,6 +5,12 @@
 from __future__ import annotations
 
 # REUSE-IgnoreStart
-#: How every page begins that nobody writes by hand.
-HEAD = ("..", "  Copyright: netops.underlay contributors", "  SPDX-License-Identifier: GPL-3.0-or-later", "  Written by docs/generate.", "")
+#: The head of every generated page.
+HEAD = (
+    "..",
+    "  Copyright: netops.underlay contributors",
+    "  SPDX-License-Identifier: GPL-3.0-or-later",
+    "  Written by docs/generate.",
+    "",
+)
 # REUSE-IgnoreEnd

@@ -10,18 +10,21 @@ project = "netops.underlay"
 copyright = "netops.underlay contributors"
 version = release = "1.0.0"
 extensions = ["sphinx_antsibull_ext"]
-exclude_patterns = ["examples"]
-html_theme = "sphinx_ansible_theme"
+exclude_patterns = ["examples", "landing.rst"]
+html_theme = "furo"
 html_title = "netops.underlay"
 html_short_title = "netops.underlay"
 html_static_path = ["static"]
 html_css_files = ["underlay.css"]
 html_copy_source = False
 html_show_sphinx = False
-html_theme_options = {"navigation_depth": 3, "vcs_pageview_mode": "edit", "documentation_home_url": "index.html",
-                      "topbar_links": {}}
+html_last_updated_fmt = None
+antsibull_ext_color_scheme = "none"  # underlay.css has the colours, by the reader's choice of light or dark
+pygments_style = "default"
+pygments_dark_style = "github-dark"
 highlight_language = "console"
 nitpicky = True
+
 
 def _name_of_core(_app: Any, _environment: Any, node: Any, text: Any) -> Any:
     """What belongs to ansible-core is a link only where that is published, on docs.ansible.com: here its name is shown."""

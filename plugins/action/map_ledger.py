@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Dict, List, Optional
 
@@ -15,8 +15,12 @@ from ansible.plugins.action import ActionBase
 
 from ..module_utils import _result
 from ..plugin_utils._files import put
-from ..plugin_utils._fleet import ledger, rows, source
-from ..plugin_utils._fleet.ledger import Fleet, Host, Ledger
+from ..plugin_utils._fleet import allocate, ledger, packed, sources, subnets, view
+from ..plugin_utils._fleet.ledger import Ledger
+from ..plugin_utils._fleet.needs import Fleet, Host
+from ..plugin_utils._fleet.packed import LoadedMap
+
+MOVE = "revert the map, or allocate with move: true (the playbook: -e allocate_move=true)"
 
 
 class ActionModule(ActionBase):
@@ -29,78 +33,132 @@ class ActionModule(ActionBase):
             {
                 "path": {"type": "path"},
                 "release": {"type": "list", "elements": "str", "default": []},
+                "rename": {"type": "dict", "default": {}},
+                "move": {"type": "bool", "default": False},
                 "state": {"type": "str", "choices": ["present", "complete"], "default": "present"},
             }
         )
-        if not rows.HAS_NETADDR:
+        if not subnets.HAS_NETADDR:
             raise AnsibleActionFail("netops.underlay.map_ledger needs the Python library netaddr on the controller")
-        known = self._map(task_vars or {})
-        fleet = self._fleet(known, task_vars or {})
-        _refuse("the endpoints of the inventory are wrong", fleet.problems)
+        known = task_vars or {}
+        maps = self._maps(known, options["state"] == "complete")
+        if not maps:
+            return {**result, "changed": False, "stale": []}
+        together = _by_ledger(maps, options["path"], options["state"])
+        hosts = self._hosts(maps, known)
+        fleets = {
+            path: Fleet([row for loaded in some for row in loaded["rows"]], hosts, whole=len(together) == 1)
+            for path, some in together.items()
+        }
+        _refuse(
+            "the endpoints of the inventory are wrong",
+            [problem for fleet in fleets.values() for problem in fleet.problems],
+        )
         if options["state"] == "complete":
-            return {**result, "changed": False, **self._judge(fleet, known)}
-        path = options["path"] or known.get(source.LEDGER_FILE)
-        if not path:
-            raise AnsibleActionFail("the inventory names no ledger: say ledger: FILE in its netops_map.yml, or give path")
-        return {**result, **self._give(fleet, os.path.realpath(path), options["release"])}
+            stale = [text for path, some in together.items() for text in self._judge(fleets[path], some)]
+            return {**result, "changed": False, "stale": stale}
+        return {**result, **self._give(fleets, options)}
 
-    def _map(self, task_vars: Dict[str, Any]) -> Any:
-        """The variables of a host that the map is for: the map is the same for all."""
-        members = task_vars["groups"].get(source.GROUP)
-        if not members:
-            raise AnsibleActionFail("the inventory has no map, or no host that it is for: say so in a file netops_map.yml")
-        known = task_vars["hostvars"][members[0]]
-        if known.get(source.FAULTS):
-            _refuse("the map has faults", known[source.FAULTS])
-        return known
+    def _maps(self, known: Mapping[str, Any], may_lack: bool) -> List[LoadedMap]:
+        """Every map of the inventory. Raises AnsibleActionFail where one has faults, or was not loaded."""
+        members = known["groups"].get(packed.GROUP)
+        there = known["hostvars"][members[0]] if members else {}
+        loaded = packed.unpack(there[packed.VARIABLE]) if packed.VARIABLE in there else []
+        _refuse("the map has faults", [text for one in loaded for text in one["faults"]])
+        lost = sources.unread(known.get("ansible_inventory_sources") or (), {one["file"] for one in loaded})
+        _refuse(
+            "a map of the inventory was not loaded; check Ansible's warnings about sources that it could not parse",
+            lost,
+        )
+        if not loaded and not may_lack:
+            raise AnsibleActionFail("the inventory has no map, or none of its hosts is in one: check netops_map.yml")
+        return loaded
 
-    def _fleet(self, known: Any, task_vars: Dict[str, Any]) -> Fleet:
+    def _hosts(self, maps: Sequence[LoadedMap], known: Mapping[str, Any]) -> Dict[str, Host]:
         hosts = {}
-        for name in task_vars["groups"][source.GROUP]:
-            there = task_vars["hostvars"][name]
-            endpoints = there.get(source.ENDPOINTS) or []
-            hosts[str(name)] = Host(list(there["group_names"]), list(endpoints) if isinstance(endpoints, (list, tuple)) else [endpoints])
-        return Fleet(known[source.ROWS], hosts)
+        for name in known["groups"].get(packed.GROUP, ()):
+            there = known["hostvars"][name]
+            hosts[str(name)] = Host(
+                list(there["group_names"]), view.declared(maps, str(name), view.own_endpoints(there))
+            )
+        return hosts
 
-    def _judge(self, fleet: Fleet, known: Any) -> Dict[str, Any]:
+    def _judge(self, fleet: Fleet, maps: Sequence[LoadedMap]) -> List[str]:
         """Nothing is missing, and nothing is had twice. Without a ledger only the latter can be said."""
-        data = known.get(source.LEDGER)
+        data = maps[0]["ledger"]
         given = Ledger.of(data) if data is not None else Ledger()
-        _refuse("the ledger and the inventory do not agree", fleet.conflicts(given))
+        _refuse("the ledger and the inventory do not agree", allocate.conflicts(fleet, given))
         if data is not None:
-            lacking = [want.text for want in fleet.missing(given)]
+            lacking = [want.text for want in allocate.missing(fleet, given)]
             _refuse(f"the ledger lacks {len(lacking)} entries; run netops.underlay.allocate", lacking)
-        return {"stale": fleet.stale(given)}
+        return allocate.stale(fleet, given)
 
-    def _give(self, fleet: Fleet, path: str, words: List[str]) -> Dict[str, Any]:
-        with _alone(path):
-            before = _text(path)
-            given, faults = ledger.read(before, os.path.basename(path))
-            _refuse("the ledger cannot be used", faults)
-            kept, released, problems = fleet.release(given, words)
-            _refuse("nothing was released or given", problems)
-            new, _rest, problems = fleet.complete(kept)
-            _refuse("nothing was released or given", [*problems, *fleet.conflicts(new)])
-            after = new.text()
-            changed = new.data() != given.data() or not before
-            if changed and not self._task.check_mode:
-                _write(path, after)
-        lists = {"given": sorted(_entries(new) - _entries(kept)), "released": released, "stale": fleet.stale(new)}
-        result = {"changed": changed, "path": path, **lists}
+    def _give(self, fleets: Mapping[str, Fleet], options: Mapping[str, Any]) -> Dict[str, Any]:
+        result: Dict[str, Any] = {"changed": False, "path": ", ".join(fleets)}
+        lists: Dict[str, List[str]] = {"given": [], "released": [], "moved": [], "outside": [], "stale": []}
+        for path, fleet in fleets.items():
+            with _alone(path):
+                self._give_one(path, fleet, options, result, lists)
+        return _result.fitting({**result, **lists}, lists)
+
+    def _give_one(
+        self, path: str, fleet: Fleet, options: Mapping[str, Any], result: Dict[str, Any], lists: Dict[str, List[str]]
+    ) -> None:
+        before = _text(path)
+        given, faults = ledger.read(before, os.path.basename(path))
+        _refuse("the ledger cannot be used", faults)
+        renamed, names, problems = allocate.rename(given, options["rename"])
+        kept, released, more = allocate.release(fleet, renamed, options["release"])
+        _refuse("nothing was released or allocated", [*problems, *more])
+        waits = [] if options["move"] else allocate.complete(fleet, kept).waits
+        if not self._task.check_mode:
+            _refuse(f"{len(waits)} addresses would move; {MOVE}", waits)
+        done = allocate.complete(fleet, kept, options["move"] or self._task.check_mode)
+        _refuse("nothing was released or allocated", [*done.problems, *allocate.conflicts(fleet, done.ledger)])
+        new, after = done.ledger, done.ledger.text()
+        changed = new.data() != given.data() or not before
+        if changed and not self._task.check_mode:
+            _write(path, after)
+        result["changed"] = result["changed"] or changed
+        lists["given"] += sorted(new.entries() - kept.entries())
+        lists["released"] += released
+        lists["moved"] += [*names, *done.moves]
+        lists["outside"] += allocate.outside(fleet, new)
+        lists["stale"] += allocate.stale(fleet, new)
+        if waits:
+            result.setdefault("warnings", []).append(
+                f"{len(waits)} addresses would move: a run outside check mode needs move: true (-e allocate_move=true)"
+            )
         if self._task.diff:
-            result["diff"] = {"before_header": path, "after_header": path, "before": before, "after": after if changed else before}
-        return _result.fitting(result, lists)
+            difference = {
+                "before_header": path,
+                "after_header": path,
+                "before": before,
+                "after": after if changed else before,
+            }
+            result["diff"] = difference if "diff" not in result else [*_list(result["diff"]), difference]
+
+
+def _by_ledger(maps: Sequence[LoadedMap], path: Optional[str], state: str) -> Dict[str, List[LoadedMap]]:
+    """The maps by the file of their ledger; several may have one."""
+    found: Dict[str, List[LoadedMap]] = {}
+    for loaded in maps:
+        file = path or loaded["ledger_file"]
+        if file is None and state == "present":
+            continue
+        found.setdefault(os.path.realpath(file) if file else "", []).append(loaded)
+    if not found:
+        raise AnsibleActionFail("the inventory names no ledger: set ledger: FILE in its netops_map.yml, or give path")
+    return found
+
+
+def _list(value: Any) -> List[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _refuse(what: str, problems: Sequence[Any]) -> None:
     if problems:
         raise AnsibleActionFail(f"{what}:\n{_result.lines(problems)}")
-
-
-def _entries(given: Ledger) -> set[str]:
-    return {
-        f"{network}/{holder}: {text}" for content in (given.slices, given.addresses) for network, entries in content.items() for text, holder in entries.items()
-    }
 
 
 @contextmanager

@@ -14,7 +14,7 @@ Result = dict[str, t.Any]
 
 
 class ActionModule(ActionBase):
-    """Prepare; where something is missing, install it first. In check mode no package manager is asked: it foretells nothing on a bare host."""
+    """Prepare; where something is missing, install it first. In check mode the package manager is not run: it predicts nothing on a bare host."""
 
     _supports_check_mode = True
 

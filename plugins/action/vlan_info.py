@@ -12,7 +12,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.netops.underlay.plugins.module_utils import _result
-from ansible_collections.netops.underlay.plugins.module_utils._engine import describe
+from ansible_collections.netops.underlay.plugins.module_utils._engine.report import describe
 from ansible_collections.netops.underlay.plugins.plugin_utils._files import put
 
 
@@ -26,7 +26,9 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         dest = self._task.args.get("dest")
         if dest and self._task.async_val:
-            raise AnsibleActionFail("dest: a task that runs with async ends before there is anything to write; leave one of them out")
+            raise AnsibleActionFail(
+                "dest: a task with async ends before there is anything to write; leave one of them out"
+            )
         wrap_async = self._task.async_val and not self._connection.has_native_async
         result: dict[str, t.Any] = self._execute_module(task_vars=task_vars, wrap_async=wrap_async)
         parts = [part for part in describe.SUBSETS if part in result]
@@ -36,7 +38,9 @@ class ActionModule(ActionBase):
         result = _result.fitting(result, parts)
         if result.get("left_out"):
             what = ", ".join(result["left_out"])
-            result.setdefault("warnings", []).append(f"left out, for a result has at most 300 kB: {what}; give dest for all of it, or name for a part")
+            result.setdefault("warnings", []).append(
+                f"omitted, results are limited to 300 kB: {what}; use dest to get everything, or name to get a part"
+            )
         return result
 
     def _keep(self, dest: str, found: dict[str, t.Any]) -> str:
@@ -46,5 +50,7 @@ class ActionModule(ActionBase):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             put(path, json.dumps(found), 0o600)
         except OSError as error:
-            raise AnsibleActionFail(f"dest: {path} cannot be written on the controller: {error.strerror}; give another path") from None
+            raise AnsibleActionFail(
+                f"dest: {path} cannot be written on the controller: {error.strerror}; give another path"
+            ) from None
         return path

@@ -11,19 +11,19 @@ class ModuleDocFragment:
 options:
   state_dir:
     description:
-      - The directory of the registry, in which is kept what no kernel keeps. What this collection made, who asked for it and who
-        holds which address.
-      - It belongs to root, and nobody else may write it.
+      - The directory of the registry, which records what this collection created, for which owner, and who holds which address.
+      - It must belong to root and be writable only by root.
+      - A host has one registry. Another one is refused while the first has networks. The service restores only the default one.
     type: path
     default: /var/lib/netops-underlay
   lock_timeout:
     description:
-      - How many seconds to wait for another run on the same host. Its holder is named when it takes longer.
+      - How many seconds to wait for another run on the same host. After that the task fails and names the other run.
     type: int
     default: 30
 requirements:
-  - Linux with the drivers that are asked for; M(netops.underlay.vlan_host) loads them
-  - Python 3.9 or newer with its module sqlite3, and nothing else
+  - Linux with the required drivers; M(netops.underlay.vlan_host) loads them
+  - Python 3.9 or newer with its module sqlite3
 author:
   - netops.underlay contributors (@netops)
 """
@@ -33,7 +33,7 @@ options: {}
 attributes:
   check_mode:
     support: full
-    description: Tells exactly what a real run then does, also on a host where nothing was made yet.
+    description: Predicts exactly what a run does, even on a host where nothing exists yet.
   diff_mode:
     support: full
     description: Shows the objects that change, before and after.
@@ -43,5 +43,5 @@ attributes:
   platform:
     support: full
     platforms: Linux
-    description: Links, addresses and routes are made through rtnetlink.
+    description: Uses rtnetlink to manage links, addresses and routes.
 """

@@ -8,13 +8,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 name: l3_fleet
-short_description: The L3 prefixes of every host, and the addresses below them
+short_description: The L3 prefixes and underlay addresses of every host
 version_added: "1.0.0"
 author: netops.underlay contributors (@netops)
 description:
-  - Collects from the variables of each host which L3 networks it has and which addresses the parents of those have.
-  - It reads C(trunk_networks), C(trunk_links), C(trunk_nics), C(trunk_state), C(l3_routing_underlay), C(l3_routing_vrfs),
-    C(l3_routing_mode) and C(l3_routing_state) as the inventory gives them, and no facts, so that a run that is limited to one host knows all the others.
+  - Collects the L3 networks of each host, and the addresses of their parents, from its variables.
+  - It reads the rows of the inventory's map, C(trunk_networks), C(trunk_links), C(trunk_nics), C(trunk_state), C(l3_routing_underlay), C(l3_routing_vrfs),
+    C(l3_routing_mode) and C(l3_routing_state) from the inventory, and no facts, so that a run with C(--limit) knows the other hosts too.
 positional: _hosts
 options:
   _input:
@@ -22,7 +22,7 @@ options:
     type: dict
     required: true
   _hosts:
-    description: The names of the hosts that belong to the mesh.
+    description: The hosts of the mesh.
     type: list
     elements: str
     required: true
@@ -46,12 +46,14 @@ EXAMPLES = r"""
 #   prefixes: [{prefix: 10.200.1.0/26, network: red, parent: eth1, vrf: '', host_access: false}]
 #   underlay: {eth1: [192.0.2.11/24]}
 #   vrfs: {}
+#   elsewhere: []
 """
 
 RETURN = r"""
 _value:
-  description: For each host its C(mode), its C(prefixes) with the network, the parent and the VRF of each, its C(underlay)
-    addresses by parent, and the C(vrfs) of its parents.
+  description: For each host its C(mode), its C(prefixes) with the network, parent and VRF of each, its C(underlay) addresses by parent, and
+    the C(vrfs) of its parents. C(elsewhere) lists hosts that are in the ledger but not in this inventory, such as those of another job
+    slice.
   type: dict
 """
 
@@ -65,7 +67,9 @@ from ..plugin_utils import _l3
 
 def l3_fleet(hostvars: Mapping[str, Any], hosts: Iterable[str]) -> dict[str, Any]:
     try:
-        return {str(host): _l3.of_host(str(host), hostvars[host]) for host in hosts}
+        names = [str(host) for host in hosts]
+        absent = _l3.elsewhere(hostvars[names[0]], hostvars) if names else []
+        return {host: {**_l3.of_host(host, hostvars[host]), "elsewhere": absent} for host in names}
     except _l3.MeshError as error:
         raise AnsibleFilterError(str(error)) from None
 

@@ -12,16 +12,16 @@ short_description: The routes of one host to the L3 prefixes of all others
 version_added: "1.0.0"
 author: netops.underlay contributors (@netops)
 description:
-  - Of each prefix of another host that shares a segment with this one, the route by the address that the other has on the parent of the
-    prefix's network. A host shares a segment when one of its own underlay addresses is in the same subnet,
-    in a VRF of the same name if in any. The route stands in the table of that VRF.
-  - Of each prefix of this host itself, a route that answers V(unreachable) for addresses that nobody has. A host with L3 networks on
-    several parents, in one VRF or in none, gets none, because it would keep their endpoints from each other, who meet at the router.
-  - Prefixes of two hosts that overlap are refused, and so are those whose parent has no address of their family.
+  - Returns a route to each prefix of every host that shares a segment with this one, via that host's address on the parent of the prefix's
+    network. Hosts share a segment if they have underlay addresses in the same subnet, and in VRFs of the same name, if any. The route is in
+    the table of that VRF.
+  - Also returns an V(unreachable) route for each prefix of this host, for unused addresses. A host with L3 networks on several parents of
+    one VRF, or without a VRF, gets none, because it would block traffic between the parents, which passes through the router.
+  - Fails if prefixes of two hosts overlap, or if a parent has no address of the prefix's family.
 positional: _host
 options:
   _input:
-    description: What the filter P(netops.underlay.l3_fleet#filter) returns.
+    description: The result of the filter P(netops.underlay.l3_fleet#filter).
     type: dict
     required: true
   _host:

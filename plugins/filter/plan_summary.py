@@ -6,16 +6,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: plan_summary
-short_description: What a check run foretells for a fleet, in a few lines
+short_description: Summarize the check run of a fleet
 version_added: "1.0.0"
 author:
   - netops.underlay contributors (@netops)
 description:
-  - Puts together what the roles would do on many hosts. Hosts with the same changes share a line.
-  - The risk is V(none), V(low) where there are only new objects, V(medium) where some that are in use change, V(high) where some go away.
+  - Combines the results of the roles on many hosts. Hosts with the same changes share a line.
+  - The risk is V(none), V(low) if there are only new objects, V(medium) if existing objects change, V(high) if objects are removed.
 options:
   _input:
-    description: Host to a list of the results of its tasks, with nothing for those that did not run.
+    description: Maps each host to a list of the results of its tasks, with nothing for tasks that did not run.
     type: dict
     required: true
 seealso:
@@ -31,8 +31,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(changed), C(unchanged) and C(failed) are lists of hosts, C(changes) is how many changes there are in all, C(risk) the highest of any host.
-    - C(hosts) has the counts and the first changes of each, C(text) is a list of lines to show.
+    - C(changed), C(unchanged) and C(failed) are lists of hosts, C(changes) is the total number of changes, C(risk) the highest risk of any
+      host.
+    - C(hosts) has the counts and the first changes of each host, C(text) is a list of lines to show.
   type: dict
 """
 

@@ -8,27 +8,28 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 name: report
-short_description: A fleet as one report, as data
+short_description: The data of a fleet's report
 version_added: "1.0.0"
 author: netops.underlay contributors (@netops)
 description:
-  - Puts together what M(netops.underlay.vlan_info) told of each host. Rows that are the same on several hosts are one row, addresses that two
-    hosts hold in one VLAN are found, and the use of each pool is counted over all hosts that share it.
-  - The result is what P(netops.underlay.report_html#filter) and P(netops.underlay.report_mermaid#filter) take, and by itself the JSON form.
+  - Combines the results of M(netops.underlay.vlan_info) on many hosts. It merges rows that are the same on several hosts, finds addresses
+    that two hosts hold in one VLAN, and counts the usage of each pool over all hosts that share it.
+  - The result is the input of P(netops.underlay.report_html#filter) and P(netops.underlay.report_mermaid#filter), and the JSON form of the
+    report.
 positional: title
 options:
   _input:
     description:
-      - For each host, the registered result of M(netops.underlay.vlan_info), which may also be that of a host that was not reached.
-      - What a result has in a file, because C(dest) was given, is read from there.
+      - For each host, the registered result of M(netops.underlay.vlan_info), including hosts that were not reached.
+      - If C(dest) was given, the data is read from that file.
     type: dict
     required: true
   title:
-    description: What stands above the report.
+    description: The title of the report.
     type: str
     required: true
   made:
-    description: When, in words.
+    description: When the report was made, as text.
     type: str
     default: ""
   plans:
@@ -81,13 +82,15 @@ Results = Mapping[str, Mapping[str, Any]]
 Lists = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def report(found: Results, title: str, made: str = "", plans: Lists | None = None, verified: Results | None = None) -> dict[str, Any]:
+def report(
+    found: Results, title: str, made: str = "", plans: Lists | None = None, verified: Results | None = None
+) -> dict[str, Any]:
     if not isinstance(found, Mapping):
         raise AnsibleFilterError("report: give a dict, host name to result of netops.underlay.vlan_info")
     for host, info in found.items():
         if not isinstance(info, Mapping) or not ({"unreachable", "failed", "networks", "dest"} & set(info)):
             raise AnsibleFilterError(
-                f"report: what is given for {host} is no result of netops.underlay.vlan_info; register one with gather_subset: [all]"
+                f"report: the value of {host} is not a result of netops.underlay.vlan_info; register one with gather_subset: [all]"
             )
     try:
         return document(found, str(title), str(made), plans or {}, verified or {})

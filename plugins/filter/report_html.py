@@ -12,12 +12,13 @@ short_description: The report as one HTML page
 version_added: "1.0.0"
 author: netops.underlay contributors (@netops)
 description:
-  - The page needs no other file and no server. It loads nothing and sends nothing, and its own Content-Security-Policy keeps it so.
-  - It shows the topology as a picture, what needs attention, and tables of hosts, VLANs, networks, pools, leases and routes that sort and filter.
-  - At 500 hosts with the same 4,094 VLANs and 10,000 endpoints it has 4 MB and is there within a second.
+  - The page needs no other file and no server. It loads and sends nothing, as its Content-Security-Policy enforces.
+  - It shows the topology, what needs attention, and tables of hosts, VLANs, networks, pools, leases and routes that can be sorted and
+    filtered.
+  - At 500 hosts with the same 4,094 VLANs and 10,000 endpoints the page has 4 MB and opens within a second.
 options:
   _input:
-    description: What P(netops.underlay.report#filter) returned.
+    description: The result of P(netops.underlay.report#filter).
     type: dict
     required: true
 seealso:

@@ -12,11 +12,11 @@ short_description: The topology of a report as a Mermaid chart
 version_added: "1.0.0"
 author: netops.underlay contributors (@netops)
 description:
-  - For merge requests and wikis, which draw such charts in a fence of C(mermaid).
-  - They draw only so much. Beyond 150 boxes the rest is told by its number, and what is wrong comes first.
+  - For merge requests and wikis, which render such charts in a C(mermaid) code block.
+  - Renderers have limits. Beyond 150 boxes only the number of the rest is shown; boxes with errors come first.
 options:
   _input:
-    description: What P(netops.underlay.report#filter) returned.
+    description: The result of P(netops.underlay.report#filter).
     type: dict
     required: true
 seealso:
@@ -38,7 +38,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The chart, without a fence around it.
+  description: The chart, without the code block around it.
   type: str
 """
 

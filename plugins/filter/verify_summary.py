@@ -6,15 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: verify_summary
-short_description: What the wires of a fleet say against its map
+short_description: Summarize the verification of a fleet
 version_added: "1.0.0"
 author:
   - netops.underlay contributors (@netops)
 description:
-  - Puts together what M(netops.underlay.vlan_verify) found on many hosts, a line for each finding with the name of its host.
+  - Combines the results of M(netops.underlay.vlan_verify) on many hosts, with one line for each finding.
 options:
   _input:
-    description: Host to the result of its task, or to nothing where it did not run.
+    description: Maps each host to the result of its task, or to nothing if it did not run.
     type: dict
     required: true
 seealso:
@@ -30,7 +30,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(good) and C(bad) are lists of hosts, C(proved) is how many networks arrive in all, C(text) is a list of lines to show.
+  description: C(good) and C(bad) are lists of hosts, C(proved) is the number of networks that were verified, C(text) is a list of lines to
+    show.
   type: dict
 """
 

@@ -6,21 +6,21 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: endpoint_address
-short_description: The address that the ledger gives to an endpoint
+short_description: The address of an endpoint, from the ledger
 version_added: "1.0.0"
 author:
   - netops.underlay contributors (@netops)
 description:
-  - The addresses of endpoints, of any host of the fleet, for templates such as those of a load balancer or a firewall.
-  - Nothing is asked of a host. It is the ledger of P(netops.underlay.netops_map#inventory) that says so, or the endpoint's own row.
+  - Returns addresses of endpoints on any host of the fleet, for templates such as those of a load balancer or a firewall.
+  - No host is contacted. The addresses come from the ledger of P(netops.underlay.netops_map#inventory), or from the endpoint's own row.
 options:
   _terms:
-    description: Endpoints, each as C(NETWORK/ENDPOINT) of the present host or as C(NETWORK/HOST/ENDPOINT) of any other.
+    description: Endpoints, each as C(NETWORK/ENDPOINT) on the current host or as C(NETWORK/HOST/ENDPOINT) on any host.
     type: list
     elements: str
     required: true
   version:
-    description: The IP version of the address. Without it, IPv4 where the endpoint has such an address, else IPv6.
+    description: The IP version of the address. Defaults to IPv4 if the endpoint has an IPv4 address, else IPv6.
     type: int
     choices: [4, 6]
 seealso:
@@ -29,11 +29,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Where the shop of node1 is
+- name: The address of shop on node1
   ansible.builtin.debug:
     msg: "{{ lookup('netops.underlay.endpoint_address', 'web/node1/shop') }}"
 
-- name: Its IPv6 address, and that of this host's own
+- name: Its IPv6 address, and that of shop on this host
   ansible.builtin.debug:
     msg: "{{ query('netops.underlay.endpoint_address', 'web/node1/shop', 'web/shop', version=6) }}"
 """
@@ -50,7 +50,7 @@ from typing import Any, Dict, List, Mapping, Optional
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from ..plugin_utils._fleet import source
+from ..plugin_utils._fleet import packed, view
 
 
 class LookupModule(LookupBase):
@@ -64,27 +64,37 @@ class LookupModule(LookupBase):
         host, _rest, endpoint = rest.rpartition("/")
         host = host or known["inventory_hostname"]
         if not (network and endpoint):
-            raise AnsibleLookupError(f"{term!r} is no endpoint; write NETWORK/ENDPOINT or NETWORK/HOST/ENDPOINT")
-        variables = self._variables(term, host, known)
-        given = variables.get(source.LEDGER) or {}
-        found = list(given.get("addresses", {}).get(network, {}).get(host, {}).get(endpoint, []))
-        for row in variables.get(source.ENDPOINTS) or []:
-            if isinstance(row, Mapping) and (row.get("network"), row.get("name")) == (network, endpoint):
-                found = [row[key] for key in ("ipv4_address", "ipv6_address") if row.get(key)] + found
+            raise AnsibleLookupError(f"{term!r} is not an endpoint; write NETWORK/ENDPOINT or NETWORK/HOST/ENDPOINT")
+        row = next(
+            (
+                row
+                for row in self._rows(term, host, known)
+                if (row.get("network"), row.get("name")) == (network, endpoint)
+            ),
+            {},
+        )
         for wanted in (version,) if version else (4, 6):
-            for address in found:
-                if (":" in address) == (wanted == 6):
-                    return str(address)
+            if row.get(f"ipv{wanted}_address"):
+                return str(row[f"ipv{wanted}_address"])
         which = f"IPv{version} address" if version else "address"
-        raise AnsibleLookupError(f"endpoint {endpoint} of {host} has no {which} in network {network}; run netops.underlay.allocate")
+        raise AnsibleLookupError(
+            f"endpoint {endpoint} of {host} has no {which} in network {network}; run netops.underlay.allocate"
+        )
 
-    def _variables(self, term: str, host: str, known: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _rows(self, term: str, host: str, known: Mapping[str, Any]) -> List[Mapping[str, Any]]:
+        """The endpoints of a host, with what the ledger gives them by the map of today."""
         if host == known["inventory_hostname"]:
-            return {
-                source.LEDGER: known.get(source.LEDGER),
-                source.ENDPOINTS: self._templar.template(known.get(source.ENDPOINTS, [])),
-            }
-        if host not in known["hostvars"]:
+            there, own = known, self._templar.template(known.get(packed.ENDPOINTS)) or []
+        elif host in known["hostvars"]:
+            there = known["hostvars"][host]
+            own = view.own_endpoints(there)
+        else:
             raise AnsibleLookupError(f"{term}: there is no host {host} in the inventory")
-        there: Mapping[str, Any] = known["hostvars"][host]
-        return there
+        variables = {name: there[name] for name in (packed.VARIABLE, "group_names") if name in there}
+        try:
+            rows = view.endpoints(
+                {**variables, "inventory_hostname": host}, own if isinstance(own, list) else [own], strict=False
+            )
+        except packed.MapError as error:
+            raise AnsibleLookupError(f"{term}: {error}") from None
+        return [row for row in rows if isinstance(row, Mapping)]

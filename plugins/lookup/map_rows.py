@@ -6,30 +6,32 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: map_rows
-short_description: What a host takes of NetOps' map
+short_description: The rows of the map that apply to a host
 version_added: "1.0.0"
 author:
   - netops.underlay contributors (@netops)
 description:
-  - The rows of the inventory's map that are for the present host, with the slices and addresses that the ledger gives it.
-  - P(netops.underlay.netops_map#inventory) makes C(trunk_networks) and C(endpoints_list) of it, which is where you meet it.
+  - Returns the rows of the inventory's map that apply to the current host, with its slices and addresses from the ledger.
+  - The roles do not need it, because O(netops.underlay.vlan_map#module:inventory_map) uses the same rows. Use it to show the rows, or in
+    other tasks.
 options:
   _terms:
     description:
-      - V(networks) for rows of M(netops.underlay.vlan_network), V(endpoints) for the rows of C(netops_endpoints) with their addresses.
+      - V(networks) for rows of M(netops.underlay.vlan_network), V(endpoints) for rows of M(netops.underlay.vlan_endpoint) with their
+        addresses, V(all) for every row of the map, for any host.
     type: list
     elements: str
-    choices: [networks, endpoints]
+    choices: [networks, endpoints, all]
     required: true
 notes:
-  - It is an error, and names each entry, where the ledger lacks one that the host needs.
+  - Fails, naming the entries, if the ledger lacks any that the host needs.
 seealso:
   - plugin: netops.underlay.netops_map
     plugin_type: inventory
 """
 
 EXAMPLES = r"""
-- name: The networks of this host, as the map and the ledger say
+- name: The networks of this host, from the map and the ledger
   ansible.builtin.debug:
     msg: "{{ query('netops.underlay.map_rows', 'networks') }}"
 """
@@ -46,29 +48,27 @@ from typing import Any, Dict, List, Optional
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from ..plugin_utils._fleet import ledger, source
+from ..plugin_utils._fleet import packed, view
 
 
 class LookupModule(LookupBase):
     def run(self, terms: List[Any], variables: Optional[Dict[str, Any]] = None, **kwargs: Any) -> List[Any]:
         known = variables or {}
         self.set_options(var_options=known, direct=kwargs)
-        if known.get(source.FAULTS):
-            raise AnsibleLookupError("the map has faults:\n" + "\n".join(known[source.FAULTS]))
-        if source.ROWS not in known:
-            raise AnsibleLookupError("this host has no map: say so in a file netops_map.yml of the inventory")
-        rows, given = known[source.ROWS], known.get(source.LEDGER)
-        host, groups = known["inventory_hostname"], known["group_names"]
         found: List[Any] = []
         for what in terms:
-            if what == "networks":
-                some, lacking = ledger.rows_for(rows, host, groups, given)
-            elif what == "endpoints":
-                endpoints = self._templar.template(known.get(source.ENDPOINTS, []))
-                some, lacking = ledger.endpoints_for(rows, endpoints, host, groups, given)
-            else:
-                raise AnsibleLookupError(f"{what!r} is not a choice; give networks or endpoints")
-            if lacking:
-                raise AnsibleLookupError("the ledger lacks what this host needs; run netops.underlay.allocate:\n" + "\n".join(lacking))
-            found += some
+            try:
+                found += self._rows(str(what), known)
+            except packed.MapError as error:
+                raise AnsibleLookupError(str(error)) from None
         return found
+
+    def _rows(self, what: str, known: Dict[str, Any]) -> List[Any]:
+        if what == "networks":
+            return view.networks(known)
+        if what == "endpoints":
+            own = self._templar.template(known.get(packed.ENDPOINTS)) or []
+            return view.endpoints(known, own if isinstance(own, list) else [own])
+        if what == "all":
+            return [row for loaded in packed.maps_for(known) for row in loaded["rows"]]
+        raise AnsibleLookupError(f"{what!r} is not a choice; give networks, endpoints or all")

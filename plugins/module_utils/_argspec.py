@@ -3,15 +3,17 @@
 # This file is private to netops.underlay: it may change at any time.
 """The argument specs of the modules, one function for each documentation fragment and one for each module.
 
-They document and convert; what is right and wrong is judged by the engine's model, for all rows at once.
+They document and convert; the engine validates, all rows together.
 """
 
 from __future__ import annotations
 
 from typing import Any, Dict
 
-from ._engine.converge import DEFAULT_STATE_DIR
-from ._engine.model import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
+# First of all: it stops on an old Python.
+from . import _python  # noqa: F401  pylint: disable=unused-import
+from ._engine.declare.network import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
+from ._engine.run.transact import DEFAULT_STATE_DIR
 
 Options = Dict[str, Dict[str, Any]]
 
@@ -27,7 +29,7 @@ def common() -> Options:
 def change() -> Options:
     """``doc_fragments/change.py``"""
     return {
-        "_foretold": {"type": "str"},
+        "_earlier": {"type": "str"},
         "_who": {"type": "str"},
         "adopt": {"type": "bool", "default": False},
         "managed_from": {"type": "list", "elements": "str"},
@@ -77,7 +79,7 @@ def vlan_network() -> Options:
             "options": {
                 "subnet": {"type": "str", "required": True},
                 "gateway": {"type": "str"},
-                "ip_range": {"type": "str", "aliases": ["iprange"]},
+                "ip_range": {"type": "list", "elements": "str", "aliases": ["iprange"]},
                 "aux_addresses": {"type": "dict"},
             },
         },
@@ -88,9 +90,11 @@ def vlan_network() -> Options:
         "bring_up_parent": {"type": "bool", "default": True},
         "host_access": {"type": "raw", "default": False},
         "probe": {"type": "bool", "default": False},
+        "source_routing": {"type": "bool", "default": False},
         "recreate": {"type": "bool", "default": False},
         "bcqueuelen": {"type": "int"},
         "bclim": {"type": "int"},
+        "nopromisc": {"type": "bool", "default": False},
         "labels": {"type": "dict"},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
@@ -112,8 +116,16 @@ def vlan_endpoint() -> Options:
         "interface": {"type": "str"},
         "ipv4_address": {"type": "str"},
         "ipv6_address": {"type": "str"},
+        "ipv4_addresses": {"type": "list", "elements": "str"},
+        "ipv6_addresses": {"type": "list", "elements": "str"},
+        "allowed_addresses": {"type": "list", "elements": "str"},
         "subnet": {"type": "str"},
+        "kind": {"type": "str", "choices": ["link", "tap"], "default": "link"},
+        "tap_owner": {"type": "str"},
+        "tap_group": {"type": "str"},
+        "tap_mode": {"type": "raw"},
         "mac_address": {"type": "str"},
+        "source_macs": {"type": "list", "elements": "str"},
         "mtu": {"type": "int"},
         "aliases": {"type": "list", "elements": "str"},
         "hosts": {"type": "dict"},
@@ -132,8 +144,10 @@ def vlan_endpoint() -> Options:
                 "prefix": {"type": "str", "required": True},
                 "via": {"type": "str"},
                 "metric": {"type": "int"},
+                "table": {"type": "int"},
             },
         },
+        "source_routing": {"type": "bool"},
         "sysctls": {"type": "dict"},
         "accept_ra": {"type": "bool", "default": False},
         "probe": {"type": "bool", "default": False},
@@ -151,7 +165,11 @@ def ipvlan_l3_routes() -> Options:
                 "prefix": {"type": "str", "required": True},
                 "via": {"type": "str"},
                 "dev": {"type": "str"},
-                "type": {"type": "str", "choices": ["unicast", "unreachable", "blackhole", "prohibit"], "default": "unicast"},
+                "type": {
+                    "type": "str",
+                    "choices": ["unicast", "unreachable", "blackhole", "prohibit"],
+                    "default": "unicast",
+                },
                 "metric": {"type": "int"},
                 "table": {"type": "int"},
                 "vrf": {"type": "str"},
@@ -164,7 +182,7 @@ def ipvlan_l3_routes() -> Options:
 
 
 def vlan_map() -> Options:
-    """The rows are judged by the engine alone: Ansible would check thousands of them slowly, and name only the first."""
+    """Only the engine validates the rows: Ansible would check thousands slowly, and report only the first error."""
     rows = {"type": "list", "elements": "dict"}
     return {
         "name": {"type": "str", "required": True},
@@ -173,7 +191,10 @@ def vlan_map() -> Options:
         "networks": rows,
         "endpoints": rows,
         "routes": rows,
+        "src": {"type": "path"},
+        "inventory_map": {"type": "bool", "default": False},
         "purge": {"type": "bool", "default": False},
+        "purge_limit": {"type": "str", "default": "20%"},
     }
 
 

@@ -3,8 +3,8 @@
 # This file is private to netops.underlay: it may change at any time.
 """What a host needs before it can carry networks: drivers, room for neighbours, names for our numbers.
 
-:func:`survey` reads the host and lists what is to be done, as data; nothing is touched by it, so check mode is
-the survey, not carried out. All paths are below a root that tests may choose.
+:func:`survey` reads the host and lists the steps as data, without changing anything; check mode is the survey alone. All paths are below a
+root that tests may choose.
 """
 
 from __future__ import annotations
@@ -12,29 +12,34 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, TypeVar
 
-from ._engine.drivers import Drivers
-from ._engine.fields import Problem
-from ._engine.world import LINK_GROUP, PROTOCOL
+from ._engine.core.change import HOST_LINK_GROUP, LINK_GROUP, PROTOCOL
+from ._engine.core.errors import Problem
+from ._engine.kernel.drivers import Drivers, outdated
 
 T = TypeVar("T")
 
 NAME = "netops-underlay"
 MARK = "netops.underlay"
 
-#: driver -> the first kernel whose driver is fit for use
-DRIVERS: Dict[str, Tuple[int, int]] = {"8021q": (0, 0), "macvlan": (3, 9), "ipvlan": (4, 2), "dummy": (0, 0)}
+#: Link kind's driver, as modprobe knows it.
+DRIVERS = ("8021q", "macvlan", "ipvlan", "dummy")
 
 MODULES_LOAD = f"etc/modules-load.d/{NAME}.conf"
 MODPROBE = f"etc/modprobe.d/{NAME}.conf"
 #: Low, so that every other file with an opinion has the last word.
 SYSCTL = f"etc/sysctl.d/10-{NAME}.conf"
 GROUP = "etc/iproute2/group"
+#: Our link groups, and what iproute2 shows for them.
+GROUPS = {LINK_GROUP: NAME, HOST_LINK_GROUP: f"{NAME}-host"}
 #: Where iproute2 looks for a table that is not in /etc: since 6.7, and in 6.5 and 6.6.
 _GROUP_DEFAULTS = ("usr/share/iproute2/group", "usr/lib/iproute2/group")
 #: Routes, and addresses (since iproute2 6.3; older ones pass it over).
 PROTOCOLS = (f"etc/iproute2/rt_protos.d/{NAME}.conf", f"etc/iproute2/rt_addrprotos.d/{NAME}.conf")
+
+#: Directories that this module may have had to make; the innermost first. Empty ones mean nothing to iproute2.
+OUR_DIRECTORIES = (*map(os.path.dirname, PROTOCOLS), "etc/iproute2")
 
 #: Commands that people and the kernel's drivers need, and the packages that bring them, by ID or ID_LIKE of os-release.
 COMMANDS = ("ip", "modprobe")
@@ -62,15 +67,15 @@ _THRESHOLDS = {"gc_thresh3": 1, "gc_thresh2": 2, "gc_thresh1": 4}
 class Step(NamedTuple):
     """One thing to do: a file to write or remove, a driver to load, a limit to raise."""
 
-    kind: str  # file, driver, limit
-    name: str  # a path below the root, a driver, a sysctl
+    kind: str  # file, driver, limit, filter
+    name: str  # a path below the root, a driver, a sysctl, a table of nf_tables
     before: Optional[str]
     after: Optional[str]
 
 
 @dataclass
 class Wanted:
-    drivers: Sequence[str] = tuple(DRIVERS)
+    drivers: Sequence[str] = DRIVERS
     neighbours: int = 0  # entries in each neighbour table; 0 leaves them alone
     names: bool = True
     present: bool = True
@@ -133,7 +138,7 @@ class Host:
 
 
 def survey(host: Host, wanted: Wanted) -> Survey:
-    """What is to be done on a host, and what speaks against it."""
+    """The steps to prepare a host, and the problems that prevent them."""
     found = Survey()
     if wanted.present:
         _drivers(host, wanted, found)
@@ -148,19 +153,11 @@ def survey(host: Host, wanted: Wanted) -> Survey:
 # --- drivers -------------------------------------------------------------------------------------
 
 
-def version(release: str) -> Tuple[int, int]:
-    """The first two numbers of a kernel release such as 6.1.0-25-amd64."""
-    numbers = re.match(r"(\d+)\.(\d+)", release)
-    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
-
-
 def _drivers(host: Host, wanted: Wanted, found: Survey) -> None:
     for driver in wanted.drivers:
-        least = DRIVERS[driver]
-        if version(host.release) < least:
-            text = ".".join(map(str, least))
-            what = f"{driver} needs Linux {text} or newer, and this host runs {host.release}"
-            found.problems.append(Problem("drivers", what, f"boot a newer kernel, or leave {driver} out of drivers"))
+        why = outdated(driver, host.release)
+        if why:
+            found.problems.append(Problem("drivers", why, f"boot a newer kernel, or leave {driver} out of drivers"))
         elif not host.drivers.is_loaded(driver):
             provided = host.drivers.is_provided(driver)
             if provided is False:
@@ -173,7 +170,7 @@ def _drivers(host: Host, wanted: Wanted, found: Survey) -> None:
 
 
 def _limits(host: Host, wanted: Wanted, found: Survey) -> None:
-    """Raise what is lower than wanted, and never lower anything."""
+    """Raise limits that are too low; never lower any."""
     if not wanted.neighbours:
         return
     hidden = True
@@ -187,8 +184,8 @@ def _limits(host: Host, wanted: Wanted, found: Survey) -> None:
             found.steps.append(Step("limit", name, now.strip(), str(target)))
     if hidden:
         found.warnings.append(
-            f"neighbours: this host does not show its neighbour tables (a container?), so they stay as they are; "
-            f"set net.ipv4.neigh.default.gc_thresh3 to {wanted.neighbours} on the machine beneath"
+            f"neighbours: this host does not show its neighbour tables (a container?), so they are left alone; "
+            f"set net.ipv4.neigh.default.gc_thresh3 to {wanted.neighbours} on the machine that runs it"
         )
 
 
@@ -204,7 +201,7 @@ def _targets(wanted: Wanted) -> Dict[str, int]:
 
 
 def _files(host: Host, wanted: Wanted, found: Survey) -> Dict[str, Optional[str]]:
-    """Every file of ours and what shall be in it, None for no file."""
+    """Every file of ours and its content; None for no file."""
     names = wanted.names and wanted.present
     protocol = f"{_HEAD}{PROTOCOL}\t{NAME}\n" if names else None
     return {
@@ -222,7 +219,7 @@ def _lines(lines: Iterable[str]) -> Optional[str]:
 
 
 def _modprobe(host: Host, wanted: Wanted) -> Optional[str]:
-    """The driver ``dummy`` makes a link dummy0 when it is loaded, which nobody asked for.
+    """The driver ``dummy`` creates a link dummy0 when it is loaded, which is not wanted.
 
     Where it was loaded before us, somebody may want that one: then it is left as it is.
     """
@@ -248,26 +245,46 @@ def _sysctl(host: Host, wanted: Wanted) -> Optional[str]:
 
 
 def _group(host: Host, present: bool, found: Survey) -> Optional[str]:
-    """iproute2's table of link groups with our number in it.
+    """iproute2's table of link groups with our numbers in it.
 
-    It has no directory of additions, and a file in /etc hides the one in /usr: so our line goes into the file in
-    /etc where there is one, else that file is made as a copy with our line.
+    It has no directory of additions, and a file in /etc hides the one in /usr: so our lines go into the file in
+    /etc where there is one, else that file is made as a copy with our lines.
     """
-    line = f"{LINK_GROUP}\t{NAME}  # {MARK}\n"
     text = host.read(GROUP)
-    if text is None or text.startswith(_KEPT):
+    copied = text is None or text.startswith(_KEPT)
+    if copied:
         if not present:
             return None
         default = next((name for name in _GROUP_DEFAULTS if host.read(name) is not None), _GROUP_DEFAULTS[0])
-        return _COPIED.format(default) + _ended(host.read(default) or "0\tdefault\n") + line
-    others = [row for row in text.splitlines(keepends=True) if not row.rstrip().endswith(f"# {MARK}")]
-    rows = [row.split("#")[0].split() for row in others]
-    taken = [row for row in rows if len(row) == 2 and (row[0] in (str(LINK_GROUP), hex(LINK_GROUP)) or row[1] == NAME)]
-    if taken and present:
-        if taken[0] != [str(LINK_GROUP), NAME]:
-            found.warnings.append(f"/{GROUP} has {' '.join(taken[0])} already, so group {LINK_GROUP} has no name of ours there")
-        return "".join(others)
-    return _ended("".join(others)) + (line if present else "")
+        return (
+            _COPIED.format(default)
+            + _ended(host.read(default) or "0\tdefault\n")
+            + "".join(_group_line(*row) for row in GROUPS.items())
+        )
+    others = [row for row in (text or "").splitlines(keepends=True) if not row.rstrip().endswith(f"# {MARK}")]
+    result = _ended("".join(others))
+    for number, name in GROUPS.items() if present else ():
+        taken = _taken(others, number, name)
+        if taken is None:
+            result += _group_line(number, name)
+        elif taken != [str(number), name]:
+            found.warnings.append(
+                f"/{GROUP} has {' '.join(taken)} already, so group {number} has no name of ours there"
+            )
+    return result
+
+
+def _group_line(number: int, name: str) -> str:
+    return f"{number}\t{name}  # {MARK}\n"
+
+
+def _taken(rows: Iterable[str], number: int, name: str) -> Optional[List[str]]:
+    """A row of others that has the number or the name."""
+    for row in rows:
+        words = row.split("#")[0].split()
+        if len(words) == 2 and (words[0] in (str(number), hex(number)) or words[1] == name):
+            return words
+    return None
 
 
 def _ended(text: str) -> str:

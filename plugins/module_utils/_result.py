@@ -1,24 +1,27 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This file is private to netops.underlay: it may change at any time.
-"""How much a result holds."""
+"""Results limited in size."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Iterable, Sequence
+from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
-from ._engine.fields import Problem
+from ._engine.core.errors import Problem
 
 #: The most that a result of a module has, as JSON: AWX drops one over 700,000 bytes, and keeps every other.
 BYTES = 300_000
 
-#: In the place of arguments that have no room in a result.
-NO_ARGUMENTS = {"module_args": "left out, see the task"}
+#: So many places with the same problem are named, the others are counted.
+_ALIKE = 2
+
+#: Replaces arguments that would make a result too large.
+NO_ARGUMENTS = {"module_args": "omitted, see the task"}
 
 
 def fitting(result: Dict[str, Any], parts: Iterable[str]) -> Dict[str, Any]:
-    """Leave the largest of these parts, and of the diff, out of a result until the rest fits, and name them in ``left_out``."""
+    """Omit the largest of these parts, and of the diff, until the result fits; ``left_out`` lists them."""
     sizes = {key: len(json.dumps({key: value}, default=str)) for key, value in result.items()}
     total = sum(sizes.values())
     for size, key in sorted(((sizes[key], key) for key in (*parts, "diff") if key in result), reverse=True):
@@ -31,28 +34,38 @@ def fitting(result: Dict[str, Any], parts: Iterable[str]) -> Dict[str, Any]:
 
 
 def refusal(problems: Sequence[Problem]) -> Dict[str, Any]:
-    """What a refusal tells: everything that is wrong, or of thousands as much as a result holds; the message and the list the same."""
-    rows = [problem._asdict() for problem in problems]
-    room = _room(rows)
-    return {"msg": _told(problems, room), "problems": rows[:room]}
+    """The problems of an input: one a line in the message, and all as a list; of thousands as many as a result holds."""
+    rows = [{"path": problem.path, "what": problem.message, "cure": problem.fix} for problem in problems]
+    return {"msg": lines(_by_cause(problems)), "problems": rows[: _room(rows)]}
+
+
+def _by_cause(problems: Sequence[Problem]) -> List[str]:
+    """What is wrong in the same way in many places is one line, at the first of them."""
+    causes: Dict[Tuple[str, str], List[Problem]] = {}
+    for problem in problems:
+        causes.setdefault((problem.message, problem.fix), []).append(problem)
+    found = []
+    for alike in causes.values():
+        if len(alike) > _ALIKE:
+            paths = f"{', '.join(problem.path for problem in alike[:_ALIKE])} and {len(alike) - _ALIKE:,} more"
+            found.append(str(alike[0]._replace(path=paths)))
+        else:
+            found += map(str, alike)
+    return found
 
 
 def lines(problems: Sequence[Any]) -> str:
-    """What is wrong where there is a message alone."""
-    return _told(problems, _room(list(map(str, problems))))
-
-
-def _told(problems: Sequence[Any], room: int) -> str:
-    """One a line, and how many more there are."""
-    more = [f"and {len(problems) - room:,} more, which are told once these are mended"] if room < len(problems) else []
+    """Problems as one message: one a line, then how many more there are."""
+    room = _room(list(map(str, problems)))
+    more = [f"and {len(problems) - room:,} more, shown once these are fixed"] if room < len(problems) else []
     return "\n".join([*map(str, problems[:room]), *more])
 
 
 def _room(rows: Sequence[Any]) -> int:
-    """How many of these, from the first on, a third of a result holds."""
+    """How many of these, from the first on, a third of a result holds; at least one."""
     left = BYTES // 3
     for number, row in enumerate(rows):
         left -= len(json.dumps(row)) + 2
         if left < 0:
-            return number
+            return max(number, 1)
     return len(rows)

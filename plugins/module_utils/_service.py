@@ -1,14 +1,15 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This file is private to netops.underlay: it may change at any time.
-"""The host's own engine: which files make it, and what of them is not there yet.
+"""The engine installed on the host: its files, and the steps to install them.
 
 The engine is copied from where this module runs, a directory for each version, and one link says which is in use: a
-run that is killed in between leaves the old one whole. What is to be done is data; check mode is the same, not done.
+run that is killed in between leaves the old one whole. The steps are data; check mode does not carry them out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -17,13 +18,18 @@ import shutil
 import stat
 from typing import Callable, Dict, List, NamedTuple, Optional
 
+# The engine is imported whole, so that the host gets all of it.
 from . import _engine
-from ._engine import cli, installed, programs
-from ._engine.converge import SERVICE
-from ._engine.registry import SCHEMA
-from ._engine.transact import DEFAULT_STATE_DIR
-from ._engine.version import VERSION
-from ._engine.world import LINK_GROUP
+from ._engine.core.change import HOST_KINDS, LINK_GROUPS
+from ._engine.core.version import VERSION
+from ._engine.declare import model  # noqa: F401  pylint: disable=unused-import
+from ._engine.kernel import programs
+from ._engine.plan.desired import ITEM_KINDS
+from ._engine.run.converge import SERVICE
+from ._engine.run.transact import DEFAULT_STATE_DIR
+from ._engine.service import cli
+from ._engine.store import installed
+from ._engine.store.registry import SCHEMA, Registry
 
 __all__ = ["cli"]  # what the command needs has to be here, so that it can be copied
 
@@ -35,7 +41,10 @@ _UDEV = "etc/udev/rules.d/70-netops-underlay.rules"
 _LINK = "etc/systemd/network/05-netops-underlay.link"
 _NETWORKD = "etc/systemd/network/05-netops-underlay.network"
 _NETWORKD_ROUTES = "etc/systemd/networkd.conf.d/netops-underlay.conf"
+_METRICS = "run/netops-underlay"  # RuntimeDirectory= of the unit
 _HEAD = "# Written by netops.underlay, module vlan_service.\n"
+#: The directories that this module had to make, to be removed with it if they are empty then.
+_MADE = f"{installed.ROOT.lstrip('/')}/directories"
 
 _LAUNCHER = """\
 #!{interpreter} -I
@@ -45,12 +54,14 @@ import sys
 
 # Resolved once: a newer version that is installed meanwhile is for the next one.
 sys.path.insert(0, os.path.realpath("{current}"))
-from _engine.cli import main
+from _engine.service.cli import main
 
 sys.exit(main())
 """
 
-_SERVICE = _HEAD + """\
+_SERVICE = (
+    _HEAD
+    + """\
 [Unit]
 Description=Underlay networks: {what}
 # NICs have their names when udev has settled; what comes later is heard of.
@@ -62,26 +73,31 @@ RequiresMountsFor={state_dir} {root}
 Type=notify
 ExecStartPre=-/usr/bin/udevadm settle --timeout=30
 ExecStart={command} watch --sandboxed{options}
-{more}TimeoutStartSec=300
+{more}# It is ready once it has looked, after 20 s at most; the boot goes on whatever it found.
+TimeoutStartSec=90
 # A look that is under way ends by itself.
 KillMode=mixed
 StateDirectory={state}
 StateDirectoryMode=0700
+# The metrics, for all to read; they stay while the service is stopped, so that their age tells of it.
+RuntimeDirectory={runtime}
+RuntimeDirectoryPreserve=yes
 UMask=0077
 
 # NET_ADMIN makes links, addresses and routes. SYS_ADMIN enters the namespaces of endpoints and mounts named ones.
 # SYS_PTRACE looks at the namespaces of other users' processes. SYS_CHROOT goes to the mounts of the first process, in
-# which a named namespace has to appear. NET_BROADCAST hears the events of other namespaces. DAC_OVERRIDE writes the
-# hosts file of a container whose root is another user.
-CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_SYS_CHROOT CAP_NET_BROADCAST CAP_DAC_OVERRIDE
+# which a named namespace has to appear. NET_BROADCAST hears the events of other namespaces. MKNOD and CHOWN make the
+# device nodes of taps, whose owner opens them.
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_SYS_CHROOT CAP_NET_BROADCAST CAP_MKNOD CAP_CHOWN
 AmbientCapabilities=
 NoNewPrivileges=yes
 ProtectSystem=strict
-ReadWritePaths={writable}
 ProtectHome=yes
 PrivateTmp=yes
 PrivateMounts=yes
-PrivateDevices=yes
+# Not PrivateDevices: the nodes of taps are in the host's /dev. They are made here and never opened.
+DevicePolicy=closed
+DeviceAllow=char-* m
 ProtectClock=yes
 ProtectControlGroups=yes
 ProtectHostname=yes
@@ -90,10 +106,11 @@ ProtectKernelModules=yes
 ProtectKernelTunables=yes
 # What it needs of other processes it sees by SYS_PTRACE.
 ProtectProc=invisible
-# Netlink for the kernel, Unix for systemd and container engines: it talks to nobody else.
+# Netlink for the kernel, Unix for systemd and container engines: nothing else.
 RestrictAddressFamilies=AF_NETLINK AF_UNIX
 IPAddressDeny=any
-RestrictNamespaces=net mnt
+# In its user namespace the hosts file of a container is written, with the rights of its root and no others.
+RestrictNamespaces=net mnt user
 RestrictRealtime=yes
 # Not RestrictSUIDSGID, which takes openat2 away: by that a container's hosts file is opened without leaving the container.
 LockPersonality=yes
@@ -101,23 +118,30 @@ MemoryDenyWriteExecute=yes
 KeyringMode=private
 SystemCallArchitectures=native
 SystemCallFilter=@system-service @mount
+SystemCallFilter=~@resources
 SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target
 """
+)
 
-# While they are made, many links stand in a group of their own, which begins with the same digits.
-_UDEV_RULE = _HEAD + """\
-# What is ours is nobody else's: NetworkManager, and systemd-networkd since 255 (ID_NET_MANAGED_BY) and before (by the file
+# While they are made, many links are in a group of PRIVATE_GROUPS, 802100000 to 802199999.
+_UDEV_RULE = (
+    _HEAD
+    + """\
+# Keep other managers off our links: NetworkManager, and systemd-networkd since 255 (ID_NET_MANAGED_BY) and before (by the file
 # 05-netops-underlay.network). And udev runs no program for it: systemd-sysctl would set what the patterns of sysctl.d say, such
 # as a laxer rp_filter, and is most of what a link costs. RUN may not be empty; this builtin only looks at names.
-SUBSYSTEM=="net", ACTION!="remove", ATTR{{netdev_group}}=="{group}|80210*|80211*", \\
+SUBSYSTEM=="net", ACTION!="remove", ATTR{{netdev_group}}=="{groups}", \\
   ENV{{NETOPS_UNDERLAY}}="1", ENV{{NM_UNMANAGED}}="1", ENV{{ID_NET_MANAGED_BY}}="netops.underlay", RUN{{builtin}}:="net_id"
 """
+)
 
 # An ipvlan link has the MAC of its parent, and a file that names NICs by theirs would be about it too.
-_LINK_FILE = _HEAD + """\
+_LINK_FILE = (
+    _HEAD
+    + """\
 # See 70-netops-underlay.rules: they keep the name and the MAC that they were made with.
 [Match]
 Property=NETOPS_UNDERLAY=1
@@ -126,8 +150,11 @@ Property=NETOPS_UNDERLAY=1
 NamePolicy=keep
 MACAddressPolicy=none
 """
+)
 
-_NETWORKD_FILE = _HEAD + """\
+_NETWORKD_FILE = (
+    _HEAD
+    + """\
 # See 70-netops-underlay.rules.
 [Match]
 Property=NETOPS_UNDERLAY=1
@@ -135,12 +162,20 @@ Property=NETOPS_UNDERLAY=1
 [Link]
 Unmanaged=yes
 """
+)
 
-_NETWORKD_CONF = _HEAD + """\
+_NETWORKD_CONF = (
+    _HEAD
+    + """\
 # Else systemd-networkd removes the routes of others from the links that it manages whenever it starts.
 [Network]
 ManageForeignRoutes=no
 """
+)
+
+
+#: What udev matches (udev(7)): every link that is ours, and PRIVATE_GROUPS, in which links are while they are made.
+UDEV_GROUPS = "|".join([*map(str, LINK_GROUPS), "8021[0-9][0-9][0-9][0-9][0-9]"])
 
 
 class Step(NamedTuple):
@@ -157,14 +192,16 @@ class Wanted(NamedTuple):
     interpreter: str
     heal: bool = True
     present: bool = True
+    forget: bool = False  # with the service, the registry too, if nothing is recorded in it
 
 
 def engine() -> Dict[str, str]:
     """The engine's files, from wherever this runs: a checkout, a collection, or the archive that Ansible sends."""
-    found = {}
-    for module in pkgutil.iter_modules(_engine.__path__):
-        found[f"{module.name}.py"] = _source(f"{_engine.__name__}.{module.name}")
-    found["__init__.py"] = _source(_engine.__name__)
+    root = _engine.__name__
+    found = {"__init__.py": _source(root)}
+    for module in pkgutil.walk_packages(_engine.__path__, f"{root}."):
+        path = module.name[len(root) + 1 :].replace(".", "/")
+        found[f"{path}/__init__.py" if module.ispkg else f"{path}.py"] = _source(module.name)
     return dict(sorted(found.items()))
 
 
@@ -222,8 +259,14 @@ class Host:
 
 
 def survey(host: Host, wanted: Wanted) -> List[Step]:
-    """What is to be done, in its order; nothing is touched."""
-    return _install(host, wanted) if wanted.present else _remove(host)
+    """The steps, in order; nothing is changed. Raises RegistryError with ``forget``."""
+    return _install(host, wanted) if wanted.present else _remove(host, wanted)
+
+
+def recorded(host: Host) -> List[str]:
+    """What stands in the registry, as ``kind name``. Raises RegistryError."""
+    records = Registry(host.path(DEFAULT_STATE_DIR)).load()
+    return [f"{kind} {key}" for kind in (*ITEM_KINDS, *HOST_KINDS) for key in records.get(kind, {})]
 
 
 def _install(host: Host, wanted: Wanted) -> List[Step]:
@@ -232,42 +275,67 @@ def _install(host: Host, wanted: Wanted) -> List[Step]:
     steps = []
     for name, text in {f"{directory}/_engine/{name}": text for name, text in files.items()}.items():
         steps.append(Step("file", name, host.read(name), text))
-    steps.append(Step("file", f"{directory}/{installed.SCHEMA_FILE}", host.read(f"{directory}/{installed.SCHEMA_FILE}"), f"{SCHEMA}\n"))
-    steps.append(Step("link", installed.CURRENT.lstrip("/"), host.target(installed.CURRENT), os.path.basename(directory)))
+    steps.append(
+        Step(
+            "file",
+            f"{directory}/{installed.SCHEMA_FILE}",
+            host.read(f"{directory}/{installed.SCHEMA_FILE}"),
+            f"{SCHEMA}\n",
+        )
+    )
+    steps.append(
+        Step("link", installed.CURRENT.lstrip("/"), host.target(installed.CURRENT), os.path.basename(directory))
+    )
     for name, (text, mode) in _texts(wanted).items():
         steps.append(Step("file", name, host.read(name), text, mode))
     steps.append(Step("link", _WANTED, host.target(_WANTED), f"../{SERVICE}"))
-    changed = [step for step in steps if step.before != step.after or (step.kind == "file" and host.mode(step.path) != step.mode)]
+    changed = [
+        step
+        for step in steps
+        if step.before != step.after or (step.kind == "file" and host.mode(step.path) != step.mode)
+    ]
     if host.has_systemd:
         # A version that was copied but is not in use changes nothing for the service.
         stale = any(step.kind == "link" or not step.path.startswith(directory) for step in changed)
         state = host.service_state()
         if stale or state != "active":
-            changed.append(Step("service", SERVICE, f"{state}, as it was" if stale and state == "active" else state, "active"))
+            changed.append(
+                Step("service", SERVICE, f"{state}, as it was" if stale and state == "active" else state, "active")
+            )
     return changed
 
 
 def _texts(wanted: Wanted) -> Dict[str, tuple[str, int]]:
     if wanted.heal:
-        what, options, more = "restored at boot, healed when something is lost", "", "Restart=on-failure\nRestartSec=2\n"
+        what, options, more = (
+            "restored at boot, repaired when something is lost",
+            "",
+            "Restart=on-failure\nRestartSec=2\n",
+        )
     else:
-        what, options, more = "restored at boot", " --no-heal", "RemainAfterExit=yes\nRestart=on-failure\nRestartSec=2\n"
-    writable = "-/var/lib/prometheus/node-exporter -/var/lib/node_exporter/textfile_collector"
+        what, options, more = (
+            "restored at boot",
+            " --no-heal",
+            "RemainAfterExit=yes\nRestart=on-failure\nRestartSec=2\n",
+        )
     unit = _SERVICE.format(
         what=what, options=options, more=more, command=installed.COMMAND, root=installed.ROOT, state_dir=DEFAULT_STATE_DIR,
-        state=os.path.basename(DEFAULT_STATE_DIR), writable=writable,
+        state=os.path.basename(DEFAULT_STATE_DIR), runtime=os.path.basename(_METRICS),
     )  # fmt: skip
     return {
-        installed.COMMAND.lstrip("/"): (_LAUNCHER.format(interpreter=wanted.interpreter, current=installed.CURRENT), 0o755),
+        installed.COMMAND.lstrip("/"): (
+            _LAUNCHER.format(interpreter=wanted.interpreter, current=installed.CURRENT),
+            0o755,
+        ),
         _UNIT: (unit, 0o644),
-        _UDEV: (_UDEV_RULE.format(group=LINK_GROUP), 0o644),
+        _UDEV: (_UDEV_RULE.format(groups=UDEV_GROUPS), 0o644),
         _LINK: (_LINK_FILE, 0o644),
         _NETWORKD: (_NETWORKD_FILE, 0o644),
         _NETWORKD_ROUTES: (_NETWORKD_CONF, 0o644),
     }
 
 
-def _remove(host: Host) -> List[Step]:
+def _remove(host: Host, wanted: Wanted) -> List[Step]:
     steps = []
     if host.target(_WANTED) is not None:
         steps.append(Step("link", _WANTED, host.target(_WANTED), None))
@@ -275,8 +343,11 @@ def _remove(host: Host) -> List[Step]:
         before = host.read(name)
         if before is not None:
             steps.append(Step("file", name, before, None))
-    if os.path.isdir(host.path(installed.ROOT)):
-        steps.append(Step("directory", installed.ROOT.lstrip("/"), "present", None))
+    for name in (installed.ROOT.lstrip("/"), _METRICS):
+        if os.path.isdir(host.path(name)):
+            steps.append(Step("directory", name, "present", None))
+    if wanted.forget and os.path.isdir(host.path(DEFAULT_STATE_DIR)) and not recorded(host):
+        steps.append(Step("directory", DEFAULT_STATE_DIR.lstrip("/"), "present", None))
     if host.has_systemd and host.service_state() == "active":
         steps.insert(0, Step("service", SERVICE, "active", None))
     return steps
@@ -284,7 +355,7 @@ def _remove(host: Host) -> List[Step]:
 
 def carry_out(host: Host, steps: List[Step], wanted: Wanted) -> None:
     """Raises OSError, and subprocess.CalledProcessError of systemctl."""
-    before = host.target(installed.CURRENT)
+    before, made = host.target(installed.CURRENT), _made(host)
     for step in steps:
         if step.kind == "service":
             if step.after is None:
@@ -296,9 +367,9 @@ def carry_out(host: Host, steps: List[Step], wanted: Wanted) -> None:
         elif step.kind == "link":
             if step.path == installed.CURRENT.lstrip("/"):
                 _compile(host.path(os.path.join(installed.ROOT, step.after)), wanted.interpreter)
-            _put(host.path(step.path), lambda new, target=step.after: os.symlink(target, new))  # type: ignore[misc]
+            made += _put(host.path(step.path), lambda new, target=step.after: os.symlink(target, new))  # type: ignore[misc]
         else:
-            _put(host.path(step.path), lambda new, step=step: _write(new, step))  # type: ignore[misc]
+            made += _put(host.path(step.path), lambda new, step=step: _write(new, step))  # type: ignore[misc]
     if host.has_systemd and any(step.path.startswith("etc/systemd") for step in steps):
         _systemctl("daemon-reload")
     if host.has_systemd and any(step.path in (_UDEV, _LINK) for step in steps) and shutil.which("udevadm"):
@@ -307,20 +378,41 @@ def carry_out(host: Host, steps: List[Step], wanted: Wanted) -> None:
         _systemctl("restart", SERVICE)
     if wanted.present:
         _forget_old(host, before)
+        made = [path for path in made if not path.startswith(host.path(installed.ROOT))]  # that goes as a whole
+        if made != _made(host):
+            text = "".join(f"{path}\n" for path in made)
+            _put(host.path(_MADE), lambda new: _write(new, Step("file", _MADE, None, text)))
+    else:
+        # The hosts files of namespaces were in etc/netns, which ip itself does not make.
+        for path in [*sorted(made, key=len, reverse=True), *([host.path("etc/netns")] if wanted.forget else [])]:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                os.rmdir(path)
 
 
-def _put(path: str, make: Callable[[str], None]) -> None:
-    """Make something beside its place, then put it there at once: there is never half of it."""
+def _made(host: Host) -> List[str]:
+    """The directories that were not there before us."""
+    return (host.read(_MADE) or "").splitlines()
+
+
+def _put(path: str, make: Callable[[str], None]) -> List[str]:
+    """Make something beside its place, then put it there at once: there is never half of it. The directories that it took."""
+    made, above = [], os.path.dirname(path)
+    while not os.path.isdir(above):
+        made.append(above)
+        above = os.path.dirname(above)
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     new = f"{path}.netops-new"
     if os.path.lexists(new):
         os.unlink(new)
     make(new)
     os.replace(new, path)
+    return made
 
 
 def _write(path: str, step: Step) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8") as file:
+    with open(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8"
+    ) as file:
         file.write(step.after or "")
         os.fchmod(file.fileno(), step.mode)
         file.flush()

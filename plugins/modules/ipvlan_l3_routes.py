@@ -11,11 +11,11 @@ module: ipvlan_l3_routes
 short_description: Manage a set of routes to the prefixes of L3 networks
 version_added: "1.0.0"
 description:
-  - Endpoints of ipvlan in the modes V(l3) and V(l3s) are reached by routes alone, nobody answers ARP for them. On every other host, and on
-    routers that run Linux, this makes the route to each prefix via the underlay address of the host that owns it.
-  - On the owner itself no route is needed, and one that leads to the parent would cut the host off. With O(network) it gets a route
-    that answers V(unreachable) for addresses that nobody has, which keeps them from going round between host and router.
-  - A set has a name, and its routes bear the protocol number 201. Routes of anybody else are never replaced or removed.
+  - ipvlan endpoints in the modes V(l3) and V(l3s) answer no ARP and are reached only through routes. On other hosts, and on Linux routers,
+    this module adds a route to each prefix via the underlay address of the host that owns it.
+  - The owner itself needs no route; one to the parent would cut the host off. With O(network) it gets an V(unreachable) route, so that
+    packets for unused addresses do not loop between host and router.
+  - A set of routes has a name, and its routes have protocol 201. Other routes are never replaced or removed.
 options:
   name:
     description: The name of the set.
@@ -23,46 +23,46 @@ options:
     required: true
   routes:
     description:
-      - The routes. With O(state=absent), those that shall not be in the set any more, by O(routes[].prefix) and what else is given of
-        metric, table and VRF.
+      - The routes. With O(state=absent), the routes to remove from the set, by O(routes[].prefix) and, if given, metric, table and VRF.
     type: list
     elements: dict
     suboptions:
       prefix:
-        description: Where to, in CIDR notation.
+        description: The destination, in CIDR notation.
         type: str
         required: true
       via:
-        description: The next hop, on a wire of this host.
+        description: The next hop, on a link of this host.
         type: str
       dev:
-        description: The device, for a route without a next hop, or to say on which of several.
+        description: The device, for a route without a next hop, or to choose one of several.
         type: str
       type:
-        description: V(unicast) leads somewhere, the others say that nothing does.
+        description: V(unicast) forwards; the other types reject or drop.
         type: str
         choices: [unicast, unreachable, blackhole, prohibit]
         default: unicast
       metric:
-        description: The metric; if not given, 0 for IPv4 and 1024 for IPv6.
+        description: The metric. Defaults to 0 for IPv4 and 1024 for IPv6.
         type: int
       table:
-        description: The number of a routing table; if not given, the main one.
+        description: The number of the routing table. Defaults to the main table.
         type: int
       vrf:
-        description: A VRF device, whose table it shall be.
+        description: A VRF device whose table to use.
         type: str
   network:
     description:
-      - An L3 network of this host, whose unused addresses shall be unreachable. The routes follow the network's subnets, and go with it.
-      - Endpoints ask this route too. Where they shall reach L3 networks on another parent of this host, by way of a router, leave it out.
+      - An L3 network of this host whose unused addresses become unreachable. The routes follow the network's subnets, and are removed with
+        it.
+      - The route also applies to endpoints. Leave it out if they have to reach L3 networks on another parent of this host through a router.
     type: str
   exact:
-    description: Whether routes of the set that O(routes) does not list are removed.
+    description: Whether to remove routes of the set that O(routes) does not list.
     type: bool
     default: false
   state:
-    description: V(absent) removes the whole set, or of it the O(routes) that are listed.
+    description: V(absent) removes the whole set, or only the listed O(routes).
     type: str
     choices: [present, absent]
     default: present
@@ -79,7 +79,7 @@ EXAMPLES = r"""
 #   # ip route show proto 201
 #   (nothing)
 
-- name: The L3 prefixes of two other hosts
+- name: Routes to the L3 prefixes of two other hosts
   netops.underlay.ipvlan_l3_routes:
     name: fabric
     routes:
@@ -92,27 +92,36 @@ EXAMPLES = r"""
 #   10.200.1.0/26 via 192.0.2.11 dev eth0
 #   10.200.1.64/26 via 192.0.2.12 dev eth0
 
-- name: Exactly these, whatever the set had before
+- name: Exactly these routes, whatever the set had before
   netops.underlay.ipvlan_l3_routes:
     name: fabric
     exact: true
     routes:
       - {prefix: 10.200.1.0/26, via: 192.0.2.11}
 
-- name: On the owner, so that unused addresses do not loop
+- name: On the owner, keep packets for unused addresses from looping
   netops.underlay.ipvlan_l3_routes:
     name: l3net
     network: l3net
+
+# Before:
+#   # ip route show proto 201
+#   10.200.1.0/26 via 192.0.2.11 dev eth0
+#   unreachable 10.1.214.0/24
 
 - name: Remove the set
   netops.underlay.ipvlan_l3_routes:
     name: fabric
     state: absent
+
+# After:
+#   # ip route show proto 201
+#   unreachable 10.1.214.0/24
 """
 
 RETURN = r"""
 routes:
-  description: All the routes of the set.
+  description: All routes of the set.
   returned: success and O(state=present)
   type: list
   elements: dict
@@ -125,38 +134,38 @@ routes:
       table: 254
       vrf: null
 plan:
-  description: What was changed, or in check mode what would be.
+  description: What was changed, or in check mode would be.
   returned: success
   type: dict
   contains:
     counts:
-      description: How many changes there are of each kind and verb.
+      description: The number of changes by kind and verb.
       type: dict
       sample: {"route": {"create": 1}, "routes": {"create": 1}}
     total:
-      description: How many changes there are.
+      description: The number of changes.
       type: int
       sample: 2
     first:
-      description: The first of them, a line each.
+      description: The first changes, one line each.
       type: list
       elements: str
       sample: ["create route 10.200.1.0/26 table 254 metric 0: route of the set fabric"]
     plan_file:
-      description: A file on the host with all of them; none in check mode, and where nothing changed.
+      description: A file on the host with all changes; none in check mode, or if nothing changed.
       type: str
       sample: /var/lib/netops-underlay/last-plan.json
 persistent:
-  description: Whether a reboot keeps what was made. The service that the role P(netops.underlay.prepare#role) installs restores it.
+  description: Whether the configuration survives a reboot. The service that the role P(netops.underlay.prepare#role) installs restores it.
   returned: success
   type: bool
 transaction:
-  description: The number of this change among those of the host; none where nothing changed.
+  description: The number of this transaction on the host; none if nothing changed.
   returned: success
   type: int
   sample: 7
 problems:
-  description: Everything that speaks against the task, each with its cure. Nothing was touched.
+  description: All errors of the input, each with its fix. Nothing was changed.
   returned: when the input is refused
   type: list
   elements: dict
@@ -170,7 +179,7 @@ problems:
       type: str
       sample: 203.0.113.1 is in no subnet of this host
     cure:
-      description: What to do about it.
+      description: How to fix it.
       type: str
       sample: "give a next hop on the host's own wire"
 """

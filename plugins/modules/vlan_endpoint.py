@@ -11,11 +11,11 @@ module: vlan_endpoint
 short_description: Attach a namespace or a container to a network
 version_added: "1.0.0"
 description:
-  - What C(docker network connect) is to a Docker container, this is to any workload. A named network namespace, a process, a
-    container of Docker or Podman.
-  - The endpoint is a macvlan or ipvlan link inside the workload, with a lease of addresses that belongs to its name and stays with it
-    over restarts of the workload and reboots, until it is absent.
-  - A named namespace that does not exist is made, and goes with its last endpoint unless somebody else lives in it.
+  - Does for any workload what C(docker network connect) does for a Docker container. A workload is a named network namespace, a process, or
+    a container of Docker or Podman.
+  - The endpoint is a macvlan or ipvlan link inside the workload. Its addresses are leased to its name, and stay with it across reboots and
+    restarts of the workload until the endpoint is absent.
+  - A named namespace that does not exist is created. It is removed with its last endpoint, unless something else uses it.
 options:
   network:
     description: The network to attach to.
@@ -29,111 +29,169 @@ options:
     description: A named network namespace, as C(ip netns list) shows it. One of O(netns), O(pid) and O(container) is required.
     type: str
   pid:
-    description: A process, whose network namespace it is. Nothing makes it the same process after a reboot.
+    description: The ID of a process, whose network namespace is used. It does not survive a reboot.
     type: int
   container:
     description:
-      - A running container. After it was restarted, or removed and made anew, the next run attaches it again, with the same addresses.
-      - One that was renamed is attached by its new name, and keeps its link as it is. By the old one it is refused as long as it lives.
+      - A running container. After a restart, or if the container was recreated, the next run attaches it again with the same addresses.
+      - A renamed container is attached by its new name and keeps its link. The old name is refused while the container lives.
+      - Where another container shares its network namespace and keeps the old one alive, the endpoint still follows its owner.
     type: dict
     suboptions:
       engine:
-        description: Whose container it is.
+        description: The container engine.
         type: str
         choices: [docker, podman]
         required: true
       name:
-        description: Its name or id.
+        description: The name or ID of the container.
         type: str
         required: true
   interface:
     description:
       - The name of the link inside, 15 characters at most.
-      - If not given, C(ethN), the lowest that is free; in a container that its engine gives networks too, C(netN), which no engine picks.
+      - Defaults to the first free C(ethN), or C(netN) in a container that also has networks of its engine.
     type: str
   ipv4_address:
-    description: An address of one of the network's subnets, which need not be in its C(ip_range). If not given, the lowest that is free.
+    description: An address in one of the network's subnets, inside or outside its C(ip_range). Defaults to the lowest free address.
     type: str
   ipv6_address:
     description: As O(ipv4_address).
     type: str
+  ipv4_addresses:
+    description:
+      - More addresses of the endpoint's own, beside its first one, each in one of the network's subnets.
+      - The workload sends from the first one. Of several in a subnet, only the first has its prefix length.
+    type: list
+    elements: str
+  ipv6_addresses:
+    description: As O(ipv4_addresses).
+    type: list
+    elements: str
+  allowed_addresses:
+    description:
+      - Addresses that the workload takes and gives up by itself, such as a virtual address of VRRP (keepalived). Several endpoints of the
+        network may list the same.
+      - They are reserved, so no endpoint gets one. They are not assigned, and a workload's own are not removed.
+      - On an ipvlan network, the kernel lets only one endpoint of a parent have an address at a time.
+    type: list
+    elements: str
   subnet:
-    description: Which of several subnets the address shall be of.
+    description: The subnet to allocate the address from, if the network has several.
     type: str
   mac_address:
     description:
-      - If not given, one that follows from host, network and name, and so is always the same.
-      - Refused for ipvlan and for the mode passthru, whose endpoints have the MAC of their parent.
+      - Defaults to a MAC derived from host, network and name, so it is always the same.
+      - Refused for ipvlan and for passthru mode, whose endpoints have the MAC of their parent.
     type: str
+  kind:
+    description:
+      - V(tap) makes a macvtap for a virtual machine instead of a link for the namespace. QEMU opens its device node, which is
+        C(/dev/netops-underlay/NETWORK/NAME) and returned as C(device) of RV(endpoint). The kernel's own node, C(/dev/tapN), has another number
+        after each boot, and is left as it is.
+      - The addresses are leased and reserved as ever, and other members of the network know the endpoint by its name. They are for the
+        guest and not set on the link, so the guest is given RV(addresses), RV(gateway) and RV(mac).
+      - A tap needs a macvlan network, O(netns), which nothing else has to use, and Linux 5.2.
+      - What a guest configures itself is refused, such as O(routes), O(default_route), O(hosts), O(sysctls), O(accept_ra) and O(probe).
+    type: str
+    choices: [link, tap]
+    default: link
+  tap_owner:
+    description: The user that the device node belongs to, by name or number. Defaults to root.
+    type: str
+  tap_group:
+    description: The group that the device node belongs to, by name or number. Defaults to root's.
+    type: str
+  tap_mode:
+    description: The mode of the device node, in quotes. Defaults to V("0660").
+    type: raw
+  source_macs:
+    description:
+      - The MACs that an endpoint of a macvlan network in mode V(source) receives from, 1,000 at most. Required there, and refused in any
+        other mode. A neighbour that is not listed cannot even resolve the endpoint's address, so list the gateway too.
+      - The list can be changed in place. Endpoints on one parent do not hear each other.
+    type: list
+    elements: str
   mtu:
-    description: In bytes; if not given, that of the network.
+    description: The MTU in bytes. Defaults to that of the network.
     type: int
   aliases:
-    description: More names by which other members of the network know the endpoint.
+    description: Additional names for the endpoint in the network.
     type: list
     elements: str
   hosts:
     description:
-      - Names and addresses of others, such as of members on other hosts, that the workload shall know.
-      - They and the names of the network's members stand in a marked block of C(/etc/netns/NAME/hosts), or of a container's C(/etc/hosts).
-        A process given by O(pid) has no such file that is known.
-      - A container's file is written by means that only Linux 5.6 and later have. Before, it is left alone, with a warning.
+      - Additional host names and addresses for the workload, such as members on other hosts.
+      - They are written, with the names of the network's members, to a marked block of C(/etc/netns/NAME/hosts) or of a container's
+        C(/etc/hosts). A process given by O(pid) has no known hosts file.
+      - Writing a container's file needs Linux 5.6 or later. On older kernels it is left alone, with a warning.
     type: dict
   gw_priority:
-    description: In a workload with several endpoints, the one with the highest priority gives the default route; of equal ones the first by name.
+    description: In a workload with several endpoints, the one with the highest priority provides the default route; among equals, the first
+      by name.
     type: int
     default: 0
   default_route:
-    description: Whether the endpoint may give the workload its default route, for each family.
+    description: Whether the endpoint provides the workload's default route, for each family.
     type: dict
     suboptions:
       ipv4:
-        description: V(auto) leaves one that is not of this collection alone, V(always) refuses where there is such a one, V(never) gives none.
+        description: V(auto) keeps an existing foreign default route, V(always) fails if there is one, V(never) adds none.
         type: str
         choices: [auto, always, never]
         default: auto
       ipv6:
         description:
-          - As O(default_route.ipv4). With O(accept_ra), V(auto) leaves it to the router that advertises itself,
-            and the other two take no default route from an advertisement.
+          - As O(default_route.ipv4). With O(accept_ra), V(auto) uses the default route from router advertisements; the other values ignore
+            it.
         type: str
         choices: [auto, always, never]
         default: auto
   routes:
-    description: More routes of the workload, by this endpoint.
+    description: Additional routes of the workload through this endpoint.
     type: list
     elements: dict
     suboptions:
       prefix:
-        description: Where to, in CIDR notation.
+        description: The destination, in CIDR notation.
         type: str
         required: true
       via:
-        description: The next hop; none for a route by device.
+        description: The next hop. Without it, the route is to the device.
         type: str
       metric:
         description: The metric of the route.
         type: int
+      table:
+        description: The number of the routing table. Defaults to the main table and, with O(source_routing), the endpoint's own.
+        type: int
+  source_routing:
+    description:
+      - Whether a workload with several networks answers over the network that it was asked on. What it sends from an address of this
+        endpoint goes by a routing table of the endpoint's own, with the network's gateway and O(routes).
+      - Rules with protocol 201 and priority 8021 lead there. The numbers of the tables start at 8021.
+      - Defaults to that of the network.
+    type: bool
   sysctls:
     description:
-      - Settings of the link inside, as in C(net.ipv4.conf.IFNAME.arp_ignore), with the word C(IFNAME) for its name.
+      - Sysctls of the link, such as C(net.ipv4.conf.IFNAME.arp_ignore), with the literal C(IFNAME) in place of its name.
     type: dict
   accept_ra:
-    description: Whether the workload believes router advertisements, and takes addresses from them.
+    description: Whether the workload accepts router advertisements, and addresses from them.
     type: bool
     default: false
   probe:
     description:
-      - Whether to ask on the wire first if somebody else has the address (RFC 5227, RFC 4862). The next free one is taken then.
-        One that was asked for is refused, with the MAC of its holder.
-      - It takes two seconds, for all endpoints of a task together, and only where an address comes. Check mode sends nothing and says so.
+      - Whether to check on the wire first that no other host uses the address (RFC 5227, RFC 4862). If one does, the next free address is
+        taken. A requested address is refused instead, with the MAC of its holder.
+      - Takes two seconds for all endpoints of a task together, and only if addresses are added. Check mode sends nothing and says so.
       - Refused in L3 modes, where an endpoint has no neighbours.
     type: bool
     default: false
   state:
     description:
-      - V(absent) removes the endpoint and gives its addresses back.
-      - V(released) only drops the lease of a workload that is gone, and refuses where it lives.
+      - V(absent) removes the endpoint and releases its addresses.
+      - V(released) only releases the addresses of a workload that is gone, and fails while it lives.
     type: str
     choices: [present, absent, released]
     default: present
@@ -166,7 +224,7 @@ EXAMPLES = r"""
 #   default via 192.168.50.1 dev eth0 proto 201
 #   192.168.50.0/24 dev eth0 proto kernel scope link src 192.168.50.64
 
-- name: A container of Podman, with an address of its own choice
+- name: A Podman container with fixed addresses
   netops.underlay.vlan_endpoint:
     network: web
     name: proxy
@@ -175,21 +233,41 @@ EXAMPLES = r"""
     ipv6_address: 2001:db8:50::80
     aliases: [www]
 
-- name: The same namespace on a second network, which shall not give it a default route
+- name: A server with a second address, and a virtual one that keepalived moves between this server and another
+  netops.underlay.vlan_endpoint:
+    network: web
+    name: www1
+    netns: www1
+    ipv4_addresses: [172.16.50.91]
+    allowed_addresses: [172.16.50.100, "2001:db8:50::100"]
+
+- name: The same namespace on a second network, without a default route through it
   netops.underlay.vlan_endpoint:
     network: backup
     name: shop
     netns: shop
     default_route: {ipv4: never}
+    source_routing: true
     routes:
       - prefix: 10.9.0.0/16
         via: 10.1.0.1
+
+# After:
+#   # ip -n shop rule
+#   0:      from all lookup local
+#   8021:   from 10.1.0.2 lookup 8021 proto 201
+#   32766:  from all lookup main
+#   32767:  from all lookup default
+#   # ip -n shop route show table 8021
+#   default via 10.1.0.1 dev eth1 proto 201
+#   10.1.0.0/24 dev eth1 proto 201 scope link
+#   10.9.0.0/16 via 10.1.0.1 dev eth1 proto 201
 
 # Before:
 #   # ip netns
 #   shop
 
-- name: Detach it; the namespace goes with its last endpoint
+- name: Detach it; the namespace is removed with its last endpoint
   netops.underlay.vlan_endpoint:
     network: macvlan50
     name: shop
@@ -199,7 +277,7 @@ EXAMPLES = r"""
 #   # ip netns
 #   (nothing)
 
-# A container or a daemon can also be started into the namespace, which then is complete, names and all:
+# A container or a daemon can also be started in the namespace, which then has its addresses and names:
 #
 #   podman run --network ns:/run/netns/shop -v /etc/netns/shop/hosts:/etc/hosts:ro IMAGE
 #
@@ -209,23 +287,59 @@ EXAMPLES = r"""
 #   [Service]
 #   NetworkNamespacePath=/run/netns/shop
 #   BindReadOnlyPaths=/etc/netns/shop/hosts:/etc/hosts
-- name: A namespace that is there before its daemon starts
+- name: Create a namespace before its daemon starts
   netops.underlay.vlan_endpoint:
     network: macvlan50
     name: shop
     netns: shop
     probe: true
 
-- name: Give back the addresses of a container that nobody will start again
+# Before: the container is removed, and its addresses are kept for the next one of its name
+#   # underlay show web/proxy
+#   ENDPOINT   INTERFACE    WORKLOAD      ADDRESS
+#   web/proxy  eth0 (gone)  podman:proxy  172.16.50.80/24
+#                                         2001:db8:50::80/64
+
+- name: Release the addresses of a container that will not be started again
   netops.underlay.vlan_endpoint:
     network: web
     name: proxy
     state: released
+
+# After:
+#   # underlay show web/proxy
+#   underlay: this host has no network, endpoint, link or set of routes web/proxy; see underlay show
+
+- name: A tap for a virtual machine
+  netops.underlay.vlan_endpoint:
+    network: macvlan50
+    name: vm1
+    netns: vm1
+    kind: tap
+    tap_group: kvm
+
+# After:
+#   # ls -l /dev/netops-underlay/macvlan50
+#   crw-rw---- 1 root kvm 251, 1 Nov 30 12:00 vm1
+#
+# The shell opens the node and hands it to QEMU. MAC is the mac that the task returns; the guest is given its addresses and gateway:
+#
+#   qemu-system-x86_64 -m 512 -drive file=vm1.qcow2 \
+#     -netdev tap,id=net0,fd=3 -device virtio-net-pci,netdev=net0,mac=MAC 3<>/dev/netops-underlay/macvlan50/vm1
+#
+# udev manages nodes of the kernel's names only. If the node is missing or has another owner, the service or the next run puts it right.
+
+- name: On a network in mode source, hear the two routers of the VLAN and no others
+  netops.underlay.vlan_endpoint:
+    network: listening
+    name: sensor
+    netns: sensor
+    source_macs: ["00:00:5e:00:01:3c", "52:54:00:12:60:01"]
 """
 
 RETURN = r"""
 endpoint:
-  description: The endpoint, with everything that was decided for it.
+  description: The endpoint, including allocated values.
   returned: success and O(state=present)
   type: dict
   sample:
@@ -234,6 +348,8 @@ endpoint:
     workload: netns:shop
     interface: eth0
     addresses: [192.168.50.64/24]
+    allowed_addresses: []
+    routing_table: null
     mac: "92:1d:6f:3c:50:0e"
     gateway: {ipv4: 192.168.50.1, ipv6: null}
     parent: eth0.50
@@ -244,59 +360,59 @@ interface:
   type: str
   sample: eth0
 addresses:
-  description: The addresses that it holds, each with the prefix length of its subnet.
+  description: The endpoint's addresses, each with the prefix length of its subnet.
   returned: success and O(state=present)
   type: list
   elements: str
   sample: [192.168.50.64/24]
 mac:
-  description: Its MAC; none in check mode where the kernel has yet to tell that of an ipvlan link.
+  description: The MAC; none in check mode for a new ipvlan link.
   returned: success and O(state=present)
   type: str
   sample: "92:1d:6f:3c:50:0e"
 gateway:
-  description: The next hops that its network gives it, whether or not the workload's default route uses them.
+  description: The gateways of the network, whether or not the workload's default route uses them.
   returned: success and O(state=present)
   type: dict
   sample: {ipv4: 192.168.50.1, ipv6: null}
 parent:
-  description: The kernel's name of the host's link that the endpoint sits on.
+  description: The kernel name of the endpoint's parent.
   returned: success and O(state=present)
   type: str
   sample: eth0.50
 plan:
-  description: What was changed, or in check mode what would be.
+  description: What was changed, or in check mode would be.
   returned: success
   type: dict
   contains:
     counts:
-      description: How many changes there are of each kind and verb.
+      description: The number of changes by kind and verb.
       type: dict
       sample: {"netns": {"create": 1}, "link": {"create": 1, "change": 1}, "address": {"create": 1}, "route": {"create": 1}, "endpoint": {"create": 1}}
     total:
-      description: How many changes there are.
+      description: The number of changes.
       type: int
       sample: 6
     first:
-      description: The first of them, a line each.
+      description: The first changes, one line each.
       type: list
       elements: str
-      sample: ["create netns netns:shop: a namespace that is not there yet"]
+      sample: ["create netns netns:shop: a namespace that does not exist yet"]
     plan_file:
-      description: A file on the host with all of them; none in check mode, and where nothing changed.
+      description: A file on the host with all changes; none in check mode, or if nothing changed.
       type: str
       sample: /var/lib/netops-underlay/last-plan.json
 persistent:
-  description: Whether a reboot keeps what was made. The service that the role P(netops.underlay.prepare#role) installs restores it.
+  description: Whether the configuration survives a reboot. The service that the role P(netops.underlay.prepare#role) installs restores it.
   returned: success
   type: bool
 transaction:
-  description: The number of this change among those of the host; none where nothing changed.
+  description: The number of this transaction on the host; none if nothing changed.
   returned: success
   type: int
   sample: 7
 problems:
-  description: Everything that speaks against the task, each with its cure. Nothing was touched.
+  description: All errors of the input, each with its fix. Nothing was changed.
   returned: when the input is refused
   type: list
   elements: dict
@@ -310,7 +426,7 @@ problems:
       type: str
       sample: 192.168.50.1 is the gateway
     cure:
-      description: What to do about it.
+      description: How to fix it.
       type: str
       sample: "give another address, or leave it to us"
 """
@@ -318,14 +434,17 @@ problems:
 from typing import Any, Dict
 
 from ..module_utils import _argspec, _module
-from ..module_utils._engine import describe
-from ..module_utils._engine.converge import Outcome
-from ..module_utils._engine.world import Spec
+from ..module_utils._engine.core.specs import EndpointSpec
+from ..module_utils._engine.report import describe
+from ..module_utils._engine.run.converge import Outcome
 
 
-def _tell(key: str, spec: Spec, outcome: Outcome) -> Dict[str, Any]:
-    found = describe.endpoint(spec, outcome.networks, outcome.world)
-    return {"endpoint": found, **{option: found[option] for option in ("interface", "addresses", "mac", "gateway", "parent")}}
+def _tell(key: str, spec: EndpointSpec, outcome: Outcome) -> Dict[str, Any]:
+    found = describe.endpoint(spec, outcome.networks, outcome.observed)
+    return {
+        "endpoint": found,
+        **{option: found[option] for option in ("interface", "addresses", "mac", "gateway", "parent")},
+    }
 
 
 def main() -> None:

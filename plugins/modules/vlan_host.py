@@ -11,23 +11,25 @@ module: vlan_host
 short_description: Prepare a host for underlay networks
 version_added: "1.0.0"
 description:
-  - Loads the kernel drivers now and at every boot, raises the limits of the neighbour tables, and names the numbers that mark
-    what this collection makes in the tables of iproute2, so that C(ip link show group netops-underlay) works.
-  - Installs the packages of C(ip) and C(modprobe) first, where they are missing; the package manager is not called otherwise, so that a
-    host that is prepared needs no mirror to be reachable.
-  - It makes no link and changes none. Where a driver makes a link when it is loaded, as C(dummy) does, it is kept from it.
+  - Loads the kernel drivers now and at every boot, raises the limits of the neighbour tables, and names the collection's link group and
+    route protocol in iproute2's tables, so that C(ip link show group netops-underlay) works.
+  - Installs the packages of C(ip) and C(modprobe) if they are missing. Otherwise the package manager is not called, so a prepared host
+    needs no reachable mirror.
+  - Installs the nf_tables table C(netops_underlay), with one rule for all our links, so that the host neither accepts nor forwards packets
+    from a tenant's VLAN. It needs no program, and touches no other table.
+  - Creates no link and changes none. Drivers that create a link when loaded, as C(dummy) does, are kept from doing so.
 options:
   _unless_missing:
-    description: Do nothing where a package is missing. The action plugin sets it, and installs what is missing before it calls again. Leave it out.
+    description: Internal, set by the action plugin, which installs missing packages and calls the module again.
     type: bool
     default: false
   install:
-    description: Whether packages that are missing are installed from the distribution.
+    description: Whether to install missing packages from the distribution.
     type: bool
     default: true
   drivers:
     description:
-      - The drivers that the host shall have.
+      - The drivers to load.
       - V(macvlan) needs Linux 3.9, V(ipvlan) Linux 4.2.
     type: list
     elements: str
@@ -35,27 +37,27 @@ options:
     default: ["8021q", "macvlan", "ipvlan", "dummy"]
   neighbours:
     description:
-      - How many neighbours the host and all its endpoints together can know, in IPv4 and in IPv6.
-      - The kernel's default of 1024 is too few for some hundred networks; a full table makes addresses unreachable at random.
-      - Limits that are higher already are left as they are. V(0) leaves all of them.
+      - How many neighbours the host and all its endpoints together can have, for IPv4 and for IPv6.
+      - The kernel's default of 1024 is too low for several hundred networks; a full table makes random addresses unreachable.
+      - Never lowers a limit. V(0) leaves all limits alone.
     type: int
     default: 16384
   names:
     description:
-      - Whether to name the link group and the route protocol of this collection in the tables of iproute2.
+      - Whether to name the collection's link group and route protocol in iproute2's tables.
     type: bool
     default: true
   state:
     description:
-      - V(absent) removes the files that this module wrote, or its lines in them.
-        Drivers that are loaded stay so, and limits stay as high as they are until the next boot.
+      - V(absent) removes the files and lines that this module wrote. Loaded drivers stay, and limits stay raised until the next boot.
+      - With V(absent) a warning counts the networks, endpoints, links and leases that the host still has.
     type: str
     choices: [present, absent]
     default: present
 attributes:
   check_mode:
     support: full
-    description: Tells exactly what a real run then does, also where the packages are not installed yet.
+    description: Predicts exactly what a run does, even if the packages are not installed yet.
   diff_mode:
     support: full
     description: Shows the files, drivers and limits before and after.
@@ -65,7 +67,7 @@ attributes:
   platform:
     support: full
     platforms: Linux
-    description: Files below C(/etc) are in the places where systemd, kmod and iproute2 read them.
+    description: Writes files below C(/etc) for systemd, kmod and iproute2.
 seealso:
   - module: netops.underlay.vlan_map
 author:
@@ -73,29 +75,58 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Drivers, names and room for neighbours
+# Before:
+#   # lsmod | grep -c -e ^8021q -e ^macvlan -e ^ipvlan -e ^dummy
+#   0
+#   # sysctl net.ipv4.neigh.default.gc_thresh3
+#   net.ipv4.neigh.default.gc_thresh3 = 1024
+
+- name: Drivers, names and neighbour limits
   netops.underlay.vlan_host:
     neighbours: 32768
 
-- name: A host that carries ipvlan networks only
+# After:
+#   # lsmod | grep -c -e ^8021q -e ^macvlan -e ^ipvlan -e ^dummy
+#   4
+#   # sysctl net.ipv4.neigh.default.gc_thresh3
+#   net.ipv4.neigh.default.gc_thresh3 = 32768
+#   # ls /etc/*/*netops-underlay* /etc/iproute2/*/*netops-underlay*
+#   /etc/iproute2/rt_addrprotos.d/netops-underlay.conf  /etc/modprobe.d/netops-underlay.conf
+#   /etc/iproute2/rt_protos.d/netops-underlay.conf      /etc/modules-load.d/netops-underlay.conf
+#   /etc/sysctl.d/10-netops-underlay.conf
+
+- name: A host with ipvlan networks only
   netops.underlay.vlan_host:
     drivers: ["8021q", "ipvlan"]
+
+# Before:
+#   # ls /etc/*/*netops-underlay* /etc/iproute2/*/*netops-underlay*
+#   /etc/iproute2/rt_addrprotos.d/netops-underlay.conf  /etc/modules-load.d/netops-underlay.conf
+#   /etc/iproute2/rt_protos.d/netops-underlay.conf      /etc/sysctl.d/10-netops-underlay.conf
+
+- name: Remove the files; drivers and packages stay
+  netops.underlay.vlan_host:
+    state: absent
+
+# After:
+#   # ls /etc/*/*netops-underlay* /etc/iproute2/*/*netops-underlay*
+#   (nothing)
 """
 
 RETURN = r"""
 drivers:
-  description: The drivers asked for that the kernel has, loaded or built in.
+  description: The requested drivers that are loaded or built in.
   returned: success and O(state=present)
   type: list
   elements: str
   sample: ["8021q", "macvlan", "ipvlan", "dummy"]
 kernel:
-  description: The release of the kernel that runs.
+  description: The release of the running kernel.
   returned: success
   type: str
   sample: 6.12.48+deb13-amd64
 limits:
-  description: The limits of the neighbour tables; empty where the host does not show them, as in a container.
+  description: The limits of the neighbour tables; empty if the host does not show them, as in a container.
   returned: success
   type: dict
   sample: {"net.ipv4.neigh.default.gc_thresh3": 16384}
@@ -106,13 +137,20 @@ packages_installed:
   elements: str
   sample: ["kmod"]
 packages_missing:
-  description: The packages, by the names of the host's distribution, whose commands are not there. Empty unless O(install=false).
+  description: The packages, as named by the host's distribution, whose commands are missing. Empty unless O(install=false).
   returned: success and O(state=present)
   type: list
   elements: str
   sample: ["iproute2", "kmod"]
+packet_filter:
+  description:
+    - Whether the nf_tables table C(netops_underlay) is installed, which isolates the host from tenants' VLANs where sysctls cannot.
+      V(false) if the kernel does not support it; a warning then names the remaining gaps.
+  returned: success and O(state=present)
+  type: bool
+  sample: true
 problems:
-  description: Everything that speaks against the task, each with its cure.
+  description: All errors, each with its fix.
   returned: when the host cannot be prepared
   type: list
   elements: dict
@@ -124,18 +162,22 @@ problems:
       description: What is wrong.
       type: str
     cure:
-      description: What to do about it.
+      description: How to fix it.
       type: str
 """
 
+import contextlib
 import os
 import platform
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils import _host, _result
-from ..module_utils._engine.drivers import DRIVERS, has_kind
-from ..module_utils._engine.fields import Problem
+from ..module_utils._base import BaseModule
+from ..module_utils._engine.core.change import DRIVERS
+from ..module_utils._engine.core.errors import Problem
+from ..module_utils._engine.kernel import barrier
+from ..module_utils._engine.kernel.drivers import has_kind
+from ..module_utils._engine.report import remaining
+from ..module_utils._engine.run.transact import DEFAULT_STATE_DIR
 from ..module_utils._host import Host, Step, Survey, Wanted
 
 
@@ -146,7 +188,7 @@ class Impossible(Exception):
 class Preparation:
     """Carries out a survey: every step, or none."""
 
-    def __init__(self, module: AnsibleModule, host: Host) -> None:
+    def __init__(self, module: BaseModule, host: Host) -> None:
         self.module = module
         self.host = host
 
@@ -154,19 +196,21 @@ class Preparation:
         # What the host may refuse comes first, the files last.
         done: list[Step] = []
         try:
-            for step in sorted(steps, key=lambda step: ("driver", "limit", "file").index(step.kind)):
+            for step in sorted(steps, key=lambda step: ("driver", "limit", "filter", "file").index(step.kind)):
                 done.append(step)
                 self._do(step)
         except (Impossible, OSError) as error:
             for step in reversed(done):
                 self._undo(step)
-            self.module.fail_json(msg=f"{error}; everything else of this run was undone")
+            self.module.fail_json(msg=f"{error}; everything else of this run was rolled back")
 
     def _do(self, step: Step) -> None:
         if step.kind == "driver":
             self._load(step.name)
         elif step.kind == "limit":
             self.host.write("proc/sys/" + step.name.replace(".", "/"), step.after or "")
+        elif step.kind == "filter":
+            self._filter(step.after)
         else:
             self._file(step.name, step.after)
 
@@ -175,8 +219,19 @@ class Preparation:
             self.module.run_command([self._modprobe(), "--quiet", "--remove", step.name])
         elif step.kind == "limit":
             self.host.write("proc/sys/" + step.name.replace(".", "/"), step.before or "")
+        elif step.kind == "filter":
+            self._filter(step.before)
         else:
             self._file(step.name, step.before)
+
+    @staticmethod
+    def _filter(wanted: str | None) -> None:
+        if wanted is None:
+            barrier.remove()
+            return
+        why = barrier.install()
+        if why:
+            raise Impossible(why)
 
     def _modprobe(self) -> str:
         return self.module.get_bin_path("modprobe", opt_dirs=["/usr/sbin", "/sbin"]) or "modprobe"
@@ -193,6 +248,9 @@ class Preparation:
         if text is None:
             if os.path.exists(path):
                 os.unlink(path)
+            for directory in _host.OUR_DIRECTORIES:
+                with contextlib.suppress(OSError):  # there is something else in it
+                    os.rmdir(self.host.path(directory))
             return
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         new = os.path.join(self.module.tmpdir, os.path.basename(path))
@@ -205,7 +263,12 @@ class Preparation:
 def diff(found: Survey) -> list[dict[str, str]]:
     """A file as a whole; drivers and limits as a line each, together."""
     shown = [
-        {"before_header": f"/{step.name}", "after_header": f"/{step.name}", "before": step.before or "", "after": step.after or ""}
+        {
+            "before_header": f"/{step.name}",
+            "after_header": f"/{step.name}",
+            "before": step.before or "",
+            "after": step.after or "",
+        }
         for step in found.steps
         if step.kind == "file"
     ]
@@ -213,13 +276,40 @@ def diff(found: Survey) -> list[dict[str, str]]:
     if live:
         sides = ["".join(f"{step.kind} {step.name}: {text}\n" for step, text in zip(live, side)) for side in
                  ([step.before for step in live], [step.after for step in live])]  # fmt: skip
-        shown.append({"before_header": "kernel as it is", "after_header": "kernel prepared", "before": sides[0], "after": sides[1]})
+        shown.append(
+            {
+                "before_header": "kernel as it is",
+                "after_header": "kernel prepared",
+                "before": sides[0],
+                "after": sides[1],
+            }
+        )
     return shown
+
+
+def packet_filter(found: Survey, present: bool) -> bool:
+    """Whether the table of nf_tables will be there; the step that takes is added to the survey."""
+    there = barrier.is_whole()
+    if present and not there:
+        why = barrier.why_not()
+        if why:
+            found.warnings.append(
+                f"{why}. Only sysctls isolate tenants here: a datagram from 0.0.0.0 to a broadcast address still reaches the host"
+            )
+            return False
+        found.steps.append(Step("filter", barrier.TABLE, None, "present"))
+    elif not present and there:
+        found.steps.append(Step("filter", barrier.TABLE, "present", None))
+    return present
+
+
+#: More than a host has memory for: an entry takes half a kilobyte.
+MOST_NEIGHBOURS = 2**24
 
 
 def main() -> None:
     drivers = list(_host.DRIVERS)
-    module = AnsibleModule(
+    module = BaseModule(
         argument_spec={
             "install": {"type": "bool", "default": True},
             "_unless_missing": {"type": "bool", "default": False},  # the action plugin, which then installs them
@@ -234,12 +324,16 @@ def main() -> None:
     wanted = Wanted(params["drivers"], params["neighbours"], params["names"], params["state"] == "present")
     host = Host(platform.release())
     found = _host.survey(host, wanted)
-    if wanted.neighbours < 0:
-        found.problems.append(Problem("neighbours", f"{wanted.neighbours} is less than none", "give 0 to leave the tables alone"))
+    filtered = os.geteuid() == 0 and packet_filter(found, wanted.present)
+    if not 0 <= wanted.neighbours <= MOST_NEIGHBOURS:
+        what = f"{str(wanted.neighbours)[:20]} is not between 0 and {MOST_NEIGHBOURS}"
+        found.problems.append(Problem("neighbours", what, "give 16384, or 0 to leave the tables alone"))
     if found.steps and os.geteuid() != 0:
-        found.problems.append(Problem("", "a host is prepared by root only", "run the task with become: true"))
+        found.problems.append(Problem("", "only root can prepare a host", "run the task with become: true"))
     if found.problems:
         module.fail_json(**_result.refusal(found.problems))
+    if not wanted.present and os.geteuid() == 0:
+        found.warnings += filter(None, [remaining.warning(DEFAULT_STATE_DIR)])
     for text in found.warnings:
         module.warn(text)
     missing = host.packages_missing() if wanted.present else []
@@ -250,6 +344,7 @@ def main() -> None:
     result = {"changed": bool(found.steps), "kernel": host.release, "limits": found.limits}
     if wanted.present:
         result["drivers"] = wanted.drivers
+        result["packet_filter"] = filtered
         result["packages_missing"] = missing
         result["packages_installed"] = []
     if module._diff:

@@ -11,31 +11,32 @@ module: vlan_info
 short_description: Read back what this collection made on a host
 version_added: "1.0.0"
 description:
-  - Tells from the registry and from the kernel which sub-interfaces, networks, endpoints and routes there are, who holds which
-    address, what the kernel has otherwise than it was made, and which links a lost registry left behind.
-  - It changes nothing and waits for nobody.
+  - Reports, from the registry and the kernel, the sub-interfaces, networks, endpoints and routes, who holds which address, what has
+    drifted, and which links a lost registry left behind.
+  - It changes nothing and does not wait for other runs.
 options:
   gather_subset:
-    description: What to tell.
+    description: What to report.
     type: list
     elements: str
     choices: [all, links, networks, endpoints, routes, drift, adoptable, transactions]
     default: [all]
   name:
-    description: Only what has one of these names, or belongs to a network that has.
+    description: Only objects with one of these names, and what belongs to networks with one of them.
     type: list
     elements: str
   dest:
     description:
-      - A file on the controller, relative to the playbook, that all of it is written to as JSON, also in check mode. Directories are made.
-      - Then the result has O(dest) and how many of each there are, and nothing else, however large the host.
+      - A file on the controller, relative to the playbook, to write the whole result to as JSON, also in check mode. Directories are
+        created.
+      - The task's result then has only O(dest) and the number of objects of each kind, whatever the size of the host.
     type: str
 extends_documentation_fragment:
   - netops.underlay.common
 attributes:
   action:
     support: full
-    description: A result that is too large is cut, and O(dest) is written, on the controller.
+    description: Cuts a result that is too large, and writes O(dest), on the controller.
   check_mode:
     support: full
     description: It never changes anything on the host.
@@ -56,18 +57,18 @@ EXAMPLES = r"""
   netops.underlay.vlan_info:
   register: underlay
 
-- name: Who holds which address in one network
+- name: Show who holds which address in one network
   netops.underlay.vlan_info:
     gather_subset: [endpoints]
     name: [macvlan50]
 
-- name: Is the host as it was made?
+- name: Fail if the host has drifted
   netops.underlay.vlan_info:
     gather_subset: [drift]
   register: found
   failed_when: found.drift | length > 0
 
-- name: Keep all of a host with thousands of networks, which is more than a result holds
+- name: Save everything of a host with thousands of networks, which exceeds the limit of a result
   netops.underlay.vlan_info:
     dest: "underlay/{{ inventory_hostname }}.json"
 """
@@ -81,8 +82,8 @@ links:
   sample: []
 networks:
   description:
-    - The networks, as M(netops.underlay.vlan_network) returns each, with the trunk and the VLAN that carry each,
-      the names of their endpoints and how much of each pool is used.
+    - The networks, as M(netops.underlay.vlan_network) returns each, with their trunk and VLAN, the names of their endpoints and the usage
+      of each pool.
   returned: when asked for
   type: list
   elements: dict
@@ -104,7 +105,8 @@ networks:
       endpoints: [shop]
       pools: [{pool: 192.168.50.0/24, used: 1, free: 252}]
 endpoints:
-  description: The endpoints, as M(netops.underlay.vlan_endpoint) returns each, with whether each is there now. Leases of those that are not are kept.
+  description: The endpoints, as M(netops.underlay.vlan_endpoint) returns each, and whether each is attached now. Those that are not keep
+    their leases.
   returned: when asked for
   type: list
   elements: dict
@@ -126,7 +128,7 @@ routes:
   elements: dict
   sample: []
 drift:
-  description: What the kernel has otherwise than it was made, as the changes that would mend it.
+  description: What has drifted, as the changes that would repair it.
   returned: when asked for
   type: list
   elements: dict
@@ -137,7 +139,8 @@ drift:
       before: {netns: "", name: eth0.50, up: false}
       after: {netns: "", name: eth0.50, up: true}
 adoptable:
-  description: Links that bear the mark of this collection and stand in no registry. A task with O(netops.underlay.vlan_map#module:adopt) takes them back.
+  description: Links with the mark of this collection that are in no registry. A task with O(netops.underlay.vlan_map#module:adopt) takes
+    them back.
   returned: when asked for
   type: list
   elements: dict
@@ -146,7 +149,7 @@ adoptable:
       interface: eth0.50
       kind: vlan
 transactions:
-  description: The last changes of this host, the newest first.
+  description: The last transactions of this host, newest first.
   returned: when asked for
   type: list
   elements: dict
@@ -157,38 +160,41 @@ transactions:
       who: alice, Ansible
       owner: map:rack1
 dest:
-  description: Where on the controller all of it was written to.
+  description: The file on the controller with the whole result.
   returned: with O(dest)
   type: str
   sample: /srv/plays/underlay/node1.json
 counts:
-  description: How many of each there are.
+  description: The number of objects of each kind.
   returned: with O(dest)
   type: dict
   sample: {links: 0, networks: 4094, endpoints: 12, routes: 0, drift: 0, adoptable: 0, transactions: 20}
 left_out:
   description:
-    - What is not here because a result has at most 300 kB.
-    - O(dest) gives all of it, O(name) and O(gather_subset) a part.
-  returned: when something is
+    - Keys that were omitted because results are limited to 300 kB.
+    - Use O(dest) to get everything, or O(name) and O(gather_subset) to get a part.
+  returned: when something was omitted
   type: list
   elements: str
   sample: [networks]
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils import _argspec, _module
-from ..module_utils._engine import describe
+from ..module_utils import _argspec, _result
+from ..module_utils._base import BaseModule
+from ..module_utils._engine.core.errors import UnderlayError
+from ..module_utils._engine.report import describe
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={**_argspec.common(), **_argspec.vlan_info()}, supports_check_mode=True)
+    module = BaseModule(argument_spec={**_argspec.common(), **_argspec.vlan_info()}, supports_check_mode=True)
+    problems = module.common_problems()
+    if problems:
+        module.fail_json(**_result.refusal(problems))
     asked = module.params["gather_subset"]
     subsets = describe.SUBSETS if "all" in asked else asked
     try:
         found = describe.host(module.params["state_dir"], subsets, module.params["name"] or ())
-    except _module.EXPECTED as error:
+    except UnderlayError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **found)
 

@@ -11,26 +11,26 @@ module: vlan_link
 short_description: Manage one 802.1q or 802.1ad sub-interface
 version_added: "1.0.0"
 description:
-  - Makes, changes and removes one VLAN sub-interface of a NIC, a bond or another sub-interface (QinQ).
-  - A sub-interface takes no part in its VLAN unless O(addresses) ask for it. It has no address of any kind, answers no ARP for the
-    host's addresses, believes no router advertisement, accepts and forwards nothing.
-  - Networks make the sub-interface that they need by themselves, see M(netops.underlay.vlan_network). This module is for those that
-    need more than a VLAN id, such as an address of the host, a QoS map or a second tag.
+  - Creates, changes and removes one VLAN sub-interface of a NIC, a bond or another sub-interface (QinQ).
+  - Without O(addresses) the host has no presence in the VLAN. The sub-interface has no address of any kind, answers no ARP for the host's
+    addresses, ignores router advertisements, and neither accepts nor forwards packets.
+  - Networks create their sub-interface themselves, see M(netops.underlay.vlan_network). Use this module for sub-interfaces that need more
+    than a VLAN ID, such as an address of the host, a QoS map or a second tag.
 options:
   parent:
     description:
-      - The link that carries the tagged frames, by its name or an alternative name.
-      - Required, unless O(state=absent) and O(name) says which one.
+      - The link that carries the tagged frames, by name or alternative name.
+      - Required, unless O(state=absent) and O(name) is given.
     type: str
   vlan_id:
     description:
       - The VLAN, from 1 to 4094.
-      - Required, unless O(state=absent) and O(name) says which one.
+      - Required, unless O(state=absent) and O(name) is given.
     type: int
   name:
     description:
-      - What the sub-interface is called; O(parent).O(vlan_id) if it is not given.
-      - A name of more than 15 characters becomes an alternative name, by which the link is found just as well.
+      - The name of the sub-interface. Defaults to O(parent).O(vlan_id).
+      - A name of more than 15 characters becomes an alternative name, which can be used in its place.
     type: str
   protocol:
     description: V(802.1ad) for the outer tag of QinQ.
@@ -38,7 +38,7 @@ options:
     choices: ["802.1q", "802.1ad"]
     default: "802.1q"
   mtu:
-    description: In bytes, from 68 to that of the parent; if not given, that of the parent.
+    description: The MTU in bytes, from 68 to that of the parent. Defaults to that of the parent.
     type: int
   addresses:
     description:
@@ -59,22 +59,22 @@ options:
     type: bool
     default: false
   reorder_headers:
-    description: Whether the tag is taken off before taps such as tcpdump see the frame.
+    description: Whether to remove the tag before taps such as tcpdump see the frame.
     type: bool
     default: true
   ingress_qos_map:
-    description: PCP of incoming frames (0 to 7) to the kernel's priority.
+    description: Maps the PCP of incoming frames (0 to 7) to the kernel's priority.
     type: dict
   egress_qos_map:
-    description: The kernel's priority to the PCP of outgoing frames (0 to 7).
+    description: Maps the kernel's priority to the PCP of outgoing frames (0 to 7).
     type: dict
   bring_up_parent:
-    description: Whether a parent that is down is set up.
+    description: Bring the parent up if it is down.
     type: bool
     default: true
   state:
     description:
-      - V(absent) removes the sub-interface, unless a network, or something of somebody else, sits on it.
+      - V(absent) removes the sub-interface, unless a network or a foreign link uses it.
     type: str
     choices: [present, absent]
     default: present
@@ -93,7 +93,7 @@ EXAMPLES = r"""
 #   # ip -d -br link show type vlan
 #   (nothing)
 
-- name: A sub-interface that carries tags and nothing of the host
+- name: A sub-interface without presence of the host
   netops.underlay.vlan_link:
     parent: eth0
     vlan_id: 50
@@ -104,14 +104,14 @@ EXAMPLES = r"""
 #   # ip -br address show eth0.50
 #   eth0.50@eth0  UP
 
-- name: The host's own leg in the VLAN that L3 networks route over
+- name: The host's own addresses in the VLAN that L3 networks route over
   netops.underlay.vlan_link:
     parent: bond0
     vlan_id: 100
     addresses: [192.0.2.10/24, "2001:db8:100::10/64"]
     mtu: 9000
 
-- name: Change it in place; the link stays, and so does what sits on it
+- name: Change it in place; the link and what uses it stay
   netops.underlay.vlan_link:
     parent: bond0
     vlan_id: 100
@@ -129,10 +129,23 @@ EXAMPLES = r"""
     parent: bond0.200
     vlan_id: 30
 
-- name: Remove one, whatever its parent is
+# Before:
+#   # ip -br link show type vlan
+#   eth0.50@eth0            UP
+#   bond0.100@bond0         UP
+#   bond0.200@bond0         UP
+#   bond0.200.30@bond0.200  UP
+
+- name: Remove a sub-interface by name
   netops.underlay.vlan_link:
     name: bond0.200.30
     state: absent
+
+# After:
+#   # ip -br link show type vlan
+#   eth0.50@eth0            UP
+#   bond0.100@bond0         UP
+#   bond0.200@bond0         UP
 """
 
 RETURN = r"""
@@ -152,43 +165,43 @@ link:
     addresses: []
     owner: task
 interface:
-  description: The kernel's name of it, for tasks that follow.
+  description: The kernel name of the sub-interface.
   returned: success and O(state=present)
   type: str
   sample: eth0.50
 plan:
-  description: What was changed, or in check mode what would be.
+  description: What was changed, or in check mode would be.
   returned: success
   type: dict
   contains:
     counts:
-      description: How many changes there are of each kind and verb.
+      description: The number of changes by kind and verb.
       type: dict
       sample: {"link": {"create": 1}, "vlan": {"create": 1}}
     total:
-      description: How many changes there are.
+      description: The number of changes.
       type: int
       sample: 2
     first:
-      description: The first of them, a line each.
+      description: The first changes, one line each.
       type: list
       elements: str
       sample: ["create link eth0.50: VLAN 50 of eth0"]
     plan_file:
-      description: A file on the host with all of them; none in check mode, and where nothing changed.
+      description: A file on the host with all changes; none in check mode, or if nothing changed.
       type: str
       sample: /var/lib/netops-underlay/last-plan.json
 persistent:
-  description: Whether a reboot keeps what was made. The service that the role P(netops.underlay.prepare#role) installs restores it.
+  description: Whether the configuration survives a reboot. The service that the role P(netops.underlay.prepare#role) installs restores it.
   returned: success
   type: bool
 transaction:
-  description: The number of this change among those of the host; none where nothing changed.
+  description: The number of this transaction on the host; none if nothing changed.
   returned: success
   type: int
   sample: 7
 problems:
-  description: Everything that speaks against the task, each with its cure. Nothing was touched.
+  description: All errors of the input, each with its fix. Nothing was changed.
   returned: when the input is refused
   type: list
   elements: dict
@@ -202,20 +215,23 @@ problems:
       type: str
       sample: 4095 is not a whole number from 1 to 4094
     cure:
-      description: What to do about it.
+      description: How to fix it.
       type: str
       sample: give one
 """
 
 from ..module_utils import _argspec, _module
-from ..module_utils._engine import describe
+from ..module_utils._engine.report import describe
 
 
 def main() -> None:
     _module.run_item(
         "vlan",
         _argspec.vlan_link(),
-        lambda key, spec, outcome: {"link": (found := describe.vlan(key, spec, outcome.world)), "interface": found["interface"]},
+        lambda key, spec, outcome: {
+            "link": (found := describe.vlan(key, spec, outcome.observed)),
+            "interface": found["interface"],
+        },
     )
 
 

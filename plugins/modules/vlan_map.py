@@ -11,20 +11,21 @@ module: vlan_map
 short_description: Converge a whole host in one transaction
 version_added: "1.0.0"
 description:
-  - Makes any number of sub-interfaces, networks, endpoints and routes what NetOps' table says, in one transaction. All of it is done,
-    or the host is as it was.
+  - Converges any number of sub-interfaces, networks, endpoints and routes on the network team's table, in one transaction. Either all of it
+    is applied, or the host stays as it was.
   - A full trunk, 4094 VLANs with a network each, is one task.
-  - Every row is checked before anything is touched, and everything that is wrong is told at once, each by its place such as
-    C(networks[3].subnets[0].gateway).
+  - Every row is checked before anything is touched. All errors are reported together, each with its location, such as
+    C(networks[3].subnets[0].gateway), and a fix.
 options:
   name:
-    description: The owner of what is declared. Two maps on one host need two names; what one owns, the other cannot change.
+    description: The owner of what is declared. Two maps on one host need two owners; neither can change what the other owns.
     type: str
     required: true
   trunks:
     description:
-      - Logical names to NICs, so that one set of rows fits hosts whose NICs are called otherwise. A row's C(parent) may then be C(uplink.50).
-      - A NIC is a name, or C(match) with one of C(mac) (the permanent one), C(pci) (such as C(0000:03:00.0)) and C(altname).
+      - Maps logical names to NICs, so that the same rows work on hosts with different NIC names. A row's C(parent) can then be
+        C(uplink.50).
+      - A NIC is given by name, or by C(match) with one of C(mac) (the permanent one), C(pci) (such as C(0000:03:00.0)) and C(altname).
     type: dict
   links:
     description: Rows with the options of M(netops.underlay.vlan_link), without C(state).
@@ -42,10 +43,33 @@ options:
     description: Rows with the options of M(netops.underlay.ipvlan_l3_routes), without C(state).
     type: list
     elements: dict
-  purge:
-    description: Whether what this owner declared once, and does not any more, is removed.
+  src:
+    description:
+      - A YAML or JSON file on the controller with the rows, a mapping of O(trunks), O(links), O(networks), O(endpoints) and O(routes). It
+        can be vaulted, and is searched for like O(ansible.builtin.copy#module:src) of M(ansible.builtin.copy).
+      - Much faster than variables for thousands of rows, because the file is not templated.
+    type: path
+  inventory_map:
+    description:
+      - Whether to use the networks and endpoints of this host from the inventory's map, P(netops.underlay.netops_map#inventory), in
+        addition to those of the task.
+      - Fails if the map was not read or has faults, or if the ledger lacks an entry for this host.
     type: bool
     default: false
+  purge:
+    description:
+      - Whether to remove what this owner declared and no longer lists.
+      - At least one of O(links), O(networks), O(endpoints) and O(routes) must be given, in the task, by O(src) or by O(inventory_map). A
+        kind that is not given is left alone; an empty list removes everything of that kind.
+    type: bool
+    default: false
+  purge_limit:
+    description:
+      - The most networks, and the most endpoints, that O(purge) may remove. A run that would remove more fails before it changes anything,
+        and lists them.
+      - A number, or a percentage of what the owner has. With a percentage, 5 are always allowed. V(100%) disables the limit.
+    type: str
+    default: 20%
 extends_documentation_fragment:
   - netops.underlay.common
   - netops.underlay.common.attributes
@@ -53,7 +77,7 @@ extends_documentation_fragment:
 seealso:
   - module: netops.underlay.vlan_info
   - ref: netops.underlay.trunk role <ansible_collections.netops.underlay.trunk_role>
-    description: The role that gives rows of the inventory to this module.
+    description: The role that passes rows of the inventory to this module.
 """
 
 EXAMPLES = r"""
@@ -61,7 +85,7 @@ EXAMPLES = r"""
 #   # ip -br link
 #   eth1  DOWN
 
-- name: NetOps' table
+- name: The network team's table
   netops.underlay.vlan_map:
     name: rack1
     purge: true
@@ -95,21 +119,31 @@ EXAMPLES = r"""
     endpoints:
       - {network: vlan10, name: shop, netns: shop}
 
-- name: Everything of this owner away
+- name: Remove everything of this owner
   netops.underlay.vlan_map:
     name: rack1
     purge: true
+    purge_limit: 100%
+    networks: []
+    endpoints: []
+
+# Thousands of rows, from a file beside the playbook with the keys networks: and endpoints:, which can be vaulted:
+#
+# - name: The rows of this rack
+#   netops.underlay.vlan_map:
+#     name: rack1
+#     src: rack1.yml
 """
 
 RETURN = r"""
 links:
   description: The sub-interfaces of O(links), by name, as M(netops.underlay.vlan_link) returns each.
-  returned: success, and where the result stays under 300 kB
+  returned: success, if the result stays below 300 kB
   type: dict
   sample: {}
 networks:
   description: The networks, by name, as M(netops.underlay.vlan_network) returns each.
-  returned: success, and where the result stays under 300 kB
+  returned: success, if the result stays below 300 kB
   type: dict
   sample:
     vlan10:
@@ -127,7 +161,7 @@ networks:
       owner: map:rack1
 endpoints:
   description: The endpoints, by network and name, as M(netops.underlay.vlan_endpoint) returns each.
-  returned: success, and where the result stays under 300 kB
+  returned: success, if the result stays below 300 kB
   type: dict
   sample:
     vlan10/shop:
@@ -142,50 +176,65 @@ endpoints:
       owner: map:rack1
 routes:
   description: The sets of routes, by name.
-  returned: success, and where the result stays under 300 kB
+  returned: success, if the result stays below 300 kB
   type: dict
   sample: {}
+undeclared:
+  description: What this owner declared and no longer lists; removed with O(purge), left in place without it.
+  returned: success
+  type: dict
+  sample: {"network": {"undeclared": 1, "of": 40, "first": ["vlan30"]}}
+leaving:
+  description: The addresses that endpoints give up, by network, each with its endpoint; in check mode those that a run would give up.
+  returned: success, if the result stays below 300 kB
+  type: dict
+  sample: {"vlan10": {"172.16.80.2": "shop"}}
+arriving:
+  description: The addresses that endpoints take, as RV(leaving).
+  returned: success, if the result stays below 300 kB
+  type: dict
+  sample: {"vlan10": {"172.16.80.9": "db"}}
 left_out:
-  description: What would have made the result larger than 300 kB; M(netops.underlay.vlan_info) reads it back.
+  description: Keys that were omitted because results are limited to 300 kB. M(netops.underlay.vlan_info) reads them back.
   returned: when something was left out
   type: list
   elements: str
   sample: [networks]
 plan:
-  description: What was changed, or in check mode what would be.
+  description: What was changed, or in check mode would be.
   returned: success
   type: dict
   contains:
     counts:
-      description: How many changes there are of each kind and verb.
+      description: The number of changes by kind and verb.
       type: dict
       sample: {"link": {"create": 4, "change": 2}, "network": {"create": 3}, "endpoint": {"create": 1}}
     total:
-      description: How many changes there are.
+      description: The number of changes.
       type: int
       sample: 10
     first:
-      description: The first of them, a line each.
+      description: The first changes, one line each.
       type: list
       elements: str
       sample: ["create link eth1.10: VLAN 10 of eth1"]
     plan_file:
-      description: A file on the host with all of them; none in check mode, and where nothing changed.
+      description: A file on the host with all changes; none in check mode, or if nothing changed.
       type: str
       sample: /var/lib/netops-underlay/last-plan.json
 persistent:
-  description: Whether a reboot keeps what was made. The service that the role P(netops.underlay.prepare#role) installs restores it.
+  description: Whether the configuration survives a reboot. The service that the role P(netops.underlay.prepare#role) installs restores it.
   returned: success
   type: bool
 transaction:
-  description: The number of this change among those of the host; none where nothing changed.
+  description: The number of this transaction on the host; none if nothing changed.
   returned: success
   type: int
   sample: 7
 problems:
   description:
-    - Everything that speaks against the task, each with its cure. Nothing was touched.
-    - Of thousands as many as a result has room for; the last line of the message then says how many more there are.
+    - All errors of the input, each with its fix. Nothing was changed.
+    - Results are limited to 300 kB; the last line of the message says how many errors were omitted.
   returned: when the input is refused
   type: list
   elements: dict
@@ -199,7 +248,7 @@ problems:
       type: str
       sample: 172.16.81.1 is not inside 172.16.80.0/24
     cure:
-      description: What to do about it.
+      description: How to fix it.
       type: str
       sample: "give an address of 172.16.80.0/24, or none"
 """
@@ -207,17 +256,21 @@ problems:
 from typing import Any, Dict
 
 from ..module_utils import _argspec, _module
-from ..module_utils._engine import describe, model
-from ..module_utils._engine.converge import Outcome
+from ..module_utils._engine.declare import model
+from ..module_utils._engine.report import describe
+from ..module_utils._engine.run.converge import Outcome
 
 
 def _tell(outcome: Outcome) -> Dict[str, Any]:
-    world, items = outcome.world, outcome.items
+    observed, items = outcome.observed, outcome.items
     return {
-        "links": {key: describe.vlan(key, spec, world) for key, spec in items["vlan"].items()},
-        "networks": {key: describe.network(key, spec, world) for key, spec in items["network"].items()},
-        "endpoints": {key: describe.endpoint(spec, outcome.networks, world) for key, spec in items["endpoint"].items()},
+        "links": {key: describe.vlan(key, spec, observed) for key, spec in items["vlan"].items()},
+        "networks": {key: describe.network(key, spec, observed) for key, spec in items["network"].items()},
+        "endpoints": {
+            key: describe.endpoint(spec, outcome.networks, observed) for key, spec in items["endpoint"].items()
+        },
         "routes": {key: describe.routes(key, spec) for key, spec in items["routes"].items()},
+        **describe.moving(outcome.changes),
     }
 
 

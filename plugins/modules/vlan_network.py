@@ -11,119 +11,136 @@ module: vlan_network
 short_description: Manage one macvlan or ipvlan network
 version_added: "1.0.0"
 description:
-  - What C(docker network create) and C(docker network rm) are to a Docker host, this is to any Linux host. A driver, a mode, a parent and
-    subnets; endpoints join it with M(netops.underlay.vlan_endpoint).
-  - A parent such as V(eth0.50) that does not exist is made on the fly, and goes with the last network on it.
+  - Does on any Linux host what C(docker network create) and C(docker network rm) do on a Docker host. A network has a driver, a mode, a
+    parent and subnets; endpoints join it with M(netops.underlay.vlan_endpoint).
+  - A parent such as V(eth0.50) that does not exist is created, and removed with the last network that uses it.
 options:
   name:
-    description: The name of the network, by which endpoints find it.
+    description: The name of the network.
     type: str
     required: true
   driver:
     description:
-      - V(macvlan) gives every endpoint a MAC of its own. V(ipvlan) gives all of them that of the parent, which is what a switch
-        port with a limit of MACs, and most clouds, want.
+      - V(macvlan) gives every endpoint its own MAC. With V(ipvlan) all endpoints share the MAC of the parent, as switch ports with a MAC
+        limit and most clouds require.
       - Required, unless O(state=absent).
     type: str
     choices: [macvlan, ipvlan]
   mode:
     description:
-      - V(bridge), V(private), V(vepa) and V(passthru) are of macvlan, whose default is V(bridge).
-      - V(l2), V(l3) and V(l3s) are of ipvlan, whose default is V(l2).
-      - V(passthru) gives the parent as a whole, its MAC too, to one endpoint. The host cannot have an address on it.
-      - All modes but V(passthru) are changed in place.
+      - macvlan has V(bridge) (the default), V(private), V(vepa), V(passthru) and V(source).
+      - ipvlan has V(l2) (the default), V(l3) and V(l3s).
+      - V(passthru) gives the whole parent, including its MAC, to a single endpoint. The host cannot have an address on it.
+      - With V(source) an endpoint receives every frame that comes from a MAC on its list, whatever MAC it is for, and no others. The list
+        is the option C(source_macs) of M(netops.underlay.vlan_endpoint).
+      - All modes except V(passthru) can be changed in place.
     type: str
-    choices: [bridge, private, vepa, passthru, l2, l3, l3s]
+    choices: [bridge, private, vepa, passthru, source, l2, l3, l3s]
   flag:
-    description: Of ipvlan alone, in any mode, V(bridge) if it is not given. The endpoints of V(private) and V(vepa) do not reach each other.
+    description: ipvlan only, any mode. Defaults to V(bridge). With V(private) and V(vepa), endpoints on the parent do not reach each other.
     type: str
     choices: [bridge, private, vepa]
   parent:
     description:
-      - The link that the network hangs on. A NIC, a bond, a VLAN sub-interface, or any other that exists, by name or alternative name.
-      - C(NAME.VID) that does not exist is made, from 1 to 4094, on C(NAME), which must exist or be declared.
-      - None makes a dummy, and a network that ends on this host.
+      - The link that the network is attached to. A NIC, a bond, a VLAN sub-interface or any other existing link, by name or alternative
+        name.
+      - C(NAME.VID), with a VID from 1 to 4094, is created if it does not exist. C(NAME) must exist or be declared.
+      - Without a parent, the network is confined to this host, on a dummy link.
     type: str
   internal:
-    description: A network that ends on this host, on a dummy of its own. It cannot have a O(parent).
+    description: Whether the network is confined to this host, on a dummy link. It cannot have a O(parent).
     type: bool
     default: false
   subnets:
     description:
-      - The subnets, IPv4 and IPv6. Without one of an enabled family, the network gets one that the host does not reach yet.
+      - The subnets, IPv4 and IPv6. For an enabled family without a subnet, one that the host does not reach yet is chosen.
     type: list
     elements: dict
     aliases: [ipam_config]
     suboptions:
       subnet:
-        description: In CIDR notation. Host bits are taken off, with a warning.
+        description: The subnet in CIDR notation. Host bits are cleared, with a warning.
         type: str
         required: true
       gateway:
         description:
-          - The next hop of the endpoints' default route, an address of the subnet or an IPv6 link-local one. It is reserved.
-          - If not given, the first usable address, where the subnet has room for one and the network a way out.
-          - V(none) for no default route.
-          - Not used in the modes V(l3) and V(l3s), whose endpoints route by device.
+          - The next hop of the endpoints' default route, an address of the subnet or an IPv6 link-local address. It is reserved.
+          - Defaults to the first usable address, unless the subnet is too small or the network is internal.
+          - V(none) disables the default route.
+          - Not used in the modes V(l3) and V(l3s), whose default route is to the device.
         type: str
       ip_range:
-        description: The part of the subnet that addresses are taken from. An address that is asked for may lie outside.
-        type: str
+        description: The part of the subnet to allocate addresses from, or several parts, as prefix or C(FIRST-LAST). A requested address can
+          be outside.
+        type: list
+        elements: str
         aliases: [iprange]
       aux_addresses:
-        description: Addresses that are never handed out, each under a name, such as those of other hosts.
+        description: What is never allocated, such as addresses of other hosts, each an address, a prefix or C(FIRST-LAST) with a name.
         type: dict
   enable_ipv4:
-    description: V(false) for a network without IPv4. If not given, there is IPv4.
+    description: Whether the network has IPv4. Enabled by default.
     type: bool
   enable_ipv6:
-    description: V(true) for IPv6 also where no subnet is given. If not given, there is IPv6 where a subnet of it is given.
+    description: Whether the network has IPv6. Enabled by default if there is an IPv6 subnet.
     type: bool
   mtu:
-    description: In bytes, of the endpoints and of a sub-interface or dummy that is made for the network. Not more than the base has.
+    description: The MTU, in bytes, of the endpoints and of a sub-interface or dummy created for the network. At most that of the base.
     type: int
   share_parent:
     description:
-      - Whether other networks of the same driver may have the same parent; they must allow it too.
-      - Those of ipvlan must have the same mode and flag. V(passthru) shares with nobody.
+      - Whether other networks of the same driver may use the same parent. They must set it too.
+      - ipvlan networks must have the same mode and flag. A V(passthru) parent cannot be shared.
     type: bool
     default: false
   bring_up_parent:
-    description: Whether a parent or base that is down is set up.
+    description: Bring the parent or base up if it is down.
     type: bool
     default: true
   host_access:
     description:
-      - Whether the host itself reaches the endpoints, through a small link of its own on the parent and a route for each endpoint.
-      - V(true) takes the next free address for it, where the mode needs one. A list gives it the addresses listed.
-      - Not possible in the modes and with the flags V(private), V(vepa) and V(passthru), which keep the host out.
+      - Whether the host itself can reach the endpoints, through its own link on the parent and a route for each endpoint.
+      - V(true) allocates the next free address for it, if the mode needs one. A list sets its addresses.
+      - Not possible with V(private), V(vepa), V(passthru) and V(source), which isolate the host.
     type: raw
     default: false
   probe:
     description:
-      - Whether to ask on the wire first if somebody else has an address that O(host_access) takes (RFC 5227, RFC 4862). The next free one is
-        taken then. One that was listed is refused, with the MAC of its holder.
-      - Endpoints are asked for by the option of this name of M(netops.underlay.vlan_endpoint). Check mode sends nothing and says so.
-      - Refused in L3 modes, where nobody is a neighbour.
+      - Whether to check on the wire first that no other host uses the address for O(host_access) (RFC 5227, RFC 4862). If one does, the
+        next free address is taken. A listed address is refused instead, with the MAC of its holder.
+      - For endpoints, use the C(probe) option of M(netops.underlay.vlan_endpoint). Check mode sends nothing and says so.
+      - Refused in L3 modes, which have no neighbours.
+    type: bool
+    default: false
+  source_routing:
+    description: The default of the C(source_routing) option of M(netops.underlay.vlan_endpoint) for the network's endpoints.
     type: bool
     default: false
   recreate:
     description:
-      - Whether endpoints are made anew where a change, such as that of the driver or the parent, cannot be made under them.
+      - Whether to recreate endpoints if a change, such as another driver or parent, cannot be made in place.
       - They keep their names, addresses and MACs.
     type: bool
     default: false
   bcqueuelen:
-    description: Of macvlan. How many broadcast packets may wait for the parent's endpoints.
+    description: macvlan only. How many broadcast packets may be queued for the parent's endpoints.
     type: int
   bclim:
-    description: Of macvlan. Broadcasts to more endpoints than this are queued instead of delivered at once; V(-1) never queues (Linux 6.4).
+    description: macvlan only. Broadcasts to more endpoints than this are queued instead of delivered at once; V(-1) never queues (Linux
+      6.4).
     type: int
+  nopromisc:
+    description:
+      - V(passthru) only. Whether to leave the parent's NIC out of promiscuous mode. It then filters, and the endpoint receives only what is
+        for the parent's MAC, for everybody or for a group that it joined.
+      - It can be changed in place.
+    type: bool
+    default: false
   labels:
-    description: Whatever the network shall be remembered with.
+    description: Free-form key/value metadata.
     type: dict
   state:
-    description: V(absent) removes the network. One that has endpoints is refused, and they are named.
+    description: V(absent) removes the network. Fails, listing them, while it has endpoints.
     type: str
     choices: [present, absent]
     default: present
@@ -136,7 +153,7 @@ seealso:
   - module: netops.underlay.vlan_map
     description: Any number of networks in one task.
   - module: netops.underlay.ipvlan_l3_routes
-    description: How other hosts reach the endpoints of the modes V(l3) and V(l3s).
+    description: Routes to the endpoints of the modes V(l3) and V(l3s) for other hosts.
 """
 
 EXAMPLES = r"""
@@ -144,7 +161,7 @@ EXAMPLES = r"""
 #   # ip -br link
 #   eth0  UP
 
-- name: VLAN 50, its sub-interface made on the fly
+- name: VLAN 50, with its sub-interface created as needed
   netops.underlay.vlan_network:
     name: macvlan50
     driver: macvlan
@@ -189,7 +206,7 @@ EXAMPLES = r"""
     subnets: [{subnet: 10.1.214.0/24}, {subnet: 192.168.214.0/24}]
     host_access: true
 
-- name: A network that ends on this host
+- name: A network confined to this host
   netops.underlay.vlan_network:
     name: isolated
     driver: ipvlan
@@ -200,7 +217,7 @@ EXAMPLES = r"""
 #   eth0          UP
 #   eth0.50@eth0  UP
 
-- name: Remove a network, and the sub-interface that was made for it
+- name: Remove a network, and the sub-interface that was created for it
   netops.underlay.vlan_network:
     name: macvlan50
     state: absent
@@ -212,7 +229,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 network:
-  description: The network, with everything that was decided for it.
+  description: The network, including allocated values.
   returned: success and O(state=present)
   type: dict
   sample:
@@ -233,12 +250,12 @@ network:
     labels: {}
     owner: task
 parent:
-  description: The kernel's name of the link that the network hangs on.
+  description: The kernel name of the network's parent.
   returned: success and O(state=present)
   type: str
   sample: eth0.50
 interface:
-  description: The host's own link into the network; none without O(host_access).
+  description: The host's own link in the network; none without O(host_access).
   returned: success and O(state=present)
   type: str
   sample: ha-6f2c1d9e0a41
@@ -249,38 +266,38 @@ addresses:
   elements: str
   sample: [192.168.50.64/32]
 plan:
-  description: What was changed, or in check mode what would be.
+  description: What was changed, or in check mode would be.
   returned: success
   type: dict
   contains:
     counts:
-      description: How many changes there are of each kind and verb.
+      description: The number of changes by kind and verb.
       type: dict
       sample: {"link": {"create": 1}, "network": {"create": 1}}
     total:
-      description: How many changes there are.
+      description: The number of changes.
       type: int
       sample: 2
     first:
-      description: The first of them, a line each.
+      description: The first changes, one line each.
       type: list
       elements: str
       sample: ["create link eth0.50: VLAN 50 of eth0"]
     plan_file:
-      description: A file on the host with all of them; none in check mode, and where nothing changed.
+      description: A file on the host with all changes; none in check mode, or if nothing changed.
       type: str
       sample: /var/lib/netops-underlay/last-plan.json
 persistent:
-  description: Whether a reboot keeps what was made. The service that the role P(netops.underlay.prepare#role) installs restores it.
+  description: Whether the configuration survives a reboot. The service that the role P(netops.underlay.prepare#role) installs restores it.
   returned: success
   type: bool
 transaction:
-  description: The number of this change among those of the host; none where nothing changed.
+  description: The number of this transaction on the host; none if nothing changed.
   returned: success
   type: int
   sample: 7
 problems:
-  description: Everything that speaks against the task, each with its cure. Nothing was touched.
+  description: All errors of the input, each with its fix. Nothing was changed.
   returned: when the input is refused
   type: list
   elements: dict
@@ -294,7 +311,7 @@ problems:
       type: str
       sample: 192.168.51.1 is not inside 192.168.50.0/24
     cure:
-      description: What to do about it.
+      description: How to fix it.
       type: str
       sample: "give an address of 192.168.50.0/24, or none"
 """
@@ -302,13 +319,13 @@ problems:
 from typing import Any, Dict
 
 from ..module_utils import _argspec, _module
-from ..module_utils._engine import describe
-from ..module_utils._engine.converge import Outcome
-from ..module_utils._engine.world import Spec
+from ..module_utils._engine.core.specs import NetworkSpec
+from ..module_utils._engine.report import describe
+from ..module_utils._engine.run.converge import Outcome
 
 
-def _tell(key: str, spec: Spec, outcome: Outcome) -> Dict[str, Any]:
-    found = describe.network(key, spec, outcome.world)
+def _tell(key: str, spec: NetworkSpec, outcome: Outcome) -> Dict[str, Any]:
+    found = describe.network(key, spec, outcome.observed)
     return {"network": found, **{option: found[option] for option in ("parent", "interface", "addresses")}}
 
 

@@ -8,23 +8,22 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: vlan_verify
-short_description: Prove on the wire that the VLANs of a map arrive
+short_description: Verify on the wire that the VLANs of a map work
 version_added: "1.0.0"
 description:
-  - Asks the gateway of every network with a tagged ARP or neighbour request from the trunk itself, so that what is proved is the way from the
-    NIC through the switch port to the gateway. The requests are those of duplicate address detection. No address is taken for them, and
-    nothing is changed.
-  - Asks once more with requests as large as the network's MTU, to see whether such packets pass.
-  - Asks who else has the addresses of this host's endpoints, and whether a gateway's address is in use twice.
-  - Compares the kernel with the rows, as the check mode of M(netops.underlay.vlan_map) does; what a run would change has drifted.
-  - Fails where something is wrong, and names the trunk, the VLAN and the likely cause of each.
+  - Sends a tagged ARP or neighbour request from the trunk to the gateway of every network, and so verifies the path from the NIC through
+    the switch port to the gateway. The requests are those of duplicate address detection. They need no address and change nothing.
+  - Repeats the requests at the size of the network's MTU, to verify that such packets pass.
+  - Detects other hosts that use the addresses of this host's endpoints, and gateway addresses that are in use twice.
+  - Compares the kernel with the rows, as the check mode of M(netops.underlay.vlan_map) does, and reports the differences as drift.
+  - Fails if anything is wrong, and names the trunk, the VLAN and the likely cause of each failure.
 options:
   name:
-    description: The owner of the links and networks, as the O(netops.underlay.vlan_map#module:name) that made them.
+    description: The owner of the links and networks, the O(netops.underlay.vlan_map#module:name) that created them.
     type: str
     default: trunk
   trunks:
-    description: Logical name of a trunk to its NIC, as O(netops.underlay.vlan_map#module:trunks) has it.
+    description: Maps logical trunk names to NICs, as O(netops.underlay.vlan_map#module:trunks).
     type: dict
   links:
     description: Sub-interfaces, with the options of M(netops.underlay.vlan_link) in each row.
@@ -35,42 +34,49 @@ options:
     type: list
     elements: dict
   endpoints_name:
-    description: The owner of the endpoints.
+    description: The owner of the endpoints, if it differs from O(name).
     type: str
-    default: endpoints
   endpoints:
     description: Endpoints, with the options of M(netops.underlay.vlan_endpoint) in each row.
     type: list
     elements: dict
+  routes:
+    description: Sets of routes, with the options of M(netops.underlay.ipvlan_l3_routes) in each row.
+    type: list
+    elements: dict
+  inventory_map:
+    description: Whether to use the rows of the inventory's map, as O(netops.underlay.vlan_map#module:inventory_map).
+    type: bool
+    default: false
   purge:
-    description: Whether what the owners declared once, and the rows no longer name, has drifted too.
+    description: Whether to report what the owners declared and no longer list as drift.
     type: bool
     default: false
 attributes:
   check_mode:
     support: full
-    description: Does the same, since it changes nothing.
+    description: Same as a normal run, which changes nothing.
   diff_mode:
     support: none
-    description: There is no change to show.
+    description: Changes nothing.
   idempotent:
     support: full
     description: Changes nothing.
   platform:
     support: full
     platforms: Linux
-    description: It runs on the host.
+    description: Runs on the host.
 seealso:
   - module: netops.underlay.vlan_map
 notes:
-  - While it asks, about one to five seconds, the NICs are in promiscuous mode.
-  - Networks without a gateway, those in L3 modes among them, have nobody to ask and are listed in RV(unproved).
+  - The NICs are in promiscuous mode while it runs, about one to five seconds.
+  - Networks without a gateway, including those in L3 modes, cannot be verified and are listed in RV(unproved).
 extends_documentation_fragment:
   - netops.underlay.common
 """
 
 EXAMPLES = r"""
-- name: Every VLAN of the trunk arrives
+- name: Verify every VLAN of the trunk
   netops.underlay.vlan_verify:
     trunks: {uplink: eth1}
     networks:
@@ -80,8 +86,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 findings:
-  description: Everything that is wrong; empty on success.
-  returned: always, where the rows are good
+  description: All failures; empty on success.
+  returned: when the rows are valid
   type: list
   elements: dict
   contains:
@@ -89,16 +95,16 @@ findings:
       description: V(arrival), V(mtu), V(duplicate) or V(drift).
       type: str
     trunk:
-      description: The trunk, as the rows call it.
+      description: The logical name of the trunk.
       type: str
     nic:
-      description: Its NIC on this host.
+      description: The NIC of the trunk on this host.
       type: str
     vlan:
-      description: The VLAN id; none for what is wrong with a whole trunk, or untagged.
+      description: The VLAN ID; none for a failure of a whole trunk, or untagged.
       type: int
     text:
-      description: The place, what is wrong and the likely cause.
+      description: The location, what is wrong and the likely cause.
       type: str
   sample:
     - kind: arrival
@@ -106,46 +112,54 @@ findings:
       nic: eth1
       vlan: 20
       network: vlan20
-      text: "uplink (eth1), VLAN 20: no answer from gateway 172.16.50.1 of vlan20, while other VLANs of the trunk arrive: the switch port
+      text: "uplink (eth1), VLAN 20: no answer from gateway 172.16.50.1 of vlan20, while other VLANs of the trunk work: the switch port
         does not carry VLAN 20, or the gateway is down"
 left_out:
-  description: How many findings more there are than RV(findings) has.
-  returned: where there are more than 500
+  description: The number of findings that were omitted from RV(findings).
+  returned: when there are more than 500
   type: int
 proved:
-  description: How many networks have a gateway that answered.
-  returned: always, where the rows are good
+  description: The number of networks whose gateway answered.
+  returned: when the rows are valid
   type: int
 unproved:
-  description: The networks that have no gateway to ask.
-  returned: always, where the rows are good
+  description: The networks without a gateway to verify.
+  returned: when the rows are valid
   type: list
   elements: str
+undeclared:
+  description: What the owners declared before and the rows no longer have, as RV(netops.underlay.vlan_map#module:undeclared). It is no failure.
+  returned: when there is any
+  type: dict
+  sample: {"network": {"undeclared": 1, "of": 40, "first": ["vlan30"]}}
 """
 
 from typing import Any, Dict, List, Optional
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils import _argspec, _result
-from ..module_utils._engine import model, verify
-from ..module_utils._engine.converge import Outcome, Run, converge
-from ..module_utils._engine.fields import Refusal
-from ..module_utils._module import EXPECTED
+from ..module_utils._base import BaseModule
+from ..module_utils._engine.core.errors import InputError, UnderlayError
+from ..module_utils._engine.declare import model
+from ..module_utils._engine.declare.declaration import Declaration
+from ..module_utils._engine.run import verify
+from ..module_utils._engine.run.converge import Outcome, converge
+from ..module_utils._engine.run.transact import RunOptions
 
 SHOWN = 500
 
 
-def rehearse(module: AnsibleModule, declared: model.Declaration, findings: List[Dict[str, Any]]) -> Optional[Outcome]:
+def rehearse(module: BaseModule, declared: Declaration, findings: List[Dict[str, Any]]) -> Optional[Outcome]:
     """What a run would do; where it would refuse, that is the finding."""
     if declared.problems:
         module.fail_json(invocation=_result.NO_ARGUMENTS, **_result.refusal(declared.problems))
     try:
-        outcome = converge(declared, Run(module.params["state_dir"], True, module.params["lock_timeout"], "vlan_verify"))
-    except Refusal as error:
+        outcome = converge(
+            declared, RunOptions(module.params["state_dir"], True, module.params["lock_timeout"], "vlan_verify")
+        )
+    except InputError as error:
         findings += verify.refused(declared, error.problems)
         return None
-    except EXPECTED as error:
+    except UnderlayError as error:
         module.fail_json(msg=str(error))
     findings += verify.drift(outcome.changes)
     return outcome
@@ -159,35 +173,51 @@ def main() -> None:
         "trunks": {"type": "dict"},
         "links": rows,
         "networks": rows,
-        "endpoints_name": {"type": "str", "default": "endpoints"},
+        "endpoints_name": {"type": "str"},
         "endpoints": rows,
+        "routes": rows,
+        "inventory_map": {"type": "bool", "default": False},
         "purge": {"type": "bool", "default": False},
     }
-    module = AnsibleModule(options, supports_check_mode=True)
+    module = BaseModule(options, supports_check_mode=True)
     params = module.params
-    networks = {key: params[key] for key in ("name", "trunks", "links", "networks", "purge") if params[key] is not None}
-    declared = model.declare_map(networks)
+    apart = params["endpoints_name"] not in (None, params["name"])
+    sections = ("name", "trunks", "links", "networks", "routes", "purge", *(() if apart else ("endpoints",)))
+    declared = model.declare_map({key: params[key] for key in sections if params[key] is not None})
+    declared.problems += module.common_problems()
     findings: List[Dict[str, Any]] = []
     outcome = rehearse(module, declared, findings)
-    members = None
-    if params["endpoints"] or params["purge"]:
+    members = None if apart else outcome
+    if apart and (params["endpoints"] or params["purge"]):
         row = {"name": params["endpoints_name"], "endpoints": params["endpoints"] or [], "purge": params["purge"]}
         members = rehearse(module, model.declare_map(row), findings)
     there: List[verify.Network] = []
     if outcome is not None:
         endpoints = members.items["endpoint"] if members is not None else {}
-        there = verify.networks(declared, outcome.items["network"], endpoints, outcome.world)
-        worlds = [outcome.world] + ([members.world] if members is not None else [])
-        findings += verify.judge(there, verify.listen(there), verify.macs(*worlds))
+        there = verify.networks(declared, outcome.items["network"], endpoints, outcome.observed)
+        states = [outcome.observed] + ([members.observed] if apart and members is not None else [])
+        findings += verify.judge(there, verify.listen(there), verify.macs(*states))
     unproved = verify.unproved(there)
     silent = {finding.get("network") for finding in findings if finding["kind"] == "arrival"}
     whole = {finding["nic"] for finding in findings if finding["kind"] == "arrival" and not finding.get("network")}
     result: Dict[str, Any] = {
         "findings": findings[:SHOWN],
-        "proved": sum(network.name not in silent and network.name not in unproved and network.place.nic not in whole for network in there),
+        "proved": sum(
+            network.name not in silent and network.name not in unproved and network.place.nic not in whole
+            for network in there
+        ),
         "unproved": unproved,
         "invocation": _result.NO_ARGUMENTS,
     }
+    undeclared = {
+        kind: count
+        for one in (outcome, members)
+        if one is not None and not params["purge"]  # else they are drift
+        for kind, count in one.undeclared.items()
+        if count["undeclared"]
+    }
+    if undeclared:
+        result["undeclared"] = undeclared
     if len(findings) > SHOWN:
         result["left_out"] = len(findings) - SHOWN
     if findings:

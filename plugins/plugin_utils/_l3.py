@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import collections
 import ipaddress
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ._fleet import packed, view
 
 Vars = Mapping[str, Any]
 Row = Dict[str, Any]
@@ -38,7 +40,9 @@ def of_host(host: str, found: Vars) -> Row:
     """The L3 prefixes of a host, and the addresses that it has below them, by the rows of its variables."""
     if _is_absent(found, "l3_routing_state"):
         return {"mode": "static", "prefixes": [], "underlay": {}, "vrfs": {}}
-    networks = [] if _is_absent(found, "trunk_state") else _list(host, found, "trunk_networks")
+    networks = (
+        [] if _is_absent(found, "trunk_state") else [*_of_map(host, found), *_list(host, found, "trunk_networks")]
+    )
     links = [] if _is_absent(found, "trunk_state") else _list(host, found, "trunk_links")
     nics = found.get("trunk_nics") or {}
     underlay: Dict[str, List[str]] = {}
@@ -52,7 +56,33 @@ def of_host(host: str, found: Vars) -> Row:
     for parent, texts in underlay.items():
         for text in texts:
             _interface(host, parent, text)
-    return {"mode": str(found.get("l3_routing_mode") or "static"), "prefixes": prefixes, "underlay": underlay, "vrfs": vrfs}
+    return {
+        "mode": str(found.get("l3_routing_mode") or "static"),
+        "prefixes": prefixes,
+        "underlay": underlay,
+        "vrfs": vrfs,
+    }
+
+
+def _of_map(host: str, found: Vars) -> List[Row]:
+    """The L3 networks that the inventory's map has for a host, each with the host's own slice."""
+    if packed.VARIABLE not in found or packed.GROUP not in (found.get("group_names") or ()):
+        return []
+    known = {packed.VARIABLE: found[packed.VARIABLE], "group_names": found["group_names"], "inventory_hostname": host}
+    try:
+        return view.networks(known, only_l3=True)
+    except packed.MapError as error:
+        raise MeshError(f"{host}: {error}") from None
+
+
+def elsewhere(found: Vars, hosts: Collection[str]) -> List[str]:
+    """The hosts that have slices of L3 networks in the ledger and are not in this inventory.
+
+    They are of another slice of a job, or disabled: their routes are not known here, and not to be removed.
+    """
+    if packed.VARIABLE not in found:
+        return []
+    return sorted(set(view.l3_holders(found[packed.VARIABLE])) - set(hosts))
 
 
 def _is_absent(found: Vars, name: str) -> bool:
@@ -84,7 +114,9 @@ def _prefixes(host: str, row: Row, nics: Mapping[str, Any], vrfs: Mapping[str, s
         try:
             network = ipaddress.ip_network(str(subnet["subnet"]), strict=False)
         except (ValueError, KeyError, TypeError):
-            raise MeshError(f"{host}: network {name}, subnets[{position}] is not a subnet; write {{subnet: 10.1.0.0/24}}") from None
+            raise MeshError(
+                f"{host}: network {name}, subnets[{position}] is not a subnet; write {{subnet: 10.1.0.0/24}}"
+            ) from None
         yield Prefix(str(network), name, parent, vrfs.get(parent, ""), bool(row.get("host_access")))
 
 
@@ -94,7 +126,9 @@ def _interface(host: str, parent: str, text: str) -> Any:
             raise ValueError
         return ipaddress.ip_interface(text)
     except ValueError:
-        raise MeshError(f"{host}: {text} of {parent} is not an address with prefix length; write it as 192.0.2.10/24") from None
+        raise MeshError(
+            f"{host}: {text} of {parent} is not an address with prefix length; write it as 192.0.2.10/24"
+        ) from None
 
 
 # --- the mesh ------------------------------------------------------------------------------------
@@ -109,13 +143,15 @@ def mesh(fleet: Mapping[str, Row], host: str) -> List[Row]:
         raise MeshError(f"{host} is not among the hosts of the mesh; add it to l3_routing_hosts")
     mine = fleet[host]
     segments = {
-        (mine["vrfs"].get(parent, ""), _interface(host, parent, text).network) for parent, texts in mine["underlay"].items() for text in texts
+        (mine["vrfs"].get(parent, ""), _interface(host, parent, text).network)
+        for parent, texts in mine["underlay"].items()
+        for text in texts
     }
     problems: List[str] = []
     routes: List[Tuple[Any, str, Row]] = []
     parents = collections.Counter(vrf for vrf, _parent in {(row["vrf"], row["parent"]) for row in mine["prefixes"]})
     for row in mine["prefixes"]:
-        # Such a route is in the way of endpoints on other parents of this host, whose packets turn round at the router.
+        # Such a route is in the way of endpoints on other parents of this host, whose packets pass through the router.
         if parents[row["vrf"]] == 1:
             routes.append((_key(row), host, _route(row, type="unreachable", metric=LAST_METRIC)))
     for other in sorted(set(fleet) - {host}):
@@ -158,7 +194,12 @@ def _overlaps(rows: Sequence[Tuple[str, Row]]) -> Iterator[str]:
     widest: Optional[Tuple[str, str, Any]] = None
     for owner, row in rows:
         vrf, network = row.get("vrf", ""), ipaddress.ip_network(row["prefix"])
-        if widest and widest[1] == vrf and widest[2].version == network.version and network.broadcast_address <= widest[2].broadcast_address:
-            yield f"{network} of {owner} lies in {widest[2]} of {widest[0]}; give each host prefixes of its own"
+        if (
+            widest
+            and widest[1] == vrf
+            and widest[2].version == network.version
+            and network.broadcast_address <= widest[2].broadcast_address
+        ):
+            yield f"{network} of {owner} overlaps {widest[2]} of {widest[0]}; give each host prefixes of its own"
         else:
             widest = (owner, vrf, network)

@@ -13,7 +13,9 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.connection import ConnectionBase
-from ansible_collections.netops.underlay.plugins.module_utils._engine import foretell
+from ansible_collections.netops.underlay.plugins.module_utils._engine.plan import simulate
+
+from . import _role
 
 #: After a guard's time the host is as it was, and answers: so many seconds are left to it.
 LATE = 30.0
@@ -27,9 +29,9 @@ def _short(value: t.Any) -> t.Any:
 
 
 class WireAction(ActionBase):
-    """Runs the module of the same name, tells it what earlier tasks of a check run have foretold, and confirms what it guards.
+    """Runs the module of the same name, passes it what earlier tasks of a check run have planned, and confirms what it guards.
 
-    The confirmation is part of the task, so that its time hangs on nobody's forks, strategy or serial.
+    The confirmation is part of the task, so that its time does not depend on forks, strategy or serial.
     """
 
     _supports_check_mode = True
@@ -40,21 +42,24 @@ class WireAction(ActionBase):
         result.pop("invocation", None)
         facts = (task_vars or {}).get("ansible_facts") or {}
         arguments = dict(self._task.args)
-        if facts.get(foretell.FACT):
-            arguments["_foretold"] = facts[foretell.FACT]
+        if facts.get(simulate.FACT):
+            arguments["_earlier"] = facts[simulate.FACT]
         job = _job(task_vars or {})
         if job:
             arguments["_who"] = job
         if self._connection.transport == "local":
-            arguments.setdefault("managed_from", [])  # no network between them: only whoever is connected otherwise
+            arguments.setdefault("managed_from", [])  # no network between them: only other connections need one
         if self._task.async_val and arguments.get("guard_timeout") not in (None, 0, "0"):
-            result.update(failed=True, msg="guard_timeout: nobody confirms a task that runs with async; leave one of them out")
+            result.update(
+                failed=True, msg="guard_timeout: a task with async cannot be confirmed; leave one of them out"
+            )
             return result
         wrap_async = self._task.async_val and not self._connection.has_native_async
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=wrap_async))
         guard = result.pop("_guard", None)
         if guard is not None:
             self._confirm(guard, result)
+        _role.translate(result, _role.of(self._task))
         if not self._task.until:  # which would run this again
             self._task.args = {key: _short(value) for key, value in self._task.args.items()}
         return result
@@ -71,15 +76,25 @@ class WireAction(ActionBase):
                 break
             except (AnsibleConnectionFailure, AnsibleError) as error:
                 if time.monotonic() > until:
-                    what = f"the host answers no new connection after transaction {number} ({error})"
-                    result.update(failed=True, changed=False, msg=f"{what}; it undoes it by itself within {guard['timeout']:.0f} s")
+                    what = f"the host does not answer a new connection after transaction {number} ({error})"
+                    result.update(
+                        failed=True,
+                        changed=False,
+                        msg=f"{what}; the host reverts it within {guard['timeout']:.0f} s",
+                    )
                     return
                 time.sleep(1)
         if said["rc"]:
             # With a terminal, all that the host says is in stdout, and what ssh says of itself in the other.
             lines = f"{said['stdout']}\n{said['stderr']}".splitlines()
-            text = " ".join(" ".join(line for line in lines if not line.startswith("Shared connection to ")).replace("underlay: ", "").split())
-            result.update(failed=True, changed=False, msg=f"transaction {number} was not confirmed: {text}")
+            text = " ".join(
+                " ".join(line for line in lines if not line.startswith("Shared connection to "))
+                .replace("underlay: ", "")
+                .split()
+            )
+            if not text.startswith(f"transaction {number} was not confirmed"):
+                text = f"transaction {number} was not confirmed: {text}"
+            result.update(failed=True, changed=False, msg=text)
 
 
 def _job(variables: dict[str, t.Any]) -> str:

@@ -15,7 +15,9 @@ rooms.engine("/var/lib/bench", {})
 
 
 def engine(host: Host, options: str) -> None:
-    host.run(f"PYTHONPATH={COLLECTIONS}/ansible_collections/netops/underlay/tests/bench python3 -", ENGINE.format(options))
+    host.run(
+        f"PYTHONPATH={COLLECTIONS}/ansible_collections/netops/underlay/tests/bench python3 -", ENGINE.format(options)
+    )
 
 
 def settle(count: int, with_rule: bool) -> Figures:
@@ -25,18 +27,24 @@ def settle(count: int, with_rule: bool) -> Figures:
         if with_rule:
             host.write_udev_rule()
         engine(host, f"networks=rooms.networks({count})")
-        yield f"udevadm settle after {count} links, {'with' if with_rule else 'without'} the rule", host.seconds("udevadm settle --timeout=600")
+        yield (
+            f"udevadm settle after {count} links, {'with' if with_rule else 'without'} the rule",
+            host.seconds("udevadm settle --timeout=600"),
+        )
 
 
 def facts(count: int) -> Figures:
-    """Beside links that nobody looks at any more."""
+    """Beside links that nothing looks at any longer."""
     setup = "cd /tmp; PATH=/opt/venv/bin:$PATH ansible -i localhost, -c local localhost -m ansible.builtin.setup -a 'gather_timeout=600{}'"
     with Host() as host:
         host.new_trunk()
         yield "facts, no links", host.seconds(setup.format(""))
         engine(host, f"networks=rooms.networks({count})")
         host.run("udevadm settle --timeout=600")
-        yield f"facts beside {count} links, gather_subset '!network'", host.seconds(setup.format(" gather_subset=!network"))
+        yield (
+            f"facts beside {count} links, gather_subset '!network'",
+            host.seconds(setup.format(" gather_subset=!network")),
+        )
         yield f"facts beside {count} links", host.seconds(setup.format(""))
 
 

@@ -26,7 +26,12 @@ SHORT = 0.05
 
 
 def ours(result: Mapping[str, Any]) -> Dict[Tuple[str, str], float]:
-    return {(case, name): value for case, figures in result["cases"].items() for name, value in figures.items() if name.startswith(OURS)}
+    return {
+        (case, name): value
+        for case, figures in result["cases"].items()
+        for name, value in figures.items()
+        if name.startswith(OURS)
+    }
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any], margin: float) -> Tuple[List[str], List[str]]:
@@ -58,11 +63,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
-    parser.add_argument("--margin", type=float, default=0.25, help="how much worse a ratio may be (default: %(default)s, a quarter)")
+    parser.add_argument(
+        "--margin", type=float, default=0.25, help="how much worse a ratio may be (default: %(default)s, a quarter)"
+    )
     wish = parser.parse_args()
     old, new = (json.loads(path.read_text()) for path in (wish.old, wish.new))
     lines, faults = compare(old, new, wish.margin)
-    print(f"{old['commit']} on {old['kernel']} and {new['commit']} on {new['kernel']}, as shares of ip -batch in the same run")
+    print(
+        f"{old['commit']} on {old['kernel']} and {new['commit']} on {new['kernel']}, as shares of ip -batch in the same run"
+    )
     print("\n".join(lines))
     for fault in faults:
         print(f"WORSE {fault}", file=sys.stderr)

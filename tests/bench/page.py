@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The result of the bench as a page of the documentation, with a plot of time over size.
 
-    tests/bench/page.py [--into DIRECTORY] RESULT.json
+tests/bench/page.py [--into DIRECTORY] RESULT.json
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def plot(series: Series, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": NAME, "font.family": "sans-serif", "font.size": 10})
+    matplotlib.rcParams.update(
+        {"svg.fonttype": "none", "svg.hashsalt": NAME, "font.family": "sans-serif", "font.size": 10}
+    )
     from matplotlib import pyplot
     from matplotlib.ticker import FuncFormatter, NullLocator
 
@@ -98,7 +100,11 @@ def plot(series: Series, path: Path) -> None:
     lines = {name: points for name, points in lines.items() if points}
     for name, points in lines.items():
         sizes, times = zip(*points)
-        style: Dict[str, Any] = {"linestyle": "--", "linewidth": 1.5} if name == FLOOR else {"marker": "o", "markersize": 4, "linewidth": 1.8}
+        style: Dict[str, Any] = (
+            {"linestyle": "--", "linewidth": 1.5}
+            if name == FLOOR
+            else {"marker": "o", "markersize": 4, "linewidth": 1.8}
+        )
         if name == OURS:
             style.update(linewidth=3.2, zorder=5)
         axes.plot(sizes, times, color=PEERS[name], label=name, **style)
@@ -144,14 +150,24 @@ def _label(axes: Any, lines: Mapping[str, Sequence[Tuple[int, float]]]) -> None:
                       fontweight="bold" if name == OURS else "normal", annotation_clip=False)  # fmt: skip
     if early:
         handles = {line.get_label(): line for line in axes.get_lines()}
-        axes.legend([handles[name] for _time, name in early], [name for _time, name in early], loc="upper right", frameon=False, labelcolor="linecolor")
+        axes.legend(
+            [handles[name] for _time, name in early],
+            [name for _time, name in early],
+            loc="upper right",
+            frameon=False,
+            labelcolor="linecolor",
+        )
 
 
 # --- the page ------------------------------------------------------------------------------------
 
 
 def render(result: Mapping[str, Any]) -> str:
-    parts = [HEAD.format(quick=QUICK if result["quick"] else "", **{key: result[key] for key in ("kernel", "python", "commit")})]
+    parts = [
+        HEAD.format(
+            quick=QUICK if result["quick"] else "", **{key: result[key] for key in ("kernel", "python", "commit")}
+        )
+    ]
     if result["targets"]:
         parts += [_heading("Goals"), GOALS, _goals(result["targets"])]
     parts += [PLOT.format(name=NAME), *_series(result["series"])]
@@ -159,9 +175,18 @@ def render(result: Mapping[str, Any]) -> str:
     if burden:
         parts += [BURDEN, _table(["Case", "Figure", "Seconds"], _figures(burden), (30, 55, 15))]
     parts += [_heading("Each case"), "Seconds, where nothing else is said.\n\n"]
-    parts += [_table(["Case", "Figure", "Median"], _figures({name: figures for name, figures in result["cases"].items() if name not in burden}), (30, 55, 15))]
+    parts += [
+        _table(
+            ["Case", "Figure", "Median"],
+            _figures({name: figures for name, figures in result["cases"].items() if name not in burden}),
+            (30, 55, 15),
+        )
+    ]
     if result["failed"]:
-        parts += [_heading("What could not be measured"), *(f"- {name}: {_one_line(why)}\n" for name, why in result["failed"].items())]
+        parts += [
+            _heading("What could not be measured"),
+            *(f"- {name}: {_one_line(why)}\n" for name, why in result["failed"].items()),
+        ]
     return "".join(parts).rstrip() + "\n"
 
 
@@ -182,20 +207,32 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[
 
 def _goals(targets: Sequence[Mapping[str, Any]]) -> str:
     rows = [
-        [row["what"], "not measured" if row["is"] is None else f"{row['is']:g}", f"{row['goal']:g}", "met" if row["met"] else "**MISSED**"] for row in targets
+        [
+            row["what"],
+            "not measured" if row["is"] is None else f"{row['is']:g}",
+            _spread(row.get("spread")),
+            f"{row['goal']:g}",
+            "met" if row["met"] else "**MISSED**",
+        ]
+        for row in targets
     ]
-    return _table(["What", "Is", "At most", ""], rows, (60, 15, 13, 12))
+    return _table(["What", "Is", "From, to", "At most", ""], rows, (52, 12, 14, 11, 11))
+
+
+def _spread(ends: Optional[Sequence[float]]) -> str:
+    """Of the rounds: a single one has none."""
+    return f"{ends[0]:g}, {ends[1]:g}" if ends and ends[0] != ends[1] else ""
 
 
 def _series(series: Series) -> List[str]:
     """Seconds, and the same as multiples of ``ip -batch`` at that size."""
     sizes = sorted({int(size) for figures in series.values() for size in figures})
-    told = [name for name in PEERS if series.get(name)]
+    drawn = [name for name in PEERS if series.get(name)]
     widths = (30, *([70 // len(sizes)] * len(sizes)))
     head = ["", *(f"{size:,}" for size in sizes)]
 
     def rows(value: Any) -> List[List[str]]:
-        return [[name, *(value(name, str(size)) for size in sizes)] for name in told]
+        return [[name, *(value(name, str(size)) for size in sizes)] for name in drawn]
 
     def seconds(name: str, size: str) -> str:
         return _number(series[name].get(size))

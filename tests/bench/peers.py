@@ -29,7 +29,12 @@ def playbook_of_map(sizes: Sequence[int]) -> Figures:
 def loop_of_network(sizes: Sequence[int]) -> Figures:
     for size in sizes:
         with room() as state:
-            options: Dict[str, Any] = {"name": "{{ item.name }}", "driver": "macvlan", "parent": "{{ item.parent }}", "subnets": "{{ item.subnets }}"}
+            options: Dict[str, Any] = {
+                "name": "{{ item.name }}",
+                "driver": "macvlan",
+                "parent": "{{ item.parent }}",
+                "subnets": "{{ item.subnets }}",
+            }
             task = {"netops.underlay.vlan_network": {**options, "state_dir": state}, "loop": "{{ rows }}"}
             yield str(size), seconds(lambda: play([task], state, networks(size)))  # noqa: B023
 
@@ -37,7 +42,9 @@ def loop_of_network(sizes: Sequence[int]) -> Figures:
 def loop_of_command(sizes: Sequence[int]) -> Figures:
     for size in sizes:
         with room() as state:
-            commands = [f"ip link add link trunk name trunk.{vlan} up type vlan id {vlan}" for vlan in range(1, size + 1)]
+            commands = [
+                f"ip link add link trunk name trunk.{vlan} up type vlan id {vlan}" for vlan in range(1, size + 1)
+            ]
             task = {"ansible.builtin.command": {"cmd": "{{ item }}"}, "loop": commands}
             yield str(size), seconds(lambda: play([task], state))  # noqa: B023
 
@@ -48,7 +55,8 @@ def docker(sizes: Sequence[int]) -> Figures:
     try:
         for size in sizes:
             commands = "".join(
-                f"docker network create -d macvlan -o parent=dock0.{vlan} --subnet 10.77.{vlan}.0/24 b{vlan}\n" for vlan in range(1, size + 1)
+                f"docker network create -d macvlan -o parent=dock0.{vlan} --subnet 10.77.{vlan}.0/24 b{vlan}\n"
+                for vlan in range(1, size + 1)
             )
             yield str(size), seconds(lambda: run(commands))  # noqa: B023
             run("docker network prune --force")
@@ -70,7 +78,10 @@ def networkd(sizes: Sequence[int]) -> Figures:
                 printf "[Match]\\nName=trunk.$i\\n[Network]\\nLinkLocalAddressing=no\\n" > 30-trunk.$i.network
             done"""
             host.run(units)
-            yield str(size), host.seconds(f"systemctl start systemd-networkd; until [ $({up}) -eq {size} ]; do sleep 0.05; done")
+            yield (
+                str(size),
+                host.seconds(f"systemctl start systemd-networkd; until [ $({up}) -eq {size} ]; do sleep 0.05; done"),
+            )
 
 
 def ifstate(sizes: Sequence[int]) -> Figures:
@@ -80,7 +91,10 @@ def ifstate(sizes: Sequence[int]) -> Figures:
     for size in sizes:
         with room() as state:
             config = Path(state, "ifstate.yml")
-            rows = [f"  trunk.{vlan}: {{link: {{kind: vlan, link: trunk, vlan_id: {vlan}, state: up}}}}\n" for vlan in range(1, size + 1)]
+            rows = [
+                f"  trunk.{vlan}: {{link: {{kind: vlan, link: trunk, vlan_id: {vlan}, state: up}}}}\n"
+                for vlan in range(1, size + 1)
+            ]
             config.write_text("interfaces:\n  trunk: {link: {kind: dummy, state: up}}\n" + "".join(rows))
             command = f"PYTHONPATH={IFSTATE} unshare --pid --fork --mount-proc {sys.executable} -m ifstate.ifstate -q -c {config} apply"
             took = seconds(lambda: run(command))  # noqa: B023
@@ -103,5 +117,3 @@ def cases(quick: bool) -> List[Case]:
         case("systemd-networkd, generated units", networkd, (8, 32, 128)),
         case("IfState", ifstate, (8, 32, 64)),
     ]
-
-

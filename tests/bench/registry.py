@@ -16,8 +16,8 @@ import tempfile
 import time
 from typing import Any, Callable, List
 
-from ansible_collections.netops.underlay.plugins.module_utils._engine.registry import Registry
-from ansible_collections.netops.underlay.plugins.module_utils._engine.world import Change
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import Change
+from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
 
 ROUNDS = 7
 
@@ -28,7 +28,7 @@ def plan() -> List[Change]:
     for vlan in range(4100):
         spec = {
             "netns": "", "name": f"eth0.{vlan}", "kind": "vlan", "parent": "eth0", "mtu": 1500, "mac": None,
-            "up": True, "group": 8021, "altnames": [], "presence": "none", "vlan_id": vlan, "protocol": "802.1q",
+            "up": True, "group": 8021, "altnames": [], "isolation": "none", "vlan_id": vlan, "protocol": "802.1q",
             "gvrp": False, "mvrp": False, "loose_binding": False, "reorder_headers": True,
             "ingress_qos_map": {}, "egress_qos_map": {},
         }  # fmt: skip
@@ -39,9 +39,7 @@ def plan() -> List[Change]:
                          "ip_range": None, "aux_addresses": {}}],
             "internal": False, "share_parent": False, "bring_up_parent": True, "host_access": False, "labels": {},
         }  # fmt: skip
-        found.append(
-            Change("network", f"net{vlan}", None, network, "declared", f"network:net{vlan}")
-        )
+        found.append(Change("network", f"net{vlan}", None, network, "declared", f"network:net{vlan}"))
     return found
 
 

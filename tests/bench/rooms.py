@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,10 @@ COLLECTIONS = "/opt/collections"
 sys.path.insert(0, COLLECTIONS)
 
 from ansible_collections.netops.underlay.plugins.module_utils import _service
-from ansible_collections.netops.underlay.plugins.module_utils._engine import converge, model, rtnetlink, world
+from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import session
+from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink import rtnetlink
+from ansible_collections.netops.underlay.plugins.module_utils._engine.run import converge, transact
 
 CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
@@ -40,7 +44,7 @@ class Case(NamedTuple):
 
 @contextlib.contextmanager
 def room() -> Iterator[str]:
-    """A network namespace, a /run/netns and a state directory that nobody else sees; with a base ``trunk``."""
+    """A network namespace, a /run/netns and a state directory that no other process sees; with a base ``trunk``."""
     libc = ctypes.CDLL(None, use_errno=True)
     before = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")]
     state, directory = tempfile.mkdtemp(prefix="bench"), os.getcwd()
@@ -65,7 +69,9 @@ def room() -> Iterator[str]:
 def run(command: str, text: str = "") -> str:
     done = subprocess.run(["sh", "-ec", command], input=text, text=True, check=False, capture_output=True)
     if done.returncode:
-        raise RuntimeError(f"{command[:60]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-400:]}")
+        raise RuntimeError(
+            f"{command[:60]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-400:]}"
+        )
     return done.stdout
 
 
@@ -76,7 +82,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 class KernelClock:
-    """The time that passes between a message's way into the kernel and its answer: the floor of every run."""
+    """The time between a message's way into the kernel and its answer, and that of sysctls: the floor of every run."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -85,9 +91,12 @@ class KernelClock:
         self._real = {name: getattr(rtnetlink.socket.socket, name) for name in ("send", "recv", "recv_into")}
         for name, real in self._real.items():
             setattr(rtnetlink.socket.socket, name, self._timed(real))
+        self._write = session._write
+        session._write = self._timed(self._write)
         return self
 
     def __exit__(self, *_error: object) -> None:
+        session._write = self._write
         for name in self._real:
             delattr(rtnetlink.socket.socket, name)
 
@@ -107,18 +116,46 @@ class KernelClock:
 
 def networks(count: int, trunk: str = "trunk") -> List[Dict[str, Any]]:
     return [
-        {"name": f"{trunk}-{vlan}", "driver": "macvlan", "parent": f"{trunk}.{vlan}", "subnets": [{"subnet": f"10.{vlan >> 8}.{vlan & 255}.0/24"}]}
+        {
+            "name": f"{trunk}-{vlan}",
+            "driver": "macvlan",
+            "parent": f"{trunk}.{vlan}",
+            "subnets": [{"subnet": f"10.{vlan >> 8}.{vlan & 255}.0/24"}],
+        }
         for vlan in range(1, count + 1)
     ]
 
 
 def engine(state: str, **options: Any) -> int:
-    declared = model.declare_map({"name": "bench", **options})
-    return len(converge.converge(declared, converge.Run(state)).changes)
+    rows = (
+        {section: [] for section in model.SECTIONS} if options.get("purge") else {}
+    )  # what is not given is not purged
+    declared = model.declare_map({"name": "bench", **rows, **options})
+    return len(converge.converge(declared, transact.RunOptions(state)).changes)
+
+
+FRESH = """\
+import gc, json, sys, rooms
+gc.disable()
+state, options = json.load(sys.stdin)
+print(rooms.seconds(lambda: rooms.engine(state, **options)))
+"""
+
+
+def fresh(state: str, **options: Any) -> float:
+    """Seconds of the engine in a new process, as every module is one: nothing is known there of what was done before."""
+    words = ["env", f"PYTHONPATH={Path(__file__).parent}", sys.executable, "-c", FRESH]
+    return float(run(shlex.join(words), json.dumps([state, options])))
+
+
+def cpu(process: int) -> float:
+    """Seconds of CPU that a process and those that it waited for have taken."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 PLAYBOOK = """\
-- hosts: localhost
+- hosts: all
   connection: local
   gather_facts: false
   vars:
@@ -128,12 +165,15 @@ PLAYBOOK = """\
 """
 
 
-def play(tasks: List[Dict[str, Any]], directory: str, rows: Sequence[Dict[str, Any]] = ()) -> None:
+def play(
+    tasks: List[Dict[str, Any]], directory: str, rows: Sequence[Dict[str, Any]] = (), inventory: str = "localhost,"
+) -> None:
     """Run tasks in a play that has ``rows`` as a variable."""
     book = Path(directory, "play.yml")
     book.write_text(PLAYBOOK.format(json.dumps(rows), json.dumps(tasks)))
     settings = f"ANSIBLE_COLLECTIONS_PATH={COLLECTIONS} ANSIBLE_PIPELINING=1 ANSIBLE_DEPRECATION_WARNINGS=0"
-    run(f"{settings} ansible-playbook -i localhost, {book}")
+    settings += " ANSIBLE_INVENTORY_ENABLED=host_list,netops.underlay.netops_map,ini"
+    run(f"{settings} ansible-playbook -i {inventory} {book}")
 
 
 # --- a host with systemd and udev ----------------------------------------------------------------
@@ -146,8 +186,14 @@ class Host:
 
     def __enter__(self) -> Host:
         self._remove()
-        volumes = " ".join(f"--volume {place}:{place}:ro" for place in ("/usr/lib/modules", "/opt/venv", COLLECTIONS) if os.path.isdir(place))
-        run(f"podman run --quiet --detach --name {self.NAME} --privileged --systemd=always --network none {volumes} --rootfs /opt/hosts/debian13:O /sbin/init")
+        volumes = " ".join(
+            f"--volume {place}:{place}:ro"
+            for place in ("/usr/lib/modules", "/opt/venv", COLLECTIONS)
+            if os.path.isdir(place)
+        )
+        run(
+            f"podman run --quiet --detach --name {self.NAME} --privileged --systemd=always --network none {volumes} --rootfs /opt/hosts/debian13:O /sbin/init"
+        )
         self.run("until systemctl is-system-running 2>/dev/null | grep -Eq 'running|degraded'; do sleep 0.2; done")
         return self
 
@@ -162,17 +208,24 @@ class Host:
         words = ["podman", "exec", "--interactive", self.NAME, "sh", "-ec", command]
         done = subprocess.run(words, input=text, text=True, check=False, capture_output=True)
         if done.returncode:
-            raise RuntimeError(f"{command[:60]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-400:]}")
+            raise RuntimeError(
+                f"{command[:60]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-400:]}"
+            )
         return done.stdout
 
     def seconds(self, command: str) -> float:
         """As the host's own clock has it."""
-        return float(self.run(f"begin=$(date +%s%N); {{ {command}; }} >&2; echo $(($(date +%s%N) - begin))").split()[-1]) / 1e9
+        return (
+            float(self.run(f"begin=$(date +%s%N); {{ {command}; }} >&2; echo $(($(date +%s%N) - begin))").split()[-1])
+            / 1e9
+        )
 
     def write_udev_rule(self) -> None:
-        rule = _service._UDEV_RULE.format(group=world.LINK_GROUP)
+        rule = _service._UDEV_RULE.format(groups=_service.UDEV_GROUPS)
         self.run(f"cat > /{_service._UDEV}; udevadm control --reload", rule)
 
     def new_trunk(self) -> None:
         """Without its links, and with udev at rest."""
-        self.run("ip link del trunk 2>/dev/null || true; udevadm settle --timeout=600; ip link add trunk up type dummy; udevadm settle --timeout=600")
+        self.run(
+            "ip link del trunk 2>/dev/null || true; udevadm settle --timeout=600; ip link add trunk up type dummy; udevadm settle --timeout=600"
+        )

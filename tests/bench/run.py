@@ -6,7 +6,7 @@
     tests/lab/run --mem 8G -- python3 tests/bench/run.py [--quick] [--only WORD] RESULT.json
 
 ``tests/bench/bench`` calls it. Every figure is the median of its rounds, each in a process of its own. What fails or takes
-too long is told in the result, and the others go on. The file is written anew after each case.
+too long is noted in the result, and the others go on. The file is rewritten after each case.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def round_of(case: Case) -> Tuple[Dict[str, float], Optional[str]]:
     os.close(writer)
     found: Dict[str, float] = {}
     why: Optional[str] = "it ended without a word"
-    with open(reader) as told:
-        for line in told:
+    with open(reader) as lines:
+        for line in lines:
             name, value = json.loads(line)
             if name is None:
                 why = value
@@ -85,8 +85,8 @@ def _perform(case: Case, writer: int) -> None:
     os._exit(0)
 
 
-def measure(case: Case) -> Tuple[Dict[str, float], Optional[str]]:
-    """The medians, and the first failure."""
+def measure(case: Case) -> Tuple[List[Dict[str, float]], Optional[str]]:
+    """The figures of each round, and the first failure."""
     rounds: List[Dict[str, float]] = []
     failure = None
     for _ in range(case.rounds):
@@ -96,8 +96,12 @@ def measure(case: Case) -> Tuple[Dict[str, float], Optional[str]]:
             say(f"    FAILED: {why}")
             failure = why
             break
+    return rounds, failure
+
+
+def medians(rounds: List[Dict[str, float]]) -> Dict[str, float]:
     names = dict.fromkeys(name for found in rounds for name in found)
-    return {name: round(statistics.median(found[name] for found in rounds if name in found), 4) for name in names}, failure
+    return {name: round(statistics.median(found[name] for found in rounds if name in found), 4) for name in names}
 
 
 def git(*words: str) -> str:
@@ -107,25 +111,36 @@ def git(*words: str) -> str:
 def main() -> int:
     gc.disable()  # as every module does
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small sizes and one round, to see that it works: no figure of it means much")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="small sizes and one round, to see that it works: no figure of it means much",
+    )
     parser.add_argument("--only", default="", metavar="WORD", help="the cases with WORD in their names")
     parser.add_argument("result", type=Path)
     wish = parser.parse_args()
     ours, others = scale.cases(wish.quick), peers.cases(wish.quick)
     everything = [case for case in [*ours, *others, *burden.cases(wish.quick)] if wish.only in case.name]
     report: Dict[str, Any] = {
-        "commit": git("rev-parse", "--short", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no", "plugins") else ""),
+        "commit": git("rev-parse", "--short", "HEAD")
+        + ("-dirty" if git("status", "--porcelain", "--untracked-files=no", "plugins") else ""),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "quick": wish.quick,
         "cases": {},
+        "rounds": {},
         "series": {scale.OURS: {}, scale.FLOOR: {}, scale.IP: {}},
         "failed": {},
     }
     begin = time.monotonic()
     for number, case in enumerate(everything, 1):
-        say(f"[{number}/{len(everything)}, {time.monotonic() - begin:.0f} s] {case.name}" + (f", {case.rounds} rounds" if case.rounds > 1 else ""))
-        found, why = measure(case)
+        say(
+            f"[{number}/{len(everything)}, {time.monotonic() - begin:.0f} s] {case.name}"
+            + (f", {case.rounds} rounds" if case.rounds > 1 else "")
+        )
+        rounds, why = measure(case)
+        found = medians(rounds)
+        report["rounds"][case.name] = rounds
         report["series" if case in others else "cases"][case.name] = found
         if why:
             report["failed"][case.name] = why
@@ -134,10 +149,13 @@ def main() -> int:
                 if case.name == scale.trunk(size) and name in found:
                     report["series"][name][str(size)] = found[name]
         report["seconds"] = round(time.monotonic() - begin)
-        report["targets"] = [] if wish.quick else scale.targets(report["cases"])
+        report["targets"] = [] if wish.quick else scale.targets(report["rounds"])
         wish.result.write_text(json.dumps(report, indent=1) + "\n")
     for row in report["targets"]:
-        say(f"{'met   ' if row['met'] else 'MISSED'} {row['is']!s:>8} of {row['goal']:<6} {row['what']}")
+        low, high = row["spread"] or ("", "")
+        say(
+            f"{'met   ' if row['met'] else 'MISSED'} {row['is']!s:>8} ({low} to {high}) of {row['goal']:<6} {row['what']}"
+        )
     for name, why in report["failed"].items():
         say(f"FAILED {name}: {why}")
     return 0

@@ -1,19 +1,16 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``tests/lab/run -- python tests/conformance``: compares, prints what nobody meant; ``--write`` makes the page anew."""
+"""``tests/lab/run -- python -m tests.conformance``: compares, prints what is not intended; ``--write`` writes the page again."""
 
 from __future__ import annotations
 
 import argparse
-import runpy
 import sys
-from pathlib import Path
 
-runpy.run_path(str(Path(__file__).resolve().parents[1] / "conftest.py"))  # makes the collection importable
-import page
-import runner
-from scenarios import SECTIONS
-from sides import Docker, Ours, is_lab
+import tests.conftest  # noqa: F401  makes the collection importable
+from tests.conformance import page, runner
+from tests.conformance.scenarios import SECTIONS
+from tests.conformance.sides import Docker, Ours, is_lab
 
 
 def main() -> int:
@@ -26,11 +23,15 @@ def main() -> int:
         return 2
     docker, ours = Docker(), Ours()
     try:
-        sections = {title: [runner.run(scenario, docker, ours) for scenario in found] for title, found in SECTIONS.items()}
+        sections = {
+            title: [runner.run(scenario, docker, ours) for scenario in found] for title, found in SECTIONS.items()
+        }
         version = docker.version()
     finally:
         docker.stop()
-    faults = [f"{result.scenario.name}: {fault}" for found in sections.values() for result in found for fault in result.faults]
+    faults = [
+        f"{result.scenario.name}: {fault}" for found in sections.values() for result in found for fault in result.faults
+    ]
     faults += runner.list_faults(result for found in sections.values() for result in found)
     print("\n".join(faults) or "equal, or different on purpose")
     if options.write and not faults:

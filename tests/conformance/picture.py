@@ -14,7 +14,7 @@ import re
 import subprocess
 from typing import Any, Dict, List, Mapping
 
-from ansible_collections.netops.underlay.plugins.module_utils._engine import namespaces
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import namespaces
 
 Facts = Dict[str, str]
 
@@ -101,7 +101,10 @@ def _isolation(name: str) -> str:
     closed = {"ipv4": {"arp_ignore": 8, "rp_filter": 1, "forwarding": 0}, "ipv6": {"disable_ipv6": 1}}
     for family, settings in closed.items():
         for key, value in settings.items():
-            with contextlib.suppress(FileNotFoundError), open(f"/proc/sys/net/{family}/conf/{name}/{key}", encoding="ascii") as file:
+            with (
+                contextlib.suppress(FileNotFoundError),
+                open(f"/proc/sys/net/{family}/conf/{name}/{key}", encoding="ascii") as file,
+            ):
                 if int(file.read()) != value:
                     return "as the host"
     return "nothing of the host"

@@ -1,6 +1,6 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why something is otherwise than with Docker: a closed list, of which every entry is in use.
+"""Why something differs from Docker: a closed list, of which every entry is in use.
 
 N and R are rules of this collection's design (what it never does, and how it settles open questions); D is
 what Docker does and is not followed in, by the number of the chapter in which its behaviour was collected.
@@ -12,7 +12,7 @@ from __future__ import annotations
 MOST = 25
 
 PURPOSES = {
-    "N1": "Nothing that is not ours is removed, nor by cascade: a link of ours stays while somebody else's sits on it.",
+    "N1": "Nothing that is not ours is removed, nor by cascade: a link of ours stays while somebody else's uses it.",
     "N3": "What cannot work is refused before anything is touched, not when the first endpoint comes.",
     "N5": "An address, and the MAC with it, stays with its endpoint's name until that is absent.",
     "N6": "No option is ignored: it works, or it is refused.",
@@ -24,7 +24,7 @@ PURPOSES = {
     "by device.",
     "R4": "A parent is shared only where both networks say so, never by macvlan and ipvlan, and is known by the link, not by its name.",
     "R5": "The same subnet may be on two VLANs, and not twice on one; host bits are taken off, with a warning.",
-    "R6": "IPv4 and IPv6 that were not asked for follow the guide; subnets that nobody named are picked, IPv6 too.",
+    "R6": "IPv4 and IPv6 that were not asked for follow the guide; subnets that are not given are picked, IPv6 too.",
     "R7": "An L3 network needs a subnet that its parent is not in.",
     "R8": "The parent's own addresses are never handed out.",
     "R9": "The MTU of a network is that of its endpoints and of the sub-interface that is made for it.",

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, List, NamedTuple, Optional, Set
+from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
-from picture import Facts
-from purposes import MOST, PURPOSES
-from scenarios import AnyStep, Hear, Look, Ping, Scenario, Shell, Step, Task
-from sides import Docker, Ours, Side, Wire
+from tests.conformance.picture import Facts
+from tests.conformance.purposes import MOST, PURPOSES
+from tests.conformance.scenarios import AnyStep, Hear, Look, Ping, Scenario, Shell, Step, Task
+from tests.conformance.sides import Docker, Ours, Side, Wire
 
 ABSENT = "absent"
 
@@ -20,7 +21,7 @@ class Difference(NamedTuple):
     fact: str
     docker: str
     ours: str
-    purpose: Optional[str]  # None: nobody meant it
+    purpose: Optional[str]  # None: not intended
 
 
 class Line(NamedTuple):
@@ -63,7 +64,7 @@ def run(scenario: Scenario, docker: Docker, ours: Ours) -> Result:
         pairs = [(dict(scenario.expected), {fact: there.get(fact, ABSENT) for fact in scenario.expected})]
     else:
         theirs = _go(scenario, docker)
-        pairs = list(zip(theirs.facts, mine.facts))
+        pairs = [_with_reasons(scenario, position, theirs, mine) for position in range(len(scenario.steps))]
     seen: Dict[str, Difference] = {}
     for before, after in pairs:
         for fact in sorted({*before, *after}):
@@ -76,9 +77,47 @@ def run(scenario: Scenario, docker: Docker, ours: Ours) -> Result:
         about = title(step)
         one = theirs.facts[position][about] if theirs.facts else scenario.expected.get(about, "")
         said = theirs.said[position] if theirs.said else ""
-        result.lines.append(Line(_docker_words(step), _our_words(step), one, mine.facts[position][about], said, mine.said[position]))
+        result.lines.append(
+            Line(_docker_words(step), _our_words(step), one, mine.facts[position][about], said, mine.said[position])
+        )
     result.faults = _faults(result)
     return result
+
+
+#: Why something is refused, by what either side says. The first that fits counts.
+REASONS = {
+    "a choice that there is not": "(mode|flag) '.*' is not valid|is not a choice|has no mode",
+    "the loopback": r"loopback|\blo\.",
+    "no VLAN ID": "vlan id|is no VLAN ID",
+    "a VLAN that exists": "vlan link: file exists|already exists as",
+    "no such parent": "invalid subinterface|interface name format|not found on the (Docker )?host|does not exist; this host|is gone: ",
+    "a parent in use": "already using parent|is the parent of|device or resource busy",
+    "no such network": "^network .* not found|there is no network",
+    "endpoints of the network": "has active endpoints|has the endpoints",
+    "host bits": "it should be|has host bits",
+    "outside of the subnet": "no matching subnet for .*[0-9]$|is not inside|no configured subnet|is in no subnet",
+    "no address": "invalid CIDR|is not an? (IP )?(address|subnet)|no matching subnet for .*x$",
+    "no address is free": "no available|no address is free|non-overlapping|overlap what this host reaches",
+    "an address that is taken": "already in use|is held by|is the gateway|is reserved|own address|broadcast address",
+    "a MAC that cannot be given": "custom mac address|have the MAC of their parent",
+    "a subnet that is everything": "pool is empty|covers every address",
+}
+
+
+def reason(said: str) -> str:
+    """The class of a refusal; its own words where it is in none."""
+    return next((name for name, pattern in REASONS.items() if re.search(pattern, said, re.IGNORECASE)), said)
+
+
+def _with_reasons(scenario: Scenario, position: int, theirs: _Course, mine: _Course) -> Tuple[Facts, Facts]:
+    """The facts of both sides after a step. Two refusals are equal only if they have one reason."""
+    about = title(scenario.steps[position])
+    one, other = theirs.facts[position], mine.facts[position]
+    if one.get(about) == other.get(about) == "refused":
+        reasons = reason(theirs.said[position]), reason(mine.said[position])
+        if reasons[0] != reasons[1]:
+            return {**one, about: f"refused: {reasons[0]}"}, {**other, about: f"refused: {reasons[1]}"}
+    return one, other
 
 
 def _go(scenario: Scenario, side: Side) -> _Course:
@@ -142,12 +181,16 @@ def _purpose(scenario: Scenario, fact: str) -> Optional[str]:
 def _faults(result: Result) -> List[str]:
     faults = [
         f"{found.fact}: Docker has {found.docker!r}, we have {found.ours!r}, and no purpose is given"
-        for found in result.differences if found.purpose is None
+        for found in result.differences
+        if found.purpose is None
     ]
     for pattern, purpose in result.scenario.differs.items():
         if purpose not in PURPOSES:
             faults.append(f"{pattern}: there is no purpose {purpose}")
-        if not any(_purpose(result.scenario, found.fact) == purpose and fnmatch.fnmatchcase(found.fact, pattern) for found in result.differences):
+        if not any(
+            _purpose(result.scenario, found.fact) == purpose and fnmatch.fnmatchcase(found.fact, pattern)
+            for found in result.differences
+        ):
             faults.append(f"{pattern}: purpose {purpose} is no longer needed, both are equal")
     return faults
 

@@ -17,12 +17,17 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Optional, Set, Tuple
 
-import picture
-from ansible_collections.netops.underlay.plugins.module_utils._engine import converge, model
-from ansible_collections.netops.underlay.plugins.module_utils._engine.converge import Stuck, Undone
-from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
-from picture import Facts
-from scenarios import Hear, Look, Ping, Shell, Step, Task
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import (
+    InputError,
+    RollbackFailed,
+    RolledBack,
+)
+from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
+from ansible_collections.netops.underlay.plugins.module_utils._engine.run import converge, transact
+
+from tests.conformance import picture
+from tests.conformance.picture import Facts
+from tests.conformance.scenarios import Hear, Look, Ping, Shell, Step, Task
 
 LAB = Path(__file__).resolve().parents[1] / "lab"
 STATE = "/run/conformance"
@@ -34,7 +39,9 @@ Outcome = Tuple[str, str]  # "done" or "refused", and what was said
 
 
 def shell(command: str) -> Outcome:
-    done = subprocess.run(["sh", "-c", command], check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(
+        ["sh", "-c", command], check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     return ("done" if done.returncode == 0 else "refused", done.stdout.strip())
 
 
@@ -89,7 +96,7 @@ class Side:
         raise NotImplementedError
 
     def restart(self) -> None:
-        """Forget what is in nobody's registry."""
+        """Forget what is in no registry."""
 
     def carry_out(self, step: Step) -> Outcome:
         raise NotImplementedError
@@ -206,11 +213,19 @@ class Docker(Side):
 
 def _said(text: str) -> str:
     """What Docker said, without the words around it and without identifiers."""
-    lines = [line for line in text.strip().splitlines() if line and "--help" not in line and not re.fullmatch(r"[0-9a-f]{64}", line)]
+    lines = [
+        line
+        for line in text.strip().splitlines()
+        if line and "--help" not in line and not re.fullmatch(r"[0-9a-f]{64}", line)
+    ]
     said = " ".join(lines)
     said = re.sub(r"^docker: ", "", said)
     said = re.sub(r"Error response from daemon: ", "", said)
-    said = re.sub(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b|(?<=\bveth)[0-9a-f]{7}\b|(?<=\bIfindex: )[0-9]+\b", "ID", picture.plain(said))
+    said = re.sub(
+        r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b|(?<=\bveth)[0-9a-f]{7}\b|(?<=\bIfindex: )[0-9]+\b",
+        "ID",
+        picture.plain(said),
+    )
     return said.strip()
 
 
@@ -237,8 +252,8 @@ class Ours(Side):
     def _task(task: Task) -> Outcome:
         declared = model.declare(task.kind, task.options, task.state, False)
         try:
-            done = converge.converge(declared, converge.Run(STATE))
-        except (Refusal, Undone, Stuck) as error:
+            done = converge.converge(declared, transact.RunOptions(STATE))
+        except (InputError, RolledBack, RollbackFailed) as error:
             return ("refused", picture.plain(str(error)))
         return ("done", picture.plain(" ".join(done.warnings)))
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from typing import Dict, Iterator
 
-import page
 import pytest
-import runner
-from runner import Result
-from scenarios import SECTIONS, Scenario
-from sides import Docker, Ours, is_lab
+
+from tests.conformance import page, runner
+from tests.conformance.runner import Result
+from tests.conformance.scenarios import SECTIONS, Scenario
+from tests.conformance.sides import Docker, Ours, is_lab
 
 SCENARIOS = [scenario for found in SECTIONS.values() for scenario in found]
 
@@ -53,5 +53,5 @@ def test_every_purpose_is_needed_and_they_are_few(bench: Bench) -> None:
 def test_the_page_is_what_came_out(bench: Bench) -> None:
     sections = {title: list(map(bench.result, found)) for title, found in SECTIONS.items()}
     assert page.PATH.read_text(encoding="utf-8") == page.render(sections, bench.version), (
-        "tests/lab/run -- python tests/conformance --write"
+        "tests/lab/run -- python -m tests.conformance --write"
     )

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every example of the guides and of the modules, run on a real kernel.
 
-Each task of ours runs twice, in check mode and then for real, and the first must foretell what the second does.
+Each task of ours runs twice, in check mode and then for real, and the first must predict what the second does.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 import yaml
-from conftest import EXAMPLES, Lab, twice
+
+from tests.support.example_hosts import EXAMPLES, Lab, twice
 
 INVENTORY = yaml.safe_load((EXAMPLES / "inventory.yml").read_text())
-PLAYBOOKS = sorted(path.stem for path in EXAMPLES.glob("*.yml") if path.stem != "inventory" and isinstance(yaml.safe_load(path.read_text()), list))
+PLAYBOOKS = sorted(
+    path.stem
+    for path in EXAMPLES.glob("*.yml")
+    if path.stem != "inventory" and isinstance(yaml.safe_load(path.read_text()), list)
+)
+
 
 def doubled(plays: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
     for play in plays:
@@ -47,4 +53,6 @@ def _same_on_console(console: Path, made: Lab) -> None:
     for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", console.read_text(), re.MULTILINE):
         got = host.run(command)
         flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-        assert doctest.OutputChecker().check_output(expected, got, flags), f"{console.name}: {command}\nexpected:\n{expected}\ngot:\n{got}"
+        assert doctest.OutputChecker().check_output(expected, got, flags), (
+            f"{console.name}: {command}\nexpected:\n{expected}\ngot:\n{got}"
+        )

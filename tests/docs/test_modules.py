@@ -9,7 +9,8 @@ from typing import Any, Callable, Dict, List, NamedTuple
 
 import pytest
 import yaml
-from conftest import CONTAINER, NO_CONTAINER, PLUGINS, Lab, examples, twice
+
+from tests.support.example_hosts import CONTAINER, NO_CONTAINER, PLUGINS, Lab, examples, twice
 
 #: It works on the controller, with an inventory that has a map: see test_pages.
 ON_THE_CONTROLLER = {"map_ledger"}
@@ -38,7 +39,13 @@ def _map(name: str, **rows: List[Dict[str, Any]]) -> Dict[str, Any]:
 
 
 def _network(name: str, driver: str, parent: str, *subnets: str, **more: Any) -> Dict[str, Any]:
-    return {"name": name, "driver": driver, "parent": parent, "subnets": [{"subnet": subnet} for subnet in subnets], **more}
+    return {
+        "name": name,
+        "driver": driver,
+        "parent": parent,
+        "subnets": [{"subnet": subnet} for subnet in subnets],
+        **more,
+    }
 
 
 SCENES = {
@@ -51,6 +58,7 @@ SCENES = {
             _network("macvlan50", "macvlan", "eth0.50", "192.168.50.0/24"),
             _network("web", "ipvlan", "bond0.20", "172.16.50.0/24", "2001:db8:50::/64"),
             _network("backup", "macvlan", "eth2", "10.1.0.0/24"),
+            _network("listening", "macvlan", "eth0.60", "192.168.60.0/24", mode="source"),
         ])],
         {"released": NO_CONTAINER},
     ),

@@ -14,9 +14,10 @@ from typing import Dict
 
 import pytest
 import yaml
-from conftest import examples
 
-CHECKOUT = Path(__file__).absolute().parents[2]
+from tests.support.checkout import CHECKOUT
+from tests.support.example_hosts import examples
+
 DOCS = CHECKOUT / "docs"
 GUIDES = sorted((DOCS / "docsite" / "rst").glob("*.rst"))
 
@@ -36,30 +37,50 @@ def test_every_message_is_found() -> None:
     for known in ("lo is the loopback", "unknown option"):
         assert known in texts
     page = (DOCS / "docsite" / "rst" / "troubleshooting.rst").read_text()
-    assert page.count("**Cure:**") == len(texts)
-    assert "**Cure:** \n" not in page
+    assert page.count("**Fix:**") == len(texts)
+    assert "**Fix:** \n" not in page
 
 
-def test_a_message_without_a_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_troubleshooting_is_written_for_readers() -> None:
+    """No cause is a docstring, and no variable of the code is shown: only words that a reader knows."""
+    known = messages.notes()
+    found = [messages.complete(message, known) for part in messages.rooms().values() for message in part]
+    causes = {str(row["cause"]) for row in known.values() if "cause" in row}
+    assert {message.cause for message in found if message.cause} <= causes
+    words = {word or name for name, word in messages.WORDS.items()} | {"..."}
+    for message in found:
+        shown = set(re.findall(r"<([^<>]*)>", messages.for_readers(f"{message.text} {message.cure}")))
+        assert shown <= words, message
+    page = (DOCS / "docsite" / "rst" / "troubleshooting.rst").read_text()
+    assert not re.search(r"<(shown|join|key|text|len|[A-Z_]+)>|Raises \w+Error|:func:|:data:", page)
+
+
+def test_every_kernel_fact_names_a_test_that_exists_and_the_code_cites_what_there_is() -> None:
+    page = (DOCS / "docsite" / "rst" / "kernel_facts.rst").read_text()
+    numbers = set(re.findall(r"^   \* - (S?\d+(?:\.\d+)?)$", page, re.MULTILINE))
+    named = re.findall(r"``(?:(tests/\S+\.py)::)?(test_\w+)``", page)
+    assert len(named) == len(numbers) > 30
+    for path, name in named:
+        text = (CHECKOUT / (path or "tests/kernel/test_kernel_facts.py")).read_text()
+        assert f"def {name}(" in text, f"{path}::{name}"
+    sections = numbers | {number.partition(".")[0] for number in numbers}
+    for source in (CHECKOUT / "plugins").rglob("*.py"):
+        for cited in re.findall(r"kernel facts, (S?\d+)", source.read_text()):
+            assert cited in sections, f"{source}: kernel facts, {cited}"
+
+
+def test_a_message_without_a_cure_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     without = {key: row for key, row in messages.notes().items() if "CAP_NET_ADMIN" not in key}
     monkeypatch.setattr(messages, "notes", lambda: {**without, "a message of yesterday": {"cure": "none"}})
-    told = messages.lacking()
-    assert any("CAP_NET_ADMIN" in line and "has no cure" in line for line in told)
-    assert any("a message of yesterday" in line for line in told)
+    lacking = messages.lacking()
+    assert any("CAP_NET_ADMIN" in line and "has no cure" in line for line in lacking)
+    assert any("a message of yesterday" in line for line in lacking)
 
 
-def test_the_house_keeps_its_rules() -> None:
-    rooms = house.rooms()
-    assert house.faults(rooms) == []
-    assert sum(map(len, house.floors(rooms))) == len(rooms)
-
-
-def test_a_house_that_breaks_them_is_told() -> None:
-    one = house.Room("plan", "", {"apply"}, set(), {"socket", "ansible"})
-    other = house.Room("apply", "", {"plan"}, set(), set())
-    assert house.faults({"plan": one}) == ["plan imports ansible", "plan is pure and imports socket"]
-    with pytest.raises(ValueError, match="circle"):
-        house.floors({"plan": one, "apply": other})
+def test_the_house_shows_every_file_of_the_engine() -> None:
+    drawn = "\n".join(house.drawing(house.packages()))
+    for path in house.ENGINE.glob("*/*.py"):
+        assert path.stem == "__init__" or f"</title>{path.stem}</text>" in drawn, path
 
 
 def test_guides_include_their_examples_and_write_none() -> None:
@@ -69,8 +90,11 @@ def test_guides_include_their_examples_and_write_none() -> None:
         text = guide.read_text()
         included |= set(re.findall(r"literalinclude:: /examples/(\S+)", text))
         blocks = re.findall(r"code-block:: yaml\n(.*?)\n(?=\S|\Z)", text, re.DOTALL)
-        assert not [block for block in blocks if re.search(r"netops\.underlay\.vlan_|netops\.underlay\.ipvlan_", block)], guide.name
+        assert not [
+            block for block in blocks if re.search(r"netops\.underlay\.vlan_|netops\.underlay\.ipvlan_", block)
+        ], guide.name
     files = {str(path.relative_to(DOCS / "examples")) for path in (DOCS / "examples").rglob("*") if path.is_file()}
+    files |= {f"prometheus/{path.name}" for path in (CHECKOUT / "examples" / "prometheus").iterdir()}
     assert included <= files
     assert files - included == {"inventory.yml"}
 
@@ -79,7 +103,9 @@ def test_every_section_of_an_example_that_a_guide_names_exists() -> None:
     """Sphinx would include the whole file, or up to its end, without a word."""
     for guide in GUIDES:
         for name, options in re.findall(r"literalinclude:: /examples/(\S+\.yml)\n((?: +:.*\n)*)", guide.read_text()):
-            text = (DOCS / "examples" / name).read_text()
+            text = next(
+                path for path in (DOCS / "examples" / name, CHECKOUT / "examples" / name) if path.is_file()
+            ).read_text()
             for marker in re.findall(r":start-(?:after|at): (.*)", options):
                 assert sum(marker == line.strip() for line in text.splitlines()) == 1, f"{guide.name}: {marker}"
 
@@ -95,9 +121,15 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ansible(fleet: Path, *arguments: str) -> None:
-    environment: Dict[str, str] = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".cache" / "collections"), "ANSIBLE_NOCOLOR": "1"}
+    environment: Dict[str, str] = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".cache" / "collections"),
+        "ANSIBLE_NOCOLOR": "1",
+    }
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(fleet / "fleet"), *arguments]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 

@@ -17,7 +17,8 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 import yaml
-from conftest import CONTAINER, NO_CONTAINER, PLUGINS, Lab, text_of_examples
+
+from tests.support.example_hosts import CONTAINER, NO_CONTAINER, PLUGINS, Lab, text_of_examples
 
 MACS = "ip link set eth1 address 02:00:00:00:00:01; ip link set eth2 address 02:00:00:00:00:02"
 
@@ -32,7 +33,9 @@ def files(text: str) -> Dict[str, str]:
 
 def tasks(kind: str) -> List[Dict[str, Any]]:
     """The tasks of every plugin of a kind."""
-    return [task for path in sorted((PLUGINS / kind).glob("[!_]*.py")) for task in yaml.safe_load(text_of_examples(path))]
+    return [
+        task for path in sorted((PLUGINS / kind).glob("[!_]*.py")) for task in yaml.safe_load(text_of_examples(path))
+    ]
 
 
 @pytest.fixture
@@ -58,15 +61,23 @@ def test_lookups_and_filters_on_a_host_of_the_inventory(lab: Callable[..., Lab],
     (project / "inventory" / "host_vars" / "node1.yml").write_text(l3)
     inventory = ["-i", os.fspath(project / "inventory")]
     made.play(Path("netops.underlay.allocate"), *inventory)
-    rows = {"name": "trunk", "trunks": {"fabric_a": "eth1", "fabric_b": "eth2"}, "networks": "{{ query('netops.underlay.map_rows', 'networks') }}"}
+    rows = {
+        "name": "trunk",
+        "trunks": {"fabric_a": "eth1", "fabric_b": "eth2"},
+        "networks": "{{ query('netops.underlay.map_rows', 'networks') }}",
+    }
     plan = {"name": "A plan", "netops.underlay.vlan_map": rows, "check_mode": True, "register": "trunk_result"}
     play = {"hosts": "node1", "gather_facts": False, "tasks": [*tasks("lookup"), plan, *tasks("filter")]}
     playbook = tmp_path / "plugins.yml"
     playbook.write_text(yaml.safe_dump([play], sort_keys=False))
     said = made.play(playbook, *inventory)
     ledger = (project / "map" / "ledger.yml").read_text()
-    assert said_by(said, "Where the shop of node1 is") in re.findall(r"(\S+): node1/shop", ledger)
-    shown = yaml.safe_load(re.search(r"\n# node1:\n(?:#.*\n)+", text_of_examples(PLUGINS / "filter" / "l3_fleet.py"))[0].replace("\n#", "\n"))  # type: ignore[index]
+    assert said_by(said, "The address of shop on node1") in re.findall(r"(\S+): node1/shop", ledger)
+    shown = yaml.safe_load(
+        re.search(r"\n# node1:\n(?:#.*\n)+", text_of_examples(PLUGINS / "filter" / "l3_fleet.py"))[0].replace(
+            "\n#", "\n"
+        )
+    )  # type: ignore[index]
     assert said_by(said, "Show who has what") == shown
 
 
@@ -82,7 +93,9 @@ def test_a_table_of_another_system(tmp_path: Path) -> None:
     (tmp_path / "map").mkdir()
     (tmp_path / "inventory").mkdir()
     heads = ",".join(config["columns"])
-    row = ",".join({"VID": "30", "Name": "lab", "Prefixes": "10.0.30.0/24"}.get(head, "x") for head in config["columns"])
+    row = ",".join(
+        {"VID": "30", "Name": "lab", "Prefixes": "10.0.30.0/24"}.get(head, "x") for head in config["columns"]
+    )
     (tmp_path / "map" / "netbox_vlans.csv").write_text(f"{heads}\n{row}\n")
     (tmp_path / "inventory" / "netops_map.yml").write_text(text)
     (tmp_path / "inventory" / "hosts.yml").write_text("site_x: {hosts: {node1: {trunk_nics: {fabric_a: eth1}}}}\n")
@@ -104,7 +117,9 @@ def test_the_rows_of_the_roles_readmes(lab: Callable[..., Lab], tmp_path: Path) 
     rows = {**variables("trunk"), **variables("endpoints"), "trunk_guard_timeout": 0, "endpoints_guard_timeout": 0}
     roles = ["netops.underlay.trunk", "netops.underlay.endpoints"]
     playbook = tmp_path / "roles.yml"
-    playbook.write_text(yaml.safe_dump([{"hosts": "node1", "gather_facts": False, "vars": rows, "roles": roles}], sort_keys=False))
+    playbook.write_text(
+        yaml.safe_dump([{"hosts": "node1", "gather_facts": False, "vars": rows, "roles": roles}], sort_keys=False)
+    )
     host = made.hosts["node1"]
     try:
         host.run(CONTAINER)

@@ -1,6 +1,6 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the service may do is what it needs: with its capabilities all is mended, and without any one of them something is not."""
+"""What the service may do is what it needs: with its capabilities all is repaired, and without any one of them something is not."""
 
 from __future__ import annotations
 
@@ -13,26 +13,31 @@ from typing import Dict, Iterator, Sequence, Tuple
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils import _service
-from conftest import links, run
-from play import Engine
+
+from tests.support.engine import Engine
+from tests.support.network_host import links, run
 
 pytestmark = pytest.mark.slow
 
 #: The file of the unit has them in one line.
 CAPABILITIES = re.search(r"^CapabilityBoundingSet=(.*)$", _service._SERVICE, re.MULTILINE).group(1).split()  # type: ignore[union-attr]
 ENGINE = Path(_service.__file__).parent
-NOBODY = 65534
+UNPRIVILEGED = 65534
+MAPPED = "--uidmap 0:100000:65536 --gidmap 0:100000:65536"  # a user namespace of its own
 
 #: What the service does, but that it goes to the mounts of the first process.
-MEND = """\
+REPAIR = """\
 import sys
 sys.path.insert(0, sys.argv[1])
-from _engine import namespaces, restore, transact
+from _engine.kernel import namespaces
+from _engine.run import restore, transact
 namespaces.use_mounts_of(int(sys.argv[3]))
-for left in restore.restore(transact.Run(sys.argv[2], who="a test")).left:
+for left in restore.restore(transact.RunOptions(sys.argv[2], who="a test")).left:
     print(left)
 """
-LISTEN = "import sys; sys.path.insert(0, sys.argv[1]); from _engine import listen; listen.Kernel(); print('hears')"
+LISTEN = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from _engine.service import events; events.Kernel(); print('hears')"
+)
 
 
 def with_only(capabilities: Sequence[str], program: str, *arguments: str) -> str:
@@ -50,7 +55,7 @@ def engine(tmp_path: Path, trunk: str) -> Iterator[Engine]:
     engine.network()
     run("podman import -q /opt/images/busybox.tar busybox 2>/dev/null")
     yield engine
-    run("podman rm -f -t 0 web >/dev/null 2>&1; rm -rf /etc/netns")
+    run("podman rm -f -t 0 web >/dev/null 2>&1; rm -rf /etc/netns /dev/netops-underlay")
 
 
 def test_the_page_about_it_names_each() -> None:
@@ -61,28 +66,34 @@ def test_the_page_about_it_names_each() -> None:
 @pytest.mark.parametrize("without", ["", *CAPABILITIES])
 def test_each_is_needed_and_no_other(without: str, engine: Engine) -> None:
     engine.endpoint("one")
-    run(f"podman run -d --name web --network none --user {NOBODY} busybox sleep 3600 >/dev/null")
+    engine.endpoint("vm", kind="tap", tap_owner=str(UNPRIVILEGED))
+    node = Path("/dev/netops-underlay/blue/vm")
+    run(f"podman run -d --name web --network none --user {UNPRIVILEGED} {MAPPED} busybox sleep 3600 >/dev/null")
     engine.endpoint("web", container={"engine": "podman", "name": "web"})
     pid = run("podman inspect -f '{{.State.Pid}}' web").strip()
     page = Path(run("podman inspect -f '{{.HostsPath}}' web").strip())
     assert "\tone\n" in page.read_text(encoding="utf-8")
 
-    run("ip link del trunk.10; ip netns del one")
+    run(f"ip link del trunk.10; ip netns del one; rm {node}")
     page.write_text("127.0.0.1 localhost\n", encoding="utf-8")
-    os.chown(page, NOBODY, NOBODY)
     allowed = [name for name in CAPABILITIES if name != without]
-    said = with_only(allowed, MEND, engine.state_dir, str(os.getpid()))
-    mended: Dict[str, Tuple[str, bool]] = {
+    said = with_only(allowed, REPAIR, engine.state_dir, str(os.getpid()))
+    repaired: Dict[str, Tuple[str, bool]] = {
         "CAP_NET_ADMIN": ("the sub-interface", "trunk.10" in links()),
         "CAP_SYS_ADMIN": ("the named namespace", Path("/run/netns/one").exists()),
         "CAP_SYS_CHROOT": ("the named namespace", Path("/run/netns/one").exists()),
-        "CAP_SYS_PTRACE": ("the link in a container of another user", "eth0" in run(f"nsenter -t {pid} -n ip -brief link")),
-        "CAP_DAC_OVERRIDE": ("the names in a container", "\tone\n" in page.read_text(encoding="utf-8")),
+        "CAP_SYS_PTRACE": (
+            "the link in a container of another user",
+            "eth0" in run(f"nsenter -t {pid} -n ip -brief link"),
+        ),
+        "CAP_MKNOD": ("the node of a tap", node.exists()),
+        "CAP_CHOWN": ("the owner of that node", node.exists() and node.stat().st_uid == UNPRIVILEGED),
         "CAP_NET_BROADCAST": ("the events of other namespaces", with_only(allowed, LISTEN).strip() == "hears"),
     }
-    for capability, (what, good) in mended.items():
+    for capability, (what, good) in repaired.items():
         if not without:
             assert good, (what, said)
+            assert "\tone\n" in page.read_text(encoding="utf-8"), "the root of its namespace needs none of ours"
         elif capability == without:
             assert not good, (what, said)
-    assert any(good for capability, (_what, good) in mended.items() if capability != without), "nothing ran at all"
+    assert any(good for capability, (_what, good) in repaired.items() if capability != without), "nothing ran at all"

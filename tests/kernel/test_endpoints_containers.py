@@ -4,26 +4,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import re
 import signal
 import struct
 import subprocess
+import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine.converge import Undone
-from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
-from conftest import HAS_IPV6, fresh_host, ip, run
-from play import Engine, reachable, until
-from test_endpoints_gone import Steps
-from test_faults import in_child
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError, RolledBack
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import foreign_file, libc, namespaces
+from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore, restore_plan, transact
 
-CHECKOUT = Path(__file__).absolute().parents[2]
+from tests.support.checkout import CHECKOUT
+from tests.support.engine import Engine
+from tests.support.fault_points import Steps, in_child
+from tests.support.network_host import HAS_IPV6, fresh_host, ip, run
+from tests.support.service import Service
+from tests.support.traffic import reachable
+from tests.support.waiting import until
+
 DUAL = [{"subnet": "192.0.2.0/24"}, *([{"subnet": "2001:db8::/64"}] if HAS_IPV6 else [])]
 ENGINES = ["docker", "podman"]
 REMOVE = {"docker": "docker rm -f", "podman": "podman rm -f -t 0"}
@@ -57,7 +64,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def start(kind: str, name: str, *options: str) -> Dict[str, Any]:
-    """A container that does nothing, on no network unless told; the workload that it is."""
+    """A container that does nothing, on no network unless one is given; the workload that it is."""
     options = options if any(option.startswith("--net") for option in options) else ("--network=none", *options)
     command = [kind, "run", "-d", "--name", name, "--cap-add=NET_RAW", *options, "busybox", "sleep", "3600"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -81,7 +88,9 @@ def names(kind: str, name: str) -> List[str]:
 
 
 def held(kind: str, name: str, dev: str = "eth0") -> List[str]:
-    return [f"{row['local']}/{row['prefixlen']}" for row in shown(kind, name, dev)["addr_info"] if row["scope"] == "global"]
+    return [
+        f"{row['local']}/{row['prefixlen']}" for row in shown(kind, name, dev)["addr_info"] if row["scope"] == "global"
+    ]
 
 
 @pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
@@ -123,11 +132,11 @@ def test_restarted_it_is_who_it_was_and_stopped_it_is_refused(engine: Engine, ki
     assert reachable(f"{kind} exec web", "one") and reachable("ip netns exec one", "web")
     engine.same("web", **workload)
     run(f"{kind} stop -t 0 web >/dev/null")
-    with pytest.raises(Refusal, match=rf"container: the {kind} container web is not running .*; start it first"):
+    with pytest.raises(InputError, match=rf"container: the {kind} container web is not running .*; start it first"):
         engine.endpoint("web", **workload)
-    with pytest.raises(Refusal, match=f"container: there is no {kind} container nobody"):
-        engine.endpoint("nobody", container={"engine": kind, "name": "nobody"})
-    engine.network(subnets=DUAL, mtu=1400)  # a member that is stopped keeps nobody from that
+    with pytest.raises(InputError, match=f"container: there is no {kind} container missing"):
+        engine.endpoint("missing", container={"engine": kind, "name": "missing"})
+    engine.network(subnets=DUAL, mtu=1400)  # a member that is stopped does not prevent that
     assert engine.records("endpoint")["blue/web"]["addresses"] == addresses
     run(f"{kind} start web >/dev/null")
     assert engine.endpoint("web", **workload)["addresses"] == addresses and shown(kind, "web")["mtu"] == 1400
@@ -155,12 +164,14 @@ def test_renamed_it_is_attached_by_its_new_name_and_by_no_other(engine: Engine, 
     before, page = shown(kind, "web"), inside(kind, "web", "cat /etc/hosts")
     run(f"{kind} rename web shop")
     records = all_records(engine)
-    lives = rf"blue/web lives on as eth0 in .+, while {kind}:web is gone or another; if it was renamed, attach it by its new name first"
-    with pytest.raises(Refusal, match=rf"container: there is no {kind} container web; start it first, or correct the name") as refused:
+    lives = rf"blue/web lives on as eth0 in .+, while {kind}:web is gone or was replaced; if it was renamed, attach it by its new name first"
+    with pytest.raises(
+        InputError, match=rf"container: there is no {kind} container web; start it first, or correct the name"
+    ) as refused:
         engine.endpoint("web", **workload)
     assert "container: blue/web lives on as eth0 in " in str(refused.value)
     for state in ("absent", "released"):
-        with pytest.raises(Refusal, match=f"name: {lives}"):
+        with pytest.raises(InputError, match=f"name: {lives}"):
             engine.task("endpoint", state, network="blue", name="web")
     assert all_records(engine) == records and held(kind, "shop")[0] == "192.0.2.2/24"
     assert engine.endpoint("two")["addresses"][0] == "192.0.2.4/24"
@@ -172,13 +183,18 @@ def test_renamed_it_is_attached_by_its_new_name_and_by_no_other(engine: Engine, 
         engine.same("web", network, **renamed)
     assert engine.records("endpoint")["blue/web"] == {**first, "workload": f"{kind}:shop"}
     after = shown(kind, "shop")
-    assert (after["ifindex"], after["address"]) == (before["ifindex"], before["address"]) and held(kind, "shop") == first["addresses"]
+    assert (after["ifindex"], after["address"]) == (before["ifindex"], before["address"]) and held(
+        kind, "shop"
+    ) == first["addresses"]
     assert names(kind, "shop") == ["eth0", "eth1", "lo"] and inside(kind, "shop", "cat /etc/hosts") == page
     assert not [key for found in all_records(engine).values() for key in found if f"{kind}:web" in key]
     assert reachable(f"{kind} exec shop", "one") and reachable("ip netns exec one", "web")
     run(f"{kind} restart -t 0 shop >/dev/null")
     until(lambda: inside(kind, "shop", "echo up").strip() == "up")
-    assert engine.endpoint("web", **renamed)["addresses"] == first["addresses"] and shown(kind, "shop")["address"] == before["address"]
+    assert (
+        engine.endpoint("web", **renamed)["addresses"] == first["addresses"]
+        and shown(kind, "shop")["address"] == before["address"]
+    )
     assert engine.absent("web", "red").changed and engine.absent("web").changed
     assert names(kind, "shop") == ["lo"]
 
@@ -192,13 +208,49 @@ def test_its_old_name_is_taken_by_another(engine: Engine, kind: str) -> None:
     run(f"{kind} rename web web-old")
     start(kind, "web")
     records = all_records(engine)
-    with pytest.raises(Refusal, match=rf"container: blue/web lives on as eth0 in .+, while {kind}:web is gone or another"):
+    with pytest.raises(
+        InputError, match=rf"container: blue/web lives on as eth0 in .+, while {kind}:web is gone or was replaced"
+    ):
         engine.endpoint("web", **workload)
-    with pytest.raises(Refusal, match="name: blue/web lives on as eth0 in "):
+    with pytest.raises(InputError, match="name: blue/web lives on as eth0 in "):
         engine.absent("web")
+    found = restore.restore(transact.RunOptions(engine.state_dir))  # nor does the service take it away
+    assert not [one for one in found.done if one.kind == "link"] and any(
+        "lives on as eth0 in" in left.why for left in found.left
+    )
     assert all_records(engine) == records and names(kind, "web") == ["lo"] and names(kind, "web-old") == ["eth0", "lo"]
     run(f"{REMOVE[kind]} web-old >/dev/null")
     assert engine.endpoint("web", **workload) == first and held(kind, "web") == first["addresses"]
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_restarted_beside_a_container_that_shares_its_namespace(engine: Engine, kind: str) -> None:
+    """The other keeps the old namespace, and with it our link, which follows its owner."""
+    engine.network(driver="macvlan" if kind == "docker" else "ipvlan", subnets=DUAL)
+    workload = start(kind, "web")
+    start(kind, "side", "--network=container:web")
+    first = engine.endpoint("web", **workload)
+    mac = shown(kind, "web")["address"]
+    assert names(kind, "side") == ["eth0", "lo"]
+    for state in ("service", "absent") if kind == "podman" else ("present", "released"):
+        run(f"{kind} restart -t 0 web >/dev/null")
+        until(lambda: inside(kind, "web", "echo up").strip() == "up")
+        assert names(kind, "web") == ["lo"] and names(kind, "side") == ["eth0", "lo"]
+        if state == "service":
+            assert restore.restore(transact.RunOptions(engine.state_dir)).left == []
+        elif state == "present":
+            assert engine.endpoint("web", **workload) == first
+        else:
+            engine.task("endpoint", state, network="blue", name="web")
+        assert names(kind, "side") == ["lo"]
+        if state in ("service", "present"):
+            assert held(kind, "web") == first["addresses"] and shown(kind, "web")["address"] == mac
+            engine.same("web", **workload)
+        else:
+            assert "blue/web" not in engine.records("endpoint")
+            assert engine.endpoint("web", **workload)["addresses"] == first["addresses"]
+        run(f"{kind} restart -t 0 side >/dev/null")  # it joins where its owner is now
+        until(lambda: names(kind, "side") == ["eth0", "lo"])
 
 
 @pytest.mark.parametrize("kind", ENGINES)
@@ -207,8 +259,18 @@ def test_removed_behind_our_back_it_keeps_its_address_for_the_next_of_its_name(e
     workload = start(kind, "web")
     first = engine.endpoint("web", **workload)
     run(f"{REMOVE[kind]} web >/dev/null")
-    until(lambda: not [row for row in ip("link", "show") if row.get("link") == "trunk.10" and not row["ifname"].startswith("ha-")])
-    with pytest.raises(Refusal, match=rf"container: there is no {kind} container web; start it first, or correct the name"):
+    until(
+        lambda: (
+            not [
+                row
+                for row in ip("link", "show")
+                if row.get("link") == "trunk.10" and not row["ifname"].startswith("ha-")
+            ]
+        )
+    )
+    with pytest.raises(
+        InputError, match=rf"container: there is no {kind} container web; start it first, or correct the name"
+    ):
         engine.endpoint("web", **workload)
     assert engine.endpoint("one")["addresses"][0] != first["addresses"][0]  # the lease is kept
     assert "web" in Path("/etc/netns/one/hosts").read_text(encoding="utf-8")
@@ -239,16 +301,21 @@ def test_killed_while_it_is_attached(engine: Engine, monkeypatch: pytest.MonkeyP
         steps.start(number, lambda: os.kill(pid, signal.SIGKILL))  # noqa: B023
         try:
             found = engine.endpoint("web", **workload)
-        except (Undone, Refusal) as error:
-            assert re.search(f"the {kind} container web is not running|{kind}:web: there is no such process|{kind}:web went away", str(error)), error
+        except (RolledBack, InputError) as error:
+            assert re.search(
+                f"the {kind} container web is not running|{kind}:web: there is no such process|{kind}:web went away",
+                str(error),
+            ), error
             outcomes.append("undone")
             assert all_records(engine) == before
         else:
             outcomes.append("finished")
             assert found == first and engine.records("endpoint")["blue/web"] == first
         steps.start(-1, lambda: None)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)  # this run took fewer steps than the first, and was over before
         assert not engine.pending()
-        until(lambda: not os.path.exists(f"/proc/{pid}"))  # noqa: B023
+        assert until(lambda: not os.path.exists(f"/proc/{pid}"))  # noqa: B023
         run(f"{kind} start web >/dev/null")
         assert "eth0" not in names(kind, "web")
     print(kind, last, outcomes)
@@ -260,7 +327,9 @@ def test_killed_while_it_is_attached(engine: Engine, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("kind", ENGINES)
 def test_a_container_of_two_networks_and_its_way_out(engine: Engine, kind: str) -> None:
     engine.network("blue", subnets=DUAL)
-    engine.network("red", "ipvlan", parent="trunk.20", subnet="198.51.100.0/24", subnets=[{"subnet": "198.51.100.0/24"}])
+    engine.network(
+        "red", "ipvlan", parent="trunk.20", subnet="198.51.100.0/24", subnets=[{"subnet": "198.51.100.0/24"}]
+    )
     workload = start(kind, "web")
     assert engine.endpoint("web", "blue", **workload)["interface"] == "eth0"
     assert engine.endpoint("web", "red", **workload, gw_priority=1)["interface"] == "eth1"
@@ -272,7 +341,9 @@ def test_a_container_of_two_networks_and_its_way_out(engine: Engine, kind: str) 
 def test_beside_dockers_own_networks(engine: Engine) -> None:
     """On a VLAN that Docker's driver shares, and in a container that Docker gives networks later."""
     run("ip link add link trunk name trunk.10 type vlan id 10; ip link set trunk.10 up")
-    run("docker network create -d macvlan --subnet 192.0.2.0/24 --ip-range 192.0.2.128/25 -o parent=trunk.10 theirs >/dev/null")
+    run(
+        "docker network create -d macvlan --subnet 192.0.2.0/24 --ip-range 192.0.2.128/25 -o parent=trunk.10 theirs >/dev/null"
+    )
     run("docker network create -d macvlan --subnet 198.51.100.0/24 -o parent=trunk.20 more >/dev/null")
     run("docker network create -d macvlan --subnet 203.0.113.0/24 -o parent=trunk.30 later >/dev/null")
     try:
@@ -321,20 +392,21 @@ def test_attached_before_the_container_starts(engine: Engine) -> None:
     engine.endpoint("later")
     assert reachable("podman exec late", "later")  # the file is the same one
     outcome = engine.absent("web")
-    assert "netns:web stays although nothing of ours needs it: a process runs in it" in outcome.warnings
+    assert "netns:web stays, although nothing of ours needs it any more: a process runs in it" in outcome.warnings
     run("podman rm -f -t 0 late >/dev/null")
     engine.absent("later")
     assert sorted(row["name"] for row in ip("netns", "list")) == ["db"]
 
 
 HOSTILE = {
-    "absolute link": ("ln -s /victim /etc/hosts", "it has no /etc/hosts"),
-    "climbing link": ("ln -s ../../../../../../victim /etc/hosts", "it has no /etc/hosts"),
-    "link to proc": ("ln -s /proc/sys/kernel/core_pattern /etc/hosts", "it is a switch of the kernel, no file"),
-    "magic link": ("ln -s /proc/1/root/victim /etc/hosts", "cannot be written"),
-    "pipe": ("mkfifo /etc/hosts", "it is no regular file"),
-    "device": ("mknod /etc/hosts c 1 8", "it is no regular file"),
-    "directory": ("mkdir /etc/hosts", "it is no regular file"),
+    "absolute link": ("ln -s /victim /etc/hosts", "a symbolic link is on the way to it"),
+    "climbing link": ("ln -s ../../../../../../victim /etc/hosts", "a symbolic link is on the way to it"),
+    "link to proc": ("ln -s /proc/sys/kernel/core_pattern /etc/hosts", "a symbolic link is on the way to it"),
+    "magic link": ("ln -s /proc/1/root/victim /etc/hosts", "a symbolic link is on the way to it"),
+    "file of another user": ("touch /etc/hosts; chown 5 /etc/hosts", "it does not belong to the container's root"),
+    "pipe": ("mkfifo /etc/hosts", "it is not a regular file"),
+    "device": ("mknod /etc/hosts c 1 8", "it is not a regular file"),
+    "directory": ("mkdir /etc/hosts", "it is not a regular file"),
     "nothing": ("true", "it has no /etc/hosts"),
 }
 
@@ -350,18 +422,87 @@ def test_a_hostile_hosts_file_never_reaches_the_host(engine: Engine) -> None:
         for what, (command, why) in HOSTILE.items():
             inside("podman", "evil", f"sh -c 'rm -rf /etc/hosts; {command}'")
             outcome = engine.task("endpoint", network="blue", name="evil", **workload)
-            assert any(why in text and "podman:evil does not learn the names" in text for text in outcome.warnings), (what, outcome.warnings)
-        inside("podman", "evil", "sh -c 'rm -rf /etc/hosts; echo 10.0.0.1 mine > /victim; ln -s /victim /etc/hosts'")
-        engine.endpoint("evil", **workload, aliases=["wicked"])  # inside its own root a link is its own affair
-        assert "wicked" in inside("podman", "evil", "cat /victim")
+            assert any(why in text and "podman:evil does not get the names" in text for text in outcome.warnings), (
+                what,
+                outcome.warnings,
+            )
         run("podman rm -f -t 0 evil >/dev/null")
         start("podman", "evil", "-v", "/etc/hosts:/etc/hosts")
-        assert "it is the host's own, mounted there" in str(engine.task("endpoint", network="blue", name="evil", **workload).warnings)
+        assert "it is the host's own, mounted there" in str(
+            engine.task("endpoint", network="blue", name="evil", **workload).warnings
+        )
         assert victim.read_text(encoding="utf-8") == "untouched\n"
         assert Path("/proc/sys/kernel/core_pattern").read_text(encoding="ascii") == pattern
         assert Path("/etc/hosts").read_text(encoding="utf-8") == own
     finally:
         victim.unlink()
+
+
+def test_the_root_of_a_user_namespace_gets_no_file_of_another(engine: Engine, tmp_path: Path) -> None:
+    """What belongs to the host's root is not its own, wherever it is mounted; its own file is written with its rights."""
+    victim = tmp_path / "victim"
+    victim.write_text("untouched\n", encoding="utf-8")
+    victim.chmod(0o666)
+    engine.network()
+    mapped = ("--uidmap=0:100000:65536", "--gidmap=0:100000:65536")
+    workload = start("podman", "web", *mapped)
+    engine.endpoint("web", **workload)
+    assert "192.0.2.1\tweb" in inside("podman", "web", "cat /etc/hosts")
+    workload = start("podman", "evil", "-v", f"{victim}:/etc/hosts", *mapped)
+    outcome = engine.task("endpoint", network="blue", name="evil", **workload)
+    assert "it does not belong to the container's root" in str(outcome.warnings)
+    assert victim.read_text(encoding="utf-8") == "untouched\n"
+
+
+def test_a_file_that_does_not_open_delays_no_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease on the one, a file system that never answers under the other: the third learns its names all the same."""
+    run("modprobe fuse")
+    engine.network()
+    one, two, three = (start("podman", name) for name in ("one", "two", "three"))
+    engine.endpoint("two", **two)
+    monkeypatch.setattr(foreign_file, "TIME_LIMIT", 1.0)
+    silent = os.open("/dev/fuse", os.O_RDWR)
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    leased = open(f"/proc/{process('one')}/root/etc/hosts", "rb")  # noqa: SIM115  (closed below)
+    try:
+        fcntl.fcntl(leased, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        options = f"fd={silent},rootmode=100644,user_id=0,group_id=0"
+        in_mounts_of(process("two"), lambda: libc.call("mount", b"silent", b"/etc/hosts", b"fuse", 0, options.encode()))
+        tried = []
+        child = foreign_file._Child
+        monkeypatch.setattr(foreign_file, "_Child", lambda name, *rest: tried.append(name) or child(name, *rest))
+        # The service, which looks again and again, tries it ever later.
+        run_options = transact.RunOptions(engine.state_dir)
+        left = {it.key: it.how for it in restore.restore(run_options).left if it.kind == "hosts"}
+        assert left["podman:two"] == restore_plan.REFUSED and tried.count("podman:two") == 1
+        foreign_file._silent.clear()
+        restore.restore(run_options, restore.RestoreScope(later=["hosts podman:two"]))
+        assert tried.count("podman:two") == 1
+        foreign_file._silent.clear()
+        outcomes = [
+            engine.task("endpoint", network="blue", name=name, **workload)
+            for name, workload in (("one", one), ("two", {**two, "aliases": ["zwei"]}), ("three", three))
+        ]
+        assert "a process holds a lease on it" in str(outcomes[0].warnings)
+        assert "its hosts file did not open within 1 s" in str(outcomes[1].warnings)
+        assert "192.0.2.3\tthree" in inside("podman", "three", "cat /etc/hosts") and outcomes[2].changed
+        assert tried.count("podman:two") == 2, "once in a process, whatever it is asked for later"
+    finally:
+        leased.close()
+        os.close(silent)
+        signal.signal(signal.SIGIO, before)
+
+
+def process(name: str) -> int:
+    return int(run(f"podman inspect -f '{{{{.State.Pid}}}}' {name}"))
+
+
+def in_mounts_of(pid: int, work: Callable[[], None]) -> None:
+    def enter() -> None:
+        namespaces.use_mounts_of(pid)
+        work()
+
+    assert in_child(enter) == 0
 
 
 def test_a_read_only_hosts_file_is_a_warning(engine: Engine, tmp_path: Path) -> None:
@@ -385,7 +526,9 @@ def without_openat2() -> None:
 
 
 @pytest.mark.parametrize("kind", ENGINES)
-def test_a_kernel_without_openat2_is_a_warning_and_no_file_is_touched(engine: Engine, tmp_path: Path, kind: str) -> None:
+def test_a_kernel_without_openat2_is_a_warning_and_no_file_is_touched(
+    engine: Engine, tmp_path: Path, kind: str
+) -> None:
     engine.network()
     workload = start(kind, "web")
     before = inside(kind, "web", "cat /etc/hosts")
@@ -399,7 +542,7 @@ def test_a_kernel_without_openat2_is_a_warning_and_no_file_is_touched(engine: En
 
     assert in_child(attach) == 0
     assert warnings.read_text(encoding="utf-8") == (
-        f"{kind}:web does not learn the names of its networks: its hosts file cannot be written: "
+        f"{kind}:web does not get the names of its networks: its hosts file cannot be written: "
         "this kernel has no openat2 (Linux 5.6), and without it a link in the container could lead to a file of the host"
     )
     assert held(kind, "web") == ["192.0.2.1/24"] and inside(kind, "web", "cat /etc/hosts") == before
@@ -413,10 +556,30 @@ def test_an_engine_that_does_not_answer_is_no_container_that_is_gone(engine: Eng
     engine.endpoint("web", **workload)
     os.rename("/run/docker.sock", "/run/docker.hidden")
     try:
-        with pytest.raises(Refusal, match="container: Docker does not answer at"):
+        with pytest.raises(InputError, match="container: Docker does not answer at"):
             engine.endpoint("web", **workload)
-        with pytest.raises(Refusal, match="Docker does not answer at"):
+        with pytest.raises(InputError, match="Docker does not answer at"):
             engine.absent("web")
     finally:
         os.rename("/run/docker.hidden", "/run/docker.sock")
     assert engine.records("endpoint")["blue/web"] and held("docker", "web") == ["192.0.2.1/24"]
+
+
+def test_a_container_may_restart_as_often_as_it_likes(engine: Engine, tmp_path: Path) -> None:
+    workload = start("podman", "restless")
+    engine.network(parent="trunk.40")
+    engine.endpoint("restless", **workload)
+    service = Service(tmp_path)
+    try:
+        service.start()
+        assert service.ready(30)
+        for _ in range(4):
+            run("podman restart -t 0 restless >/dev/null")
+            begun = time.monotonic()
+            assert until(lambda: "eth0" in names("podman", "restless"), 30), service.lines()
+            took = time.monotonic() - begun
+            print(f"back after {took:.1f} s")
+            assert took < 15, "a machine that is busy is slower than 2 s"
+        assert not any("held" in line for line in service.lines())
+    finally:
+        service.stop()

@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine.converge import Outcome
-from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
+from ansible_collections.netops.underlay.plugins.module_utils._engine.run.converge import Outcome
 from ansible_collections.netops.underlay.plugins.plugin_utils import _l3
-from conftest import HAS_IPV6, inside, ip, needs_ipv6, run
-from play import Engine, addresses, default, reachable, reaches, until
+
+from tests.support.engine import Engine
+from tests.support.network_host import HAS_IPV6, inside, ip, needs_ipv6, run
+from tests.support.traffic import addresses, default, reachable, reaches
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.every_kernel
 
 SIX = [6] if HAS_IPV6 else []
 
@@ -94,7 +99,12 @@ def test_endpoints_of_two_hosts_and_of_two_subnets_reach_each_other(nodes: Dict[
     everybody_reaches_everybody("a1", "a2", "a3")
     assert not reaches("ip netns exec a1", "10.2.0.2"), "without a route on the other host there is no way back"
     ha.routes(("10.2.0.0/24", "192.0.2.2"), ("fd00:2::/64", "2001:db8::2"))
-    hb.routes(("10.1.0.0/24", "192.0.2.1"), ("10.3.0.0/24", "192.0.2.1"), ("fd00:1::/64", "2001:db8::1"), ("fd00:3::/64", "2001:db8::1"))
+    hb.routes(
+        ("10.1.0.0/24", "192.0.2.1"),
+        ("10.3.0.0/24", "192.0.2.1"),
+        ("fd00:1::/64", "2001:db8::1"),
+        ("fd00:3::/64", "2001:db8::1"),
+    )
     everybody_reaches_everybody("a1", "a3", "b1")
     hb.routes(("10.3.0.0/24", "192.0.2.1"), ("fd00:3::/64", "2001:db8::1"))
     assert not reaches("ip netns exec a1", "10.2.0.2") and reaches("ip netns exec a3", "10.2.0.2")
@@ -140,7 +150,12 @@ def test_no_broadcast_and_no_multicast_arrives(nodes: Dict[str, Node], mode: str
             ip netns exec rem arping -q -c 1 -I trunk 10.1.0.77 || true
             """
         )
-        sent = ["192.0.2.255: ICMP echo request", "224.0.0.1: ICMP echo request", "who-has 192.0.2.77", "who-has 10.1.0.77"]
+        sent = [
+            "192.0.2.255: ICMP echo request",
+            "224.0.0.1: ICMP echo request",
+            "who-has 192.0.2.77",
+            "who-has 10.1.0.77",
+        ]
         sent += ["ff02::1: ICMP6, echo request"] * len(SIX)
         assert until(lambda: all(text in seen["b1"].read_text() for text in sent)), seen["b1"].read_text()
         assert _multicasts("b1") >= before["b1"] + 6 + 3 * len(SIX)
@@ -157,13 +172,19 @@ def test_no_broadcast_and_no_multicast_arrives(nodes: Dict[str, Node], mode: str
 
 def _capture(netns: str, path: Path) -> subprocess.Popen[bytes]:
     with open(path, "w") as file:
-        return subprocess.Popen(["ip", "netns", "exec", netns, "tcpdump", "-n", "-l", "-e", "-i", "any"], stdout=file, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(
+            ["ip", "netns", "exec", netns, "tcpdump", "-n", "-l", "-e", "-i", "any"],
+            stdout=file,
+            stderr=subprocess.DEVNULL,
+        )
 
 
 def _multicasts(netns: str) -> int:
     """How many packets to broadcast and multicast addresses a namespace has got."""
     with inside(netns):
-        names, numbers = [line.split() for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("IpExt:")]
+        names, numbers = [
+            line.split() for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("IpExt:")
+        ]
         six = [line.split() for line in Path("/proc/net/snmp6").read_text().splitlines()] if HAS_IPV6 else []
     counters = dict(zip(names, numbers))
     counters.update(pair for pair in six if len(pair) == 2)
@@ -174,12 +195,17 @@ def test_unused_addresses_are_unreachable_and_do_not_loop(nodes: Dict[str, Node]
     ha = nodes["ha"]
     ha.network("red", mode, "10.1.0.0/24", "fd00:1::/64")
     ha.endpoint("red", "a1")
-    families = [("10.1.0.", "10.1.0.0/24", "192.0.2.1", "192.0.2.9"), ("fd00:1::", "fd00:1::/64", "2001:db8::1", "2001:db8::9")]
+    families = [
+        ("10.1.0.", "10.1.0.0/24", "192.0.2.1", "192.0.2.9"),
+        ("fd00:1::", "fd00:1::/64", "2001:db8::1", "2001:db8::9"),
+    ]
     for netns in ("ha", "rem"):
         run(f"ip netns exec {netns} sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'")
         run(f"ip netns exec {netns} sh -c 'echo 0 > /proc/sys/net/ipv4/icmp_ratelimit'")
         if HAS_IPV6:
-            run(f"ip netns exec {netns} sh -c 'echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; echo 0 > /proc/sys/net/ipv6/icmp/ratelimit'")
+            run(
+                f"ip netns exec {netns} sh -c 'echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; echo 0 > /proc/sys/net/ipv6/icmp/ratelimit'"
+            )
     for head, prefix, underlay, router in families[: 1 + len(SIX)]:
         run(f"ip -n rem route add {prefix} via {underlay}; ip -n ha route add default via {router}")
         assert reachable("ip netns exec rem", f"{head}2")
@@ -196,9 +222,11 @@ def test_unused_addresses_are_unreachable_and_do_not_loop(nodes: Dict[str, Node]
 
 
 def _answer(address: str) -> str:
-    """What ``rem`` is told of an address."""
+    """What ``rem`` hears about an address."""
     said = run(f"ip netns exec rem ping -c 1 -W 2 {address} || true").lower()
-    return "sent back" if "redirect" in said or "hop limit" in said else "unreachable" if "unreachable" in said else said
+    return (
+        "sent back" if "redirect" in said or "hop limit" in said else "unreachable" if "unreachable" in said else said
+    )
 
 
 def test_the_host_reaches_its_endpoints_by_a_link_of_its_own(nodes: Dict[str, Node], mode: str) -> None:
@@ -258,7 +286,9 @@ def test_a_vrf_has_the_routes_of_its_endpoints(nodes: Dict[str, Node]) -> None:
     """The parent is in a VRF: what its endpoints send is routed by that VRF's table, where the mesh puts the routes to others' prefixes."""
     hosts = {}
     for number, (name, node) in enumerate(nodes.items(), 1):
-        run(f"ip -n {name} link add blue type vrf table 1010; ip -n {name} link set blue up; ip -n {name} link set trunk master blue")
+        run(
+            f"ip -n {name} link add blue type vrf table 1010; ip -n {name} link set blue up; ip -n {name} link set trunk master blue"
+        )
         run(f"ip -n {name} address add 2001:db8::{number}/64 dev trunk nodad")
         subnets = [f"10.{number}.0.0/24", f"fd00:{number}::/64"]
         node.network("red", "l3", *subnets)
@@ -268,19 +298,41 @@ def test_a_vrf_has_the_routes_of_its_endpoints(nodes: Dict[str, Node]) -> None:
             {
                 "l3_routing_underlay": {"trunk": [f"192.0.2.{number}/24", f"2001:db8::{number}/64"]},
                 "l3_routing_vrfs": {"trunk": "blue"},
-                "trunk_networks": [{"name": "red", "mode": "l3", "parent": "trunk", "subnets": [{"subnet": subnet} for subnet in subnets]}],
+                "trunk_networks": [
+                    {
+                        "name": "red",
+                        "mode": "l3",
+                        "parent": "trunk",
+                        "subnets": [{"subnet": subnet} for subnet in subnets],
+                    }
+                ],
             },
         )
     for name, node in nodes.items():
         node.task("routes", name="fabric", exact=True, routes=_l3.mesh(hosts, name))
     everybody_reaches_everybody("e1", "e2")
     for family, destination, way in ((4, "10.2.0.0/24", "192.0.2.2"), (6, "fd00:2::/64", "2001:db8::2")):
-        rows = {table: ip(f"-{family}", "route", "show", "table", table, "proto", "201", netns="ha") for table in ("1010", "main")}
+        rows = {
+            table: ip(f"-{family}", "route", "show", "table", table, "proto", "201", netns="ha")
+            for table in ("1010", "main")
+        }
         assert [(row["dst"], row["gateway"]) for row in rows["1010"] if "gateway" in row] == [(destination, way)]
         assert rows["main"] == []
 
 
 def test_mode_l3s_on_a_parent_in_a_vrf_is_refused(nodes: Dict[str, Node]) -> None:
     run("ip -n ha link add blue type vrf table 1010; ip -n ha link set blue up; ip -n ha link set trunk master blue")
-    with pytest.raises(Refusal, match="^mode: trunk is in VRF blue, where endpoints of mode l3s get nothing; use mode: l3$"):
+    with pytest.raises(
+        InputError, match="^mode: trunk is in VRF blue, where l3s endpoints receive nothing; use mode: l3$"
+    ):
         nodes["ha"].network("red", "l3s", "10.1.0.0/24")
+
+
+@pytest.mark.parametrize("internal", [True, False])
+def test_subnets_of_a_network_without_a_parent_reach_each_other(tmp_path: Path, internal: bool) -> None:
+    engine = Engine(str(tmp_path / "state"))
+    rows = [{"subnet": "10.1.0.0/24"}, {"subnet": "10.2.0.0/24"}]
+    engine.task("network", name="blue", driver="ipvlan", mode="l3", internal=internal, subnets=rows)
+    for name, subnet in (("one", "10.1.0.0/24"), ("two", "10.2.0.0/24")):
+        engine.endpoint(name, subnet=subnet)
+    assert reachable("ip netns exec one", "10.2.0.2") and reachable("ip netns exec two", "10.1.0.2")

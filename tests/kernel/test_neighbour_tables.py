@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Sequence, Tuple
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine import namespaces
-from conftest import inside, needs_ipv6, run
-from play import DEADLINE, Engine
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import namespaces
+
+from tests.support.engine import Engine
+from tests.support.network_host import inside, needs_ipv6, run
+from tests.support.waiting import DEADLINE
 
 pytestmark = [pytest.mark.slow, needs_ipv6, pytest.mark.usefixtures("trunk")]
 
@@ -76,7 +78,10 @@ def by_itself(families: List[str]) -> Iterator[None]:
 def thousand(tmp_path: Path) -> Iterator[Engine]:
     """A network with a thousand endpoints in as many namespaces, and its gateway at the other end of the cable."""
     engine = Engine(str(tmp_path / "state"))
-    subnets = [{"subnet": "10.7.0.0/16", "gateway": "10.7.255.254"}, {"subnet": "fd00:7::/64", "gateway": "fd00:7::ffff"}]
+    subnets = [
+        {"subnet": "10.7.0.0/16", "gateway": "10.7.255.254"},
+        {"subnet": "fd00:7::/64", "gateway": "fd00:7::ffff"},
+    ]
     run("""
         ip netns add wire; ip link set far netns wire; ip -n wire link set far up
         ip -n wire link add link far name far.10 type vlan id 10; ip -n wire link set far.10 up
@@ -97,7 +102,11 @@ class Ping:
 
     def add(self, netns: str) -> None:
         with inside(netns):
-            found = socket.socket(self.family, socket.SOCK_RAW, socket.IPPROTO_ICMPV6 if self.family == socket.AF_INET6 else socket.IPPROTO_ICMP)
+            found = socket.socket(
+                self.family,
+                socket.SOCK_RAW,
+                socket.IPPROTO_ICMPV6 if self.family == socket.AF_INET6 else socket.IPPROTO_ICMP,
+            )
         found.setblocking(False)
         self.sockets.append(found)
 
@@ -138,7 +147,9 @@ def prepare(state: str) -> None:
                    input=PREPARE, check=True, text=True, stdout=subprocess.DEVNULL)  # fmt: skip
 
 
-def test_a_thousand_endpoints_are_neighbours_once_the_host_is_prepared(by_itself: None, thousand: Engine, families: List[str]) -> None:
+def test_a_thousand_endpoints_are_neighbours_once_the_host_is_prepared(
+    by_itself: None, thousand: Engine, families: List[str]
+) -> None:
     gateway = [(number, "10.7.255.254") for number in range(COUNT)]
     members = [(0, f"fd00:7::{number:x}") for number in range(2, COUNT + 1)]
     assert {f"fd00:7::{number:x}/64" for number in range(1, COUNT + 1)} == {
@@ -150,7 +161,9 @@ def test_a_thousand_endpoints_are_neighbours_once_the_host_is_prepared(by_itself
         six.add("n0")
         before = {family: overflows(family) for family in families}
         found = six.answered(members, 5.0), four.answered(gateway, 5.0)
-        print(f"by itself: {found[0]} of {len(members)} members answer, {found[1]} of {COUNT} endpoints reach their gateway")
+        print(
+            f"by itself: {found[0]} of {len(members)} members answer, {found[1]} of {COUNT} endpoints reach their gateway"
+        )
         assert found[0] < len(members) and found[1] < COUNT
         full = {family: overflows(family) for family in families}
         assert all(full[family] > before[family] for family in families)

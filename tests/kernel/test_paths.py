@@ -16,9 +16,18 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine import model
-from conftest import HAS_IPV6, inside, link, run
-from play import Capture, Engine, addresses, until
+from ansible_collections.netops.underlay.plugins.module_utils._engine.declare.network import (
+    IPVLAN_FLAGS,
+    IPVLAN_MODES,
+    MACVLAN_MODES,
+)
+
+from tests.support.engine import Engine
+from tests.support.network_host import HAS_IPV6, inside, link, run
+from tests.support.traffic import Capture, addresses
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.every_kernel
 
 FAMILIES = (4, 6) if HAS_IPV6 else (4,)
 
@@ -43,11 +52,16 @@ class Mode(NamedTuple):
     @property
     def keeps_apart(self) -> bool:
         """Endpoints of one network do not reach each other over the host."""
-        return "private" in self or "vepa" in self
+        return "private" in self or "vepa" in self or self.hears_the_listed
+
+    @property
+    def hears_the_listed(self) -> bool:
+        """An endpoint receives from the MACs that it lists, wherever a frame goes to: here all that speak in the test."""
+        return self.mode == "source"
 
 
-MODES = [Mode("macvlan", mode) for mode in model.MACVLAN_MODES]
-MODES += [Mode("ipvlan", mode, flag) for mode in model.IPVLAN_MODES for flag in model.IPVLAN_FLAGS]
+MODES = [Mode("macvlan", mode) for mode in MACVLAN_MODES]
+MODES += [Mode("ipvlan", mode, flag) for mode in IPVLAN_MODES for flag in IPVLAN_FLAGS]
 
 
 @pytest.fixture(params=MODES, ids=str)
@@ -91,8 +105,13 @@ class Fabric:
         self.own = {name: [text.partition("/")[0] for text in addresses("eth0", name)] for name in self.names}
 
     def _router(self) -> None:
-        lines = [f"ip link add link trunk name trunk.{vlan} type vlan id {vlan}; ip link set trunk.{vlan} up" for vlan in (10, 20)]
-        lines += ["sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.trunk/10.send_redirects=0"]
+        lines = [
+            f"ip link add link trunk name trunk.{vlan} type vlan id {vlan}; ip link set trunk.{vlan} up"
+            for vlan in (10, 20)
+        ]
+        lines += [
+            "sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.trunk/10.send_redirects=0"
+        ]
         lines += ["sysctl -qw net.ipv6.conf.all.forwarding=1"] if HAS_IPV6 else []
         if self.mode.is_l3:
             held = {10: ["10.0.10.254/24", "2001:db8:f::254/64"], 20: ["10.0.20.254/24", "2001:db8:e::254/64"]}
@@ -101,9 +120,16 @@ class Fabric:
                 ("2001:db8:a::/64", "2001:db8:f::1"), ("2001:db8:b::/64", "2001:db8:f::1"), ("2001:db8:d::/64", "2001:db8:f::2"),
             ]  # fmt: skip
         else:
-            held = {10: ["192.0.2.1/24", "203.0.113.1/24", "2001:db8:a::1/64", "2001:db8:b::1/64"], 20: ["198.51.100.1/24", "2001:db8:c::1/64"]}
+            held = {
+                10: ["192.0.2.1/24", "203.0.113.1/24", "2001:db8:a::1/64", "2001:db8:b::1/64"],
+                20: ["198.51.100.1/24", "2001:db8:c::1/64"],
+            }
             routes = []
-        lines += [f"ip address add {text} dev trunk.{vlan} {'nodad' if ':' in text else ''}" for vlan in held for text in _of_this_kernel(held[vlan])]
+        lines += [
+            f"ip address add {text} dev trunk.{vlan} {'nodad' if ':' in text else ''}"
+            for vlan in held
+            for text in _of_this_kernel(held[vlan])
+        ]
         lines += [f"ip route add {prefix} via {via}" for prefix, via in routes if HAS_IPV6 or ":" not in prefix]
         sh("router", *lines)
 
@@ -130,9 +156,18 @@ class Fabric:
         if self.mode.is_l3:
             sh("ha", "ip route add default via 10.0.10.254 dev trunk.10", "ip route add default via 10.0.20.254 dev trunk.20 metric 10",
                "ip route add 10.2.0.0/24 via 10.0.10.2")  # fmt: skip
-            sh("hb", "ip route add default via 10.0.10.254", "ip route add 192.0.2.0/24 via 10.0.10.1", "ip route add 203.0.113.0/24 via 10.0.10.1")
+            sh(
+                "hb",
+                "ip route add default via 10.0.10.254",
+                "ip route add 192.0.2.0/24 via 10.0.10.1",
+                "ip route add 203.0.113.0/24 via 10.0.10.1",
+            )
             if HAS_IPV6:
-                sh("ha", "ip route add default via 2001:db8:f::254 dev trunk.10", "ip route add 2001:db8:d::/64 via 2001:db8:f::2")
+                sh(
+                    "ha",
+                    "ip route add default via 2001:db8:f::254 dev trunk.10",
+                    "ip route add 2001:db8:d::/64 via 2001:db8:f::2",
+                )
                 sh("hb", "ip route add default via 2001:db8:f::254", "ip route add 2001:db8:a::/64 via 2001:db8:f::1")
 
     def _network(self, name: str, vlan: int, *subnets: str) -> Dict[str, Any]:
@@ -141,6 +176,10 @@ class Fabric:
         return {key: value for key, value in found.items() if value is not None}
 
     def _apply(self, name: str, links: List[Any], networks: List[Any], endpoints: List[Any]) -> None:
+        if self.mode.hears_the_listed:
+            own = {row: f"02:00:5e:00:00:{number:02x}" for number, row in enumerate(("a1", "a2", "a3", "r1", "b1"))}
+            heard = [*own.values(), *(link("trunk", at)["address"] for at in ("ha", "hb", "router"))]
+            endpoints = [{**row, "mac_address": own[row["name"]], "source_macs": heard} for row in endpoints]
         with inside(name):
             self.engines[name].map(links=links, networks=networks, endpoints=endpoints)
 
@@ -152,8 +191,16 @@ class Fabric:
         parent, other, router = ("1", "2", "254") if self.mode.is_l3 else ("200", "201", "1")
         found = {f"a1 to {name}": ("a1", own[name]) for name in self.names if name != "a1"}
         if self.mode.is_l3 and family == 6:
-            del found["a1 to r1"]  # ipvlan sends IPv6 by whatever link the host's routes say, and here that is another VLAN's
-        found.update({"a1 to the router": ("a1", head + router), "the router to a1": ("router", own["a1"]), "the host to a1": ("ha", own["a1"])})
+            del found[
+                "a1 to r1"
+            ]  # ipvlan sends IPv6 by whatever link the host's routes say, and here that is another VLAN's
+        found.update(
+            {
+                "a1 to the router": ("a1", head + router),
+                "the router to a1": ("router", own["a1"]),
+                "the host to a1": ("ha", own["a1"]),
+            }
+        )
         if not self.mode.takes_all:
             found.update({"a1 to its parent": ("a1", head + parent), "a1 to the other host": ("a1", head + other)})
             found["the other host to a1"] = ("hb", own["a1"])
@@ -187,7 +234,9 @@ def _endpoint(name: str, *subnets: str) -> Dict[str, Any]:
     """In the first subnet of each family, unless others are given."""
     found: Dict[str, Any] = {"network": "blue", "name": name, "netns": name}
     for text in _of_this_kernel(subnets):
-        found["ipv6_address" if ":" in text else "ipv4_address"] = text.replace("::/64", "::2") if ":" in text else text.replace(".0/24", ".2")
+        found["ipv6_address" if ":" in text else "ipv4_address"] = (
+            text.replace("::/64", "::2") if ":" in text else text.replace(".0/24", ".2")
+        )
     return found
 
 
@@ -231,7 +280,12 @@ def wrongly_tagged(lines: List[str]) -> List[str]:
     """Frames between addresses of one VLAN that do not bear its tag, and any of ours without one."""
     found = []
     for line in lines:
-        vlans = {vlan for text in re.findall(r"[ (]((?:\d+\.){3}\d+|2001:[0-9a-f:]+)", line) for head, vlan in VLAN_OF.items() if text.startswith(head)}
+        vlans = {
+            vlan
+            for text in re.findall(r"[ (]((?:\d+\.){3}\d+|2001:[0-9a-f:]+)", line)
+            for head, vlan in VLAN_OF.items()
+            if text.startswith(head)
+        }
         tag = re.search(r" vlan (\d+), ", line)
         if vlans and (tag is None or (len(vlans) == 1 and int(tag[1]) not in vlans)):
             found.append(line)
@@ -247,7 +301,9 @@ def learned(vlan: int) -> Set[str]:
 def broadcasts(netns: str) -> int:
     """How many packets to a broadcast address a namespace has got."""
     with inside(netns):
-        names, numbers = [line.split() for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("IpExt:")]
+        names, numbers = [
+            line.split() for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("IpExt:")
+        ]
     return int(dict(zip(names, numbers))["InBcastPkts"])
 
 
@@ -289,7 +345,9 @@ def test_who_reaches_whom_and_what_the_switch_sees(mode: Mode, wire: Capture, tm
         assert until(lambda: broadcasts("a1") == before + 3)
     sh("a1", f"ping -q -b -c 3 -i 0.2 -W 1 {broadcast} >/dev/null 2>&1 || true")
     _sign(fabric)
-    assert bool(wire.count(frame, " vlan 10, ", f"{fabric.own['a1'][0]} > {broadcast}: ICMP echo request")) == (not mode.is_l3)
+    assert bool(wire.count(frame, " vlan 10, ", f"{fabric.own['a1'][0]} > {broadcast}: ICMP echo request")) == (
+        not mode.is_l3
+    )
 
 
 def _sign(fabric: Fabric) -> None:

@@ -13,25 +13,14 @@ import time
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine.apply import Refused, apply
-from ansible_collections.netops.underlay.plugins.module_utils._engine.observe import observe
-from ansible_collections.netops.underlay.plugins.module_utils._engine.world import (
-    LINK_GROUP,
-    Change,
-    Need,
-)
-from conftest import (
-    GROUP,
-    do,
-    links,
-    made,
-    missing,
-    new_address,
-    new_link,
-    new_route,
-    new_vlan,
-    run,
-)
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import LINK_GROUP, Change
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import KernelRefused
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Need
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel.apply import apply
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel.observe import observe
+
+from tests.support.changes import GROUP, do, made, missing, new_address, new_link, new_route, new_vlan
+from tests.support.network_host import links, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("trunk")]
 
@@ -47,8 +36,7 @@ def timed(what: str, action: Callable[[], Any]) -> Any:
 
 def test_a_full_trunk() -> None:
     commands = "".join(
-        f"link add link trunk name trunk.{number} up type vlan id {number}\n"
-        for number in range(1, 4095)
+        f"link add link trunk name trunk.{number} up type vlan id {number}\n" for number in range(1, 4095)
     )
     timed(
         "ip -batch, bare links",
@@ -59,29 +47,27 @@ def test_a_full_trunk() -> None:
         "ip -batch, removing them",
         lambda: subprocess.run(["ip", "-batch", "-"], input=removal, text=True, check=True),
     )
-    world = observe(Need())
-    timed("apply, isolation included", lambda: apply(FULL, world, GROUP))
-    world = timed("observe", lambda: observe(Need()))
+    observed = observe(Need())
+    timed("apply, isolation included", lambda: apply(FULL, observed, GROUP))
+    observed = timed("observe", lambda: observe(Need()))
     timed("ip -d -j link show", lambda: run("ip -d -j link show > /dev/null"))
-    assert missing(world, *FULL) == []
-    assert {link.group for link in world.host.links.values() if link.kind == "vlan"} == {LINK_GROUP}
-    timed(
-        "apply, removing them", lambda: apply([change.inverse() for change in FULL], world, GROUP)
-    )
+    assert missing(observed, *FULL) == []
+    assert {link.group for link in observed.host.links.values() if link.kind == "vlan"} == {LINK_GROUP}
+    timed("apply, removing them", lambda: apply([change.inverse() for change in FULL], observed, GROUP))
     assert sorted(links()) == ["far", "trunk"]
 
 
 def test_the_one_among_4094_that_is_refused_is_named() -> None:
     run("ip link add trunk.2000 type dummy")
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(KernelRefused) as caught:
         do(*FULL)
     assert (caught.value.change.key, caught.value.errno) == ("trunk.2000", errno.EEXIST)
-    world = observe(Need())
-    assert world.host.names["trunk.2000"].group == 0
+    observed = observe(Need())
+    assert observed.host.names["trunk.2000"].group == 0
     left = [
         change
         for change in FULL
-        if change.key in world.host.names and world.host.names[change.key].group == GROUP
+        if change.key in observed.host.names and observed.host.names[change.key].group == GROUP
     ]
     assert len(left) == 4093
     do(*(change.inverse() for change in left))
@@ -91,7 +77,7 @@ def test_the_one_among_4094_that_is_refused_is_named() -> None:
 def test_the_one_among_4094_that_cannot_come_up_is_named() -> None:
     run("ip link add low type dummy")
     changes = FULL[:2000] + [new_vlan(9, "low")] + FULL[2000:]
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(KernelRefused) as caught:
         do(*changes)
     assert (caught.value.change.key, caught.value.errno) == ("low.9", errno.ENETDOWN)
 
@@ -123,16 +109,14 @@ def _endpoints(count: int) -> list[Change]:
 def test_a_thousand_endpoints() -> None:
     count = 1000
     changes = _endpoints(count)
-    world = observe(Need())
-    timed(f"apply, {count} endpoints in {count} namespaces", lambda: apply(changes, world, GROUP))
+    observed = observe(Need())
+    timed(f"apply, {count} endpoints in {count} namespaces", lambda: apply(changes, observed, GROUP))
     workloads = tuple(f"netns:n{number}" for number in range(count))
-    world = timed("observe them in full", lambda: observe(Need(workloads, everywhere=True)))
-    assert len(world.children[world.host.names["trunk"].index]) == count
-    assert (
-        missing(world, *(change for change in changes if change.kind in ("address", "route"))) == []
-    )
+    observed = timed("observe them in full", lambda: observe(Need(workloads, everywhere=True)))
+    assert len(observed.children[observed.host.names["trunk"].index]) == count
+    assert missing(observed, *(change for change in changes if change.kind in ("address", "route"))) == []
     others = timed("observe them as strangers", lambda: observe(Need((), everywhere=True))).others
     assert len(others) == count
     back = [change.inverse() for change in reversed(changes)]
-    timed("apply, removing them", lambda: apply(back, world, GROUP))
+    timed("apply, removing them", lambda: apply(back, observed, GROUP))
     assert observe(Need(workloads, everywhere=True)).namespaces == {}

@@ -5,21 +5,30 @@
 from __future__ import annotations
 
 import copy
+import platform
 import tempfile
 from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine import describe
-from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
-from ansible_collections.netops.underlay.plugins.module_utils._engine.world import link_key
-from conftest import HAS_IPV6, fresh_host, ip, run
-from hypothesis import Phase, given, settings
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import link_key
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
+from ansible_collections.netops.underlay.plugins.module_utils._engine.report import describe
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from play import Engine
+
+from tests.support.engine import Engine
+from tests.support.network_host import HAS_IPV6, fresh_host, ip, run
+from tests.support.soak import examples
 
 NETWORKS = ["red", "blue"]
 PARENTS = ["trunk", "trunk.10", "trunk.20", "trunk.100.200", "averylongnicname.7", "foo", None]
-SUBNETS = ["10.0.0.0/29", "10.1.0.0/31", "10.2.0.1/32", "192.168.0.0/16", *(["2001:db8::/64", "2001:db8:1::/126"] if HAS_IPV6 else [])]
+SUBNETS = [
+    "10.0.0.0/29",
+    "10.1.0.0/31",
+    "10.2.0.1/32",
+    "192.168.0.0/16",
+    *(["2001:db8::/64", "2001:db8:1::/126"] if HAS_IPV6 else []),
+]
 
 KINDS = ("network", "endpoint", "link", "address", "route", "netns", "hosts")
 
@@ -69,7 +78,7 @@ def absent(draw: st.DrawFn) -> Task:
 #: Two networks to begin with, then whatever comes.
 TASKS = st.tuples(
     st.tuples(networks(), networks(), endpoints()),
-    st.lists(st.one_of(networks(), endpoints(), endpoints(), endpoints(), absent()), min_size=3, max_size=8),
+    st.lists(st.one_of(networks(), endpoints(), endpoints(), endpoints(), absent()), min_size=6, max_size=14),
 ).map(lambda parts: [*parts[0], *parts[1]])
 
 #: What the host has before, and must have afterwards.
@@ -94,11 +103,15 @@ class Model:
         shown = {space: ip("addr", netns=space or None) for space in spaces}
         ours = {
             link_key(f"netns:{space}" if space else "", row["ifname"])
-            for space, rows in shown.items() for row in rows if row["group"] in ("8021", "netops-underlay")
+            for space, rows in shown.items()
+            for row in rows
+            if row["group"] in ("8021", "netops-underlay")
         }
-        assert ours == set(self.engine.records("link")), "a link of ours that nobody recorded, or a record without its link"
+        assert ours == set(self.engine.records("link")), "a link of ours without a record, or a record without its link"
         assert {row["ifname"] for row in shown[""]} - {key for key in ours if "/" not in key} == FOREIGN
-        assert set(spaces) - {""} == {spec["workload"].partition(":")[2] for spec in endpoints.values()}, "namespaces without endpoints"
+        assert set(spaces) - {""} == {spec["workload"].partition(":")[2] for spec in endpoints.values()}, (
+            "namespaces without endpoints"
+        )
         for name, network in networks.items():
             held = [address for spec in endpoints.values() if spec["network"] == name for address in spec["addresses"]]
             held = [address.partition("/")[0] for address in held + network.get("host_addresses", [])]
@@ -113,16 +126,16 @@ class Model:
 
 
 def carry_out(engine: Engine, task: Task) -> Optional[str]:
-    """One task, foretold by check mode, with nothing left to do after it; why it was refused, if so."""
+    """One task, predicted by check mode, with nothing left to do after it; why it was refused, if so."""
     kind, state, options = task
     try:
-        foretold = engine.task(kind, state, check=True, **copy.deepcopy(options)).changes
-    except Refusal as error:
-        assert all(problem.what and problem.cure for problem in error.problems)
-        with pytest.raises(Refusal):
+        earlier = engine.task(kind, state, check=True, **copy.deepcopy(options)).changes
+    except InputError as error:
+        assert all(problem.message and problem.fix for problem in error.problems)
+        with pytest.raises(InputError):
             engine.task(kind, state, **copy.deepcopy(options))
         return str(error)
-    assert engine.task(kind, state, **copy.deepcopy(options)).changes == foretold
+    assert engine.task(kind, state, **copy.deepcopy(options)).changes == earlier
     assert engine.task(kind, state, **copy.deepcopy(options)).changes == []
     return None
 
@@ -156,18 +169,8 @@ def keeps_the_rules(tasks: List[Task]) -> None:
             run("rm -rf /etc/netns/one /etc/netns/two")
 
 
-SETTINGS = settings(deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate))
-
-
-@settings(SETTINGS, max_examples=100)
+@pytest.mark.every_kernel
+@settings(examples(sample=15 if platform.release().startswith("6.") else 60, soak=600))
 @given(TASKS)
 def test_any_sequence_keeps_the_rules(tasks: List[Task]) -> None:
-    keeps_the_rules(tasks)
-
-
-@pytest.mark.slow
-@settings(SETTINGS, max_examples=200)
-@given(TASKS)
-def test_two_hundred_more_sequences_keep_the_rules(tasks: List[Task]) -> None:
-    """Others than above: what they are follows from the test's name."""
     keeps_the_rules(tasks)

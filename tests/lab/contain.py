@@ -56,6 +56,15 @@ def bind(source: str | os.PathLike[str], target: str | os.PathLike[str], read_on
         mount("", os.fspath(target), flags=MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
 
 
+def refuse_other_processors() -> None:
+    """Say at once what would fail late: there is no User-Mode Linux but for x86-64."""
+    machine = os.uname().machine
+    if machine != "x86_64":
+        raise LabError(
+            f"the lab runs on x86-64 only: User-Mode Linux, its kernel, does not exist for this machine's {machine}"
+        )
+
+
 def become_root() -> None:
     """Go on as root: where the user is somebody else, as root of a user namespace, which is enough for a guest."""
     if os.geteuid() == 0:

@@ -12,6 +12,7 @@ import selectors
 import subprocess
 from pathlib import Path
 
+import limits
 import trees
 from contain import LabError, bind, contained, mount
 from recipes import HERE, KERNEL_RUNS_ON
@@ -28,6 +29,7 @@ ENVIRONMENT = {
     "TERM": "dumb",
     "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS,
 }
+PASSED_ON = ("UNDERLAY_SUITE", "UNDERLAY_SOAK")  # what tests/suites and make soak say to the tests
 DEVICES = ("null", "zero", "full", "random", "urandom", "net/tun", "fuse")
 
 # What `ip link add` of each kind needs, beside what every kernel has.
@@ -72,7 +74,7 @@ def trees_for(wish: argparse.Namespace) -> list[trees.Tree]:
     if wish.kernel != "host":
         wanted.append(trees.lab(KERNEL_RUNS_ON))
     if wish.uml:
-        wanted.append(trees.kernel(wish.uml))
+        wanted += [trees.kernel(wish.uml), trees.libraries()]
     return list(dict.fromkeys(wanted))
 
 
@@ -124,11 +126,17 @@ def put_together(stage: Path, wish: argparse.Namespace) -> None:
     show(HERE / "guest", "lab")
     if wish.uml:
         show(trees.kernel(wish.uml).path, "kernel")
+        show(trees.libraries().path, "libraries")
     order = {
         "kernel": wish.kernel,
+        "forget_files": wish.files // 4 if wish.files < limits.ENOUGH else 0,
         "command": wish.command,
         "directory": DIRECTORY,
-        "environment": {**ENVIRONMENT, **dict(word.partition("=")[::2] for word in wish.env)},
+        "environment": {
+            **ENVIRONMENT,
+            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+            **dict(word.partition("=")[::2] for word in wish.env),
+        },
     }
     (stage / "guest/run/order.json").write_text(json.dumps(order))
 
@@ -150,18 +158,20 @@ def boot(stage: Path, wish: argparse.Namespace) -> int:
         f"con1=null,fd:{stdout}",
         f"con2=null,fd:{stderr}",
         "seccomp=on",
-        "pty.legacy_count=0",  # five hundred devices that nobody needs, each of which udev looks at in every host
+        "pty.legacy_count=0",  # five hundred devices that nothing needs, each of which udev looks at in every host
         "quiet" if not wish.console else "loglevel=7",
+        *(["slab_nomerge"] if wish.files < limits.ENOUGH else []),  # so that init can tell what hostfs holds
         f"LAB_KERNEL={wish.kernel}",
         *wish.kernel_arg,
     ]
+    preloaded = " ".join(f"/guest/libraries/{name}.so" for name in wish.preload.split(","))
     with open(console, "wb") as log:
         kernel = subprocess.Popen(
             ["chroot", os.fspath(stage), *command],
             stdin=subprocess.DEVNULL,
             stdout=2 if wish.console else log,
             stderr=subprocess.STDOUT,
-            env={"PATH": "/usr/sbin:/usr/bin", "TMPDIR": "/dev/shm"},
+            env={"PATH": "/usr/sbin:/usr/bin", "TMPDIR": "/dev/shm", "LD_PRELOAD": preloaded},
             pass_fds=(stdout, stderr),
             start_new_session=True,
         )
@@ -190,4 +200,4 @@ def copy(streams: dict[int, int]) -> None:
                     while data:
                         data = data[os.write(key.data, data) :]
                 except BrokenPipeError:
-                    raise LabError("nobody reads the output any more") from None
+                    raise LabError("the reader of the output is gone") from None

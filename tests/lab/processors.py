@@ -13,17 +13,28 @@ import itertools
 import os
 from pathlib import Path
 
+FIRST = "LAB_FIRST_PROCESSOR"  # in the environment of a rack's controller
+
 
 def take(cache: Path) -> int:
     """Run this process, and all that it starts, on the processor with the fewest guests.
 
     It counts for as long as the descriptor that is returned is open, here or in a child.
     """
-    allowed = sorted(os.sched_getaffinity(0))
-    seats = ((processor, _claim(cache / f"processor{processor}.{guests}")) for guests in itertools.count() for processor in allowed)
-    processor, descriptor = next((processor, claimed) for processor, claimed in seats if claimed is not None)
+    processor, descriptor = claim(cache)
     os.sched_setaffinity(0, {processor})
     return descriptor
+
+
+def claim(cache: Path) -> tuple[int, int]:
+    """The processor with the fewest guests, and the descriptor that counts one more on it."""
+    allowed = sorted(os.sched_getaffinity(0))
+    seats = (
+        (processor, _claim(cache / f"processor{processor}.{guests}"))
+        for guests in itertools.count()
+        for processor in allowed
+    )
+    return next((processor, claimed) for processor, claimed in seats if claimed is not None)
 
 
 def _claim(seat: Path) -> int | None:
@@ -37,7 +48,8 @@ def _claim(seat: Path) -> int | None:
     return descriptor
 
 
-def of_host(number: int) -> set[int]:
-    """The one for a host of a fleet. They take turns: the controller, which starts them, runs on any."""
+def of_host(position: int) -> set[int]:
+    """The one for a host of a rack. They take turns, from the one that run claimed; the controller, which starts them, runs on any."""
     allowed = sorted(os.sched_getaffinity(0))
-    return {allowed[number % len(allowed)]}
+    first = int(os.environ.get(FIRST, allowed[0]))
+    return {allowed[(allowed.index(first) + position) % len(allowed)]}

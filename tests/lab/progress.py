@@ -20,7 +20,8 @@ def say(line: str) -> None:
 
 @contextmanager
 def step(what: str) -> Iterator[None]:
-    """Say what was done, and in how many seconds."""
+    """Say what begins, and when it is over in how many seconds."""
+    say(f"{what} ...")
     started = time.monotonic()
     yield
-    say(f"{time.monotonic() - started:4.0f} s  {what}")
+    say(f"{what}: done in {time.monotonic() - started:.0f} s")

@@ -80,7 +80,7 @@ def make_host(to: Path, root: str) -> None:
     for stamp in ("etc/.updated", "var/.updated"):
         (to / stamp).touch()  # or systemd rebuilds its caches at every host's first boot
     for timer in (to / "etc/systemd/system/timers.target.wants").glob("apt-daily*"):
-        timer.unlink()  # a test is not to wait for the lock of an upgrade that nobody asked for
+        timer.unlink()  # a test is not to wait for the lock of an upgrade that no test asked for
     for mount_point in ("lab", "usr/lib/modules"):
         (to / mount_point).mkdir(exist_ok=True)
 

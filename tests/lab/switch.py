@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: netops.underlay contributors
-"""The top-of-rack switch of a fleet: learns addresses, keeps VLANs apart, and lets cables be pulled.
+"""The top-of-rack switch of a rack: learns addresses, keeps VLANs apart, and lets cables be pulled.
 
 It is a program, because not every machine's kernel has a bridge that filters VLANs. A port is a socket of packets that
 a host's NIC connects to whenever it comes up, or a tap device on the controller's side.
@@ -38,7 +38,7 @@ class Port:
     plugged: bool = True
     mtu: int | None = None  # the largest packet that it lets through, either way; None for any
     seen: Counter[int | None] = field(default_factory=Counter)  # frames that came in, by their tag, carried or not
-    descriptor: int | None = None  # None while nobody is at the other end
+    descriptor: int | None = None  # None while there is no other end
 
     def carries(self, vlan: int) -> bool:
         return self.plugged and (vlan == self.untagged or vlan in self.tagged)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -211,6 +212,62 @@ def test_a_guest_that_breaks_says_so() -> None:
     assert "sysrq triggered crash" in done.stderr
 
 
+@pytest.mark.parametrize("kernel", ["7.2", "6.12"])
+def test_a_processor_with_amx(kernel: str) -> None:
+    """Several programs at once compute, each with registers of its own."""
+    script = "for n in 1 2 3 4; do python3 -c 'import math; print(math.fsum(math.sin(i) for i in range(100000)))' & done; wait"
+    expected = math.fsum(math.sin(i) for i in range(100000))
+    for libraries in ("xstate", "xstate,amx"):
+        said = lab("--kernel", kernel, "--preload", libraries, "--", "sh", "-c", script).split()
+        assert [float(word) for word in said] == pytest.approx([expected] * 4, abs=1e-9)
+
+
+def test_a_guest_that_cannot_boot_says_why() -> None:
+    command = [RUN, "--kernel", "6.12", "--preload", "amx", "--", "true"]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 125
+    assert "ptrace set fp regs failed, errno = 14" in done.stderr
+
+
+ANSIBLE = (
+    "--",
+    "sh",
+    "-c",
+    "ansible localhost -m ansible.builtin.setup >/dev/null 2>&1 && find /usr/lib -type f -exec cat {} + | wc -c",
+)
+
+
+def test_the_soft_limit_of_open_files_is_raised() -> None:
+    limit = ["sh", "-c", 'ulimit -Sn 1024; exec "$@"', "limit"]
+    done = subprocess.run([*limit, RUN, *GUEST, *ANSIBLE], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_low_hard_limit_is_lived_with_and_named() -> None:
+    limit = [
+        "setpriv",
+        "--bounding-set=-sys_resource",
+        "--inh-caps=-sys_resource",
+        "sh",
+        "-c",
+        'ulimit -n 1024; exec "$@"',
+        "limit",
+    ]
+    done = subprocess.run([*limit, RUN, *GUEST, *ANSIBLE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("lab: only 1024 files may be open at once, and a guest may want 8192")
+
+
+def test_other_processors_are_refused() -> None:
+    for command in ("run", "build"):
+        done = subprocess.run(["setarch", "i686", HERE / command, "--", "true"], capture_output=True, text=True)
+        assert done.returncode == 125
+        assert (
+            done.stderr
+            == "lab: the lab runs on x86-64 only: User-Mode Linux, its kernel, does not exist for this machine's i686\n"
+        )
+
+
 HOSTS = """
     set -e
     ip link add tor type bridge vlan_filtering 1
@@ -269,8 +326,8 @@ def test_docker_works_without_a_registry(root: str) -> None:
 @pytest.mark.parametrize("kernel", ["7.2", "6.12"])
 def test_the_fleet(kernel: str) -> None:
     """Its tests run in it."""
-    fleet = ("--fleet", "--kernel", kernel, "--host", "debian13", "--host", "debian12")
-    lab(*fleet, "--", "pytest", "-q", "-p", "no:cacheprovider", "tests/lab/test_fleet.py")
+    rack = ("--rack", "--kernel", kernel, "--host", "debian13", "--host", "debian12")
+    lab(*rack, "--", "pytest", "-q", "-p", "no:cacheprovider", "tests/lab/test_rack.py")
 
 
 def test_cleaning_and_half_made_trees(tmp_path: Path) -> None:

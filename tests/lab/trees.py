@@ -13,21 +13,21 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import preload
 import recipes
-from contain import LabError, contained, is_root_of_the_machine
+from contain import LAB_FAILED, LabError, contained
 from progress import say
 from recipes import HERE
 
 CHECKOUT = HERE.parents[1]
 CACHE = Path(os.environ.get("UNDERLAY_LAB_CACHE") or CHECKOUT / ".cache/lab").absolute()
-
-TOOLS = {"mmdebstrap": "mmdebstrap", "ip": "iproute2"}  # what the lab calls on this machine, and its package
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,12 @@ def host(root: str) -> Tree:
     return Tree(f"host-{root}", lambda to: recipes.make_host(to, root), inputs)
 
 
+def libraries() -> Tree:
+    """Those that every kernel is started with."""
+    sources = sorted(preload.SOURCES.glob("*.c"))
+    return Tree("libraries", preload.make, (Path(preload.__file__), *sources))
+
+
 def build(wanted: list[Tree]) -> None:
     """Make those trees that are not there yet; two who want the same one make it once."""
     if all(tree.path.is_dir() for tree in wanted):
@@ -70,7 +76,7 @@ def build(wanted: list[Tree]) -> None:
         missing = list({tree.name: tree for tree in wanted if not tree.path.is_dir()}.values())
         if not missing:
             return
-        install_tools()
+        say(f"making {len(missing)} root file systems and kernels, once; it takes some minutes")
         status = contained(lambda: make_all(missing), network=True)
         if status:
             raise LabError(f"building failed ({status})")
@@ -92,16 +98,10 @@ def make(tree: Tree) -> None:
     tree.half_made.rename(tree.path)
 
 
-def install_tools() -> None:
-    missing = {package for tool, package in TOOLS.items() if not shutil.which(tool)}
-    if not missing:
-        return
-    names = " ".join(sorted(missing))
-    if not is_root_of_the_machine() or not shutil.which("apt-get"):
-        raise LabError(f"this machine lacks {names}: install them with its package manager")
-    say(f"installing {names}")
-    recipes.run(["apt-get", "-qq", "update"])
-    recipes.run(["apt-get", "-qq", "--yes", "--no-install-recommends", "install", *sorted(missing)])
+def need_tools() -> None:
+    """Everything that the lab calls on this machine; what is missing was named by the command itself."""
+    if subprocess.run([CHECKOUT / "tests/need", "lab"], check=False).returncode:
+        raise SystemExit(LAB_FAILED)
 
 
 def remove_outdated(made: list[Tree]) -> None:

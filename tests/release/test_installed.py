@@ -9,14 +9,23 @@ import os
 import subprocess
 from pathlib import Path
 
-CHECKOUT = Path(__file__).absolute().parents[2]
+from tests.support.checkout import CHECKOUT
+
 QUICK = CHECKOUT / "docs" / "examples" / "quick_start.yml"
 
 
 def run(*words: object, where: Path) -> str:
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(where), "ANSIBLE_HOME": str(where / "home"), "ANSIBLE_NOCOLOR": "1",
                    "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "minimal"}  # fmt: skip
-    done = subprocess.run([str(word) for word in words], env=environment, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        [str(word) for word in words],
+        env=environment,
+        cwd=where,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -31,7 +40,20 @@ def test_the_quick_start_with_the_archive(tmp_path: Path) -> None:
     subprocess.run("ip link add eth1 type veth peer name far1; ip link set far1 up", shell=True, check=True)
     inventory = tmp_path / "inventory"
     inventory.write_text("start1 ansible_connection=local\n")
-    run("ansible", "all", "-b", "-i", inventory, "-m", "include_role", "-a", "name=netops.underlay.prepare", where=tmp_path)
+    run(
+        "ansible",
+        "all",
+        "-b",
+        "-i",
+        inventory,
+        "-m",
+        "include_role",
+        "-a",
+        "name=netops.underlay.prepare",
+        where=tmp_path,
+    )
     run("ansible-playbook", "-i", inventory, QUICK, where=tmp_path)
-    shown = subprocess.run(["ip", "-n", "shop", "-j", "-4", "address", "show", "eth0"], check=True, stdout=subprocess.PIPE).stdout
+    shown = subprocess.run(
+        ["ip", "-n", "shop", "-j", "-4", "address", "show", "eth0"], check=True, stdout=subprocess.PIPE
+    ).stdout
     assert json.loads(shown)[0]["addr_info"][0]["local"] == "172.16.80.2"

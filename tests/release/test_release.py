@@ -16,7 +16,8 @@ from typing import Dict, List
 import pytest
 import yaml
 
-CHECKOUT = Path(__file__).absolute().parents[2]
+from tests.support.checkout import CHECKOUT
+
 BIN = Path(sys.executable).parent
 TOOLS = CHECKOUT / ".cache" / "venv-docs" / "bin"  # docs/build makes it
 GALAXY = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())
@@ -24,7 +25,13 @@ GALAXY = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())
 
 def run(*words: object, **variables: str) -> str:
     done = subprocess.run(
-        [str(word) for word in words], cwd=CHECKOUT, env={**os.environ, **variables}, text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [str(word) for word in words],
+        cwd=CHECKOUT,
+        env={**os.environ, **variables},
+        text=True,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -50,7 +57,16 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def installed(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("empty")
-    run(BIN / "ansible-galaxy", "collection", "install", "--offline", "-p", place, archive, ANSIBLE_HOME=str(place / "home"))
+    run(
+        BIN / "ansible-galaxy",
+        "collection",
+        "install",
+        "--offline",
+        "-p",
+        place,
+        archive,
+        ANSIBLE_HOME=str(place / "home"),
+    )
     return place
 
 
@@ -65,14 +81,18 @@ def test_the_archive_has_what_users_need_and_nothing_else(archive: Path) -> None
     tops = {name.partition("/")[0] for name in names if not name.endswith("/")} - {"", "."}
     assert not tops & {"tests", "molecule", ".cache", ".github", ".git", ".gitignore", "Makefile"}
     assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".orig", ".rej"))]
-    for needed in ("README.md", "CHANGELOG.rst", "LICENSES/GPL-3.0-or-later.txt", "meta/runtime.yml", "plugins/module_utils/_engine/model.py",
+    for needed in ("README.md", "CHANGELOG.rst", "LICENSES/GPL-3.0-or-later.txt", "meta/runtime.yml", "plugins/module_utils/_engine/declare/model.py",
                    "changelogs/changelog.yaml", "roles/prepare/tasks/main.yml", "playbooks/site.yml"):  # fmt: skip
         assert needed in names
 
 
 def test_everything_is_found_by_its_name_where_it_is_installed(installed: Path) -> None:
     """Modules and plugins by ansible-doc, from the archive alone; an underscore stands for what is private."""
-    where: Dict[str, str] = {"ANSIBLE_COLLECTIONS_PATH": str(installed), "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "false", "ANSIBLE_HOME": str(installed / "home")}
+    where: Dict[str, str] = {
+        "ANSIBLE_COLLECTIONS_PATH": str(installed),
+        "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "false",
+        "ANSIBLE_HOME": str(installed / "home"),
+    }
     for kind, folder in (("module", "modules"), ("inventory", "inventory"), ("lookup", "lookup"), ("filter", "filter")):
         listed = run(BIN / "ansible-doc", "-t", kind, "-l", "netops.underlay", **where)
         for path in (CHECKOUT / "plugins" / folder).glob("[a-z]*.py"):
@@ -90,7 +110,9 @@ def test_everything_is_found_by_its_name_where_it_is_installed(installed: Path) 
 def test_galaxy_takes_it(archive: Path, tmp_path: Path) -> None:
     """What Ansible Galaxy itself looks at; its ansible-lint is make's own, and finds the archive's playbooks only where they are installed."""
     config = tmp_path / "importer.cfg"
-    config.write_text("[galaxy-importer]\nRUN_ANSIBLE_LINT = False\nRUN_ANSIBLE_TEST = False\nCHECK_REQUIRED_TAGS = True\nCHECK_CHANGELOG = True\n")
+    config.write_text(
+        "[galaxy-importer]\nRUN_ANSIBLE_LINT = False\nRUN_ANSIBLE_TEST = False\nCHECK_REQUIRED_TAGS = True\nCHECK_CHANGELOG = True\n"
+    )
     where = {"GALAXY_IMPORTER_CONFIG": str(config), "PATH": f"{TOOLS}:{os.environ['PATH']}"}
     said = run("env", "-C", tmp_path, TOOLS / "python", "-m", "galaxy_importer.main", archive, **where)
     assert "Importer processing completed successfully" in said
@@ -107,7 +129,12 @@ def test_every_file_has_its_licence(tmp_path: Path) -> None:
 
 
 def test_the_changelog_is_made_of_its_fragments() -> None:
-    run(TOOLS / "antsibull-changelog", "lint", PATH=f"{TOOLS}:{os.environ['PATH']}", ANSIBLE_COLLECTIONS_PATH=str(CHECKOUT / ".cache" / "collections"))
+    run(
+        TOOLS / "antsibull-changelog",
+        "lint",
+        PATH=f"{TOOLS}:{os.environ['PATH']}",
+        ANSIBLE_COLLECTIONS_PATH=str(CHECKOUT / ".cache" / "collections"),
+    )
     releases = yaml.safe_load((CHECKOUT / "changelogs" / "changelog.yaml").read_text())["releases"]
     assert GALAXY["version"] in releases
     assert f"v{GALAXY['version']}\n" in (CHECKOUT / "CHANGELOG.rst").read_text()
@@ -118,5 +145,31 @@ def test_ci_runs_what_make_has() -> None:
     targets = workflow["jobs"]["make"]["strategy"]["matrix"]["target"]
     suites = re.search(r"^TESTS := ((?:.*\\\n)*.*)", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
     assert suites
-    wanted = set(suites[1].replace("\\", " ").split()) - {"test-lint", "test-sanity"} | {"lint"}  # those two are that one
+    wanted = set(suites[1].replace("\\", " ").split()) - {"test-lint", "test-sanity"} | {
+        "lint"
+    }  # those two are that one
     assert sorted(targets) == sorted(wanted)
+
+
+def test_the_addresses_are_the_projects_own_or_placeholders() -> None:
+    """No organisation of somebody else: until the project has a home, only what is reserved for examples."""
+    for name in ("galaxy.yml", "README.md", "docs/docsite/links.yml", ".github/ISSUE_TEMPLATE/config.yml"):
+        hosts = set(re.findall(r"https?://([\w.-]+)", (CHECKOUT / name).read_text()))
+        assert hosts <= {"example.org"}, name
+
+
+def test_the_readme_holds_for_those_who_have_the_archive_alone(archive: Path) -> None:
+    """Every link in it leads into the archive, and make is called only after a clone of the repository."""
+    readme = (CHECKOUT / "README.md").read_text()
+    with tarfile.open(archive) as tar:
+        names = set(tar.getnames())
+    assert [
+        link for link in re.findall(r"\]\(([^)]+)\)", readme) if not link.startswith("https://") and link not in names
+    ] == []
+    assert readme.index("git clone") < readme.index("    make ")
+    targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    assert {target for target in re.findall(r"\bmake ([a-z-]+)\b", readme) if target not in targets} <= {"and"}
+
+
+def test_the_map_of_the_readme_is_that_of_the_guide() -> None:
+    assert (CHECKOUT / "docs" / "examples" / "map" / "vlans.csv").read_text() in (CHECKOUT / "README.md").read_text()

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 import ansible_collections
-from conftest import Page
 from selenium import webdriver
+
+from tests.support.browser import Page
 
 INVENTORY = f"""\
 all:
@@ -27,7 +28,9 @@ all:
 """
 
 
-def test_it_writes_the_report_of_hosts_that_answer_and_hosts_that_do_not(tmp_path: Path, chrome: webdriver.Chrome) -> None:
+def test_it_writes_the_report_of_hosts_that_answer_and_hosts_that_do_not(
+    tmp_path: Path, chrome: webdriver.Chrome
+) -> None:
     (tmp_path / "hosts.yml").write_text(INVENTORY)
     environment = {
         **os.environ,
@@ -36,8 +39,22 @@ def test_it_writes_the_report_of_hosts_that_answer_and_hosts_that_do_not(tmp_pat
         "ANSIBLE_HOME": str(tmp_path / "home"),
         "ANSIBLE_DEPRECATION_WARNINGS": "false",
     }
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.yml", "--check", "--diff", "netops.underlay.report", "-e", "report_title='<b>'"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "ansible",
+        "playbook",
+        "-i",
+        "hosts.yml",
+        "--check",
+        "--diff",
+        "netops.underlay.report",
+        "-e",
+        "report_title='<b>'",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
     assert done.returncode == 0, done.stdout
     assert len(done.stdout) < 10_000, "the page is in its file, not on the terminal"
     there = tmp_path / "underlay-report"

@@ -6,19 +6,23 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from pathlib import Path
 from typing import Any, Dict, Iterator, Tuple
 
 import pytest
 import yaml
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.netops.underlay.plugins.module_utils import _argspec
-from ansible_collections.netops.underlay.plugins.module_utils._engine import model
-from ansible_collections.netops.underlay.plugins.module_utils._engine.model import Declaration
+from ansible_collections.netops.underlay.plugins.module_utils import _argspec, _module
+from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import endpoint, model, routes
+from ansible_collections.netops.underlay.plugins.module_utils._engine.declare.declaration import Declaration
+from ansible_collections.netops.underlay.plugins.module_utils._engine.declare.network import SUBNET_OPTIONS
 
 PLUGINS = Path(__file__).absolute().parents[2] / "plugins"
 #: But those that only document an action plugin, which runs on the controller.
-MODULES = sorted(path.stem for path in (PLUGINS / "modules").glob("[!_]*.py") if "def main(" in path.read_text(encoding="utf-8"))
+MODULES = sorted(
+    path.stem for path in (PLUGINS / "modules").glob("[!_]*.py") if "def main(" in path.read_text(encoding="utf-8")
+)
 #: Those that declare something, each with its kind of item.
 KINDS = {"vlan_link": "vlan", "vlan_network": "network", "vlan_endpoint": "endpoint", "ipvlan_l3_routes": "routes"}
 
@@ -29,7 +33,11 @@ def _constants(path: Path) -> Dict[str, Any]:
     """The texts that a file's names stand for, without running it."""
     found = {}
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Constant):
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and isinstance(node.value, ast.Constant)
+        ):
             found[node.targets[0].id] = node.value.value
     return found
 
@@ -72,7 +80,11 @@ def taken(module: str) -> Options:
 def flat(options: Options, inside: str, path: str = "") -> Iterator[Tuple[str, Dict[str, Any]]]:
     """Every option and suboption by its path, without descriptions; defaults that say nothing left out."""
     for name, option in options.items():
-        kept: Dict[str, Any] = {key: option[key] for key in ("type", "elements", "choices", "default", "required", "aliases") if key in option}
+        kept: Dict[str, Any] = {
+            key: option[key]
+            for key in ("type", "elements", "choices", "default", "required", "aliases")
+            if key in option
+        }
         kept.setdefault("type", "str")
         for key in ("choices", "aliases"):
             if key in kept:
@@ -104,15 +116,34 @@ def test_every_option_is_described_and_every_module_says_what_it_returns(module:
     assert yaml.safe_load(texts["EXAMPLES"]) and yaml.safe_load(texts["RETURN"])
 
 
+@pytest.mark.parametrize("module", sorted({*MODULES, "map_ledger"} - {"vlan_info", "vlan_verify"}))
+def test_every_state_has_an_example_with_what_was_before_and_after(module: str) -> None:
+    options = documented(module)
+    text = _constants(PLUGINS / "modules" / f"{module}.py")["EXAMPLES"]
+    tasks = yaml.safe_load(text)
+    around = re.split(r"^- name: .*\n(?:^[ ]+.*\n|^\n(?=[ ]))*", text, flags=re.MULTILINE)
+    assert len(around) == len(tasks) + 1
+    shown = {
+        (task[f"netops.underlay.{module}"] or {}).get("state", options.get("state", {}).get("default"))
+        for number, task in enumerate(tasks)
+        if "# Before:" in around[number] and "# After:" in around[number + 1]
+    }
+    assert shown == set(options.get("state", {}).get("choices", [None]))
+
+
 @pytest.mark.parametrize("module", KINDS)
 def test_the_engine_knows_exactly_these_options(module: str) -> None:
-    known = set(model._OPTIONS[KINDS[module]])
+    known = set(model.OPTIONS[KINDS[module]])
     assert known | {"state"} == set(getattr(_argspec, module)())
-    nested = {"subnets": model._SUBNET, "container": model._CONTAINER, "default_route": model._DEFAULT_ROUTE}
+    nested = {
+        "subnets": SUBNET_OPTIONS,
+        "container": endpoint.CONTAINER_OPTIONS,
+        "default_route": endpoint.DEFAULT_ROUTE_OPTIONS,
+    }
     for option, spec in getattr(_argspec, module)().items():
         if "options" in spec and option in nested:
             assert set(spec["options"]) == set(nested[option]), option
-    rows = {"vlan_endpoint": model._ROUTE_IN, "ipvlan_l3_routes": model._ROUTE}
+    rows = {"vlan_endpoint": endpoint.ROUTE_OPTIONS, "ipvlan_l3_routes": routes.ROUTE_OPTIONS}
     if module in rows:
         assert set(getattr(_argspec, module)()["routes"]["options"]) == set(rows[module])
 
@@ -120,7 +151,7 @@ def test_the_engine_knows_exactly_these_options(module: str) -> None:
 def test_a_map_has_a_list_for_each_kind_of_item() -> None:
     options = _argspec.vlan_map()
     assert {name for name, spec in options.items() if spec["type"] == "list"} == set(model.SECTIONS)
-    assert set(options) == {"name", "trunks", "purge", *model.SECTIONS}
+    assert set(options) == {"name", "trunks", "purge", "purge_limit", *_module.CONTROLLER, *model.SECTIONS}
 
 
 #: The least that each module takes.
@@ -165,4 +196,4 @@ def test_a_default_of_a_module_is_that_of_a_row_in_a_map(module: str) -> None:
 def test_choices_are_those_of_the_engine(module: str) -> None:
     for name, option in getattr(_argspec, module)().items():
         for choice in option.get("choices", ()) if name != "state" else ():
-            assert model._OPTIONS[KINDS[module]][name](choice) == choice
+            assert model.OPTIONS[KINDS[module]][name](choice) == choice

@@ -9,7 +9,11 @@ from typing import Dict, List, Optional
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils import _host
-from ansible_collections.netops.underlay.plugins.module_utils._engine.world import LINK_GROUP, PROTOCOL
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import (
+    HOST_LINK_GROUP,
+    LINK_GROUP,
+    PROTOCOL,
+)
 from ansible_collections.netops.underlay.plugins.module_utils._host import Host, Survey, Wanted, survey
 
 RELEASE = "6.12.48+deb13-amd64"
@@ -52,7 +56,9 @@ class Paper(Host):
 
     def tree(self) -> Dict[str, str]:
         root = Path(self.root)
-        return {str(path.relative_to(root)): path.read_text() for path in sorted(root.glob("etc/**/*")) if path.is_file()}
+        return {
+            str(path.relative_to(root)): path.read_text() for path in sorted(root.glob("etc/**/*")) if path.is_file()
+        }
 
 
 WANTED = Wanted(neighbours=16384)
@@ -81,7 +87,9 @@ def test_the_numbers_of_the_engine_get_their_names(tmp_path: Path, files: Dict[s
     host = Paper(tmp_path, files=files)
     host.carry_out(survey(host, WANTED))
     tree = host.tree()
-    assert _rows(tree["etc/iproute2/group"]) == {"0": "default", str(LINK_GROUP): "netops-underlay"}
+    assert _rows(tree["etc/iproute2/group"]) == {
+        "0": "default", str(LINK_GROUP): "netops-underlay", str(HOST_LINK_GROUP): "netops-underlay-host",
+    }  # fmt: skip
     for table in ("rt_protos", "rt_addrprotos"):
         assert _rows(tree[f"etc/iproute2/{table}.d/netops-underlay.conf"]) == {str(PROTOCOL): "netops-underlay"}
 
@@ -95,7 +103,9 @@ def test_lines_of_others_in_the_group_table_stay(tmp_path: Path) -> None:
     theirs = "0\tdefault\n7\tstorage"  # no newline at its end
     host = Paper(tmp_path, files={"etc/iproute2/group": theirs})
     host.carry_out(survey(host, WANTED))
-    assert _rows(host.tree()["etc/iproute2/group"]) == {"0": "default", "7": "storage", "8021": "netops-underlay"}
+    assert _rows(host.tree()["etc/iproute2/group"]) == {
+        "0": "default", "7": "storage", "8021": "netops-underlay", "8022": "netops-underlay-host",
+    }  # fmt: skip
     host.carry_out(survey(host, ABSENT))
     assert host.tree()["etc/iproute2/group"] == theirs + "\n"
 
@@ -113,8 +123,11 @@ def test_a_copied_group_table_follows_its_original(tmp_path: Path) -> None:
 def test_a_name_that_is_taken_is_left_and_said(tmp_path: Path, row: str) -> None:
     host = Paper(tmp_path, files={"etc/iproute2/group": f"{row}\n"})
     found = survey(host, WANTED)
-    assert "etc/iproute2/group" not in [step.name for step in found.steps]
-    assert "already" in found.warnings[0]
+    after = next(step.after for step in found.steps if step.name == "etc/iproute2/group")
+    assert after == f"{row}\n8022\tnetops-underlay-host  # netops.underlay\n"
+    assert found.warnings == [
+        f"/etc/iproute2/group has {row.replace(chr(9), ' ')} already, so group 8021 has no name of ours there"
+    ]
 
 
 def test_limits_are_raised_and_never_lowered(tmp_path: Path) -> None:
@@ -138,7 +151,7 @@ def test_a_container_does_not_show_its_limits(tmp_path: Path) -> None:
     for name in LIMITS:
         Path(host.path("proc/sys/" + name.replace(".", "/"))).unlink()
     found = survey(host, WANTED)
-    assert "on the machine beneath" in found.warnings[0]
+    assert "on the machine that runs it" in found.warnings[0]
     assert found.limits == {}
     assert survey(host, Wanted(neighbours=0)).warnings == []
 
@@ -151,11 +164,16 @@ def test_a_dummy0_that_somebody_may_want_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("release", "least"), [("3.8.13", {"macvlan": "3.9", "ipvlan": "4.2"}), ("3.10.0-1160.el7.x86_64", {"ipvlan": "4.2"}), ("4.2.0-16-generic", {})]
+    ("release", "least"),
+    [
+        ("3.8.13", {"macvlan": "3.9", "ipvlan": "4.2"}),
+        ("3.10.0-1160.el7.x86_64", {"ipvlan": "4.2"}),
+        ("4.2.0-16-generic", {}),
+    ],
 )
 def test_old_kernels_are_refused_by_driver(tmp_path: Path, release: str, least: Dict[str, str]) -> None:
     problems = survey(Paper(tmp_path, release), WANTED).problems
-    assert [problem.what for problem in problems] == [
+    assert [problem.message for problem in problems] == [
         f"{driver} needs Linux {text} or newer, and this host runs {release}" for driver, text in least.items()
     ]
 
@@ -166,8 +184,10 @@ def test_missing_drivers_are_all_named_with_their_package(tmp_path: Path) -> Non
     host.lay(f"lib/modules/{RELEASE}/modules.builtin", "kernel/drivers/net/dummy.ko\n")
     host.lay("etc/os-release", 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\n')
     found = survey(host, Wanted())
-    assert [problem.what for problem in found.problems] == [f"kernel {RELEASE} has no driver {name}" for name in ("macvlan", "ipvlan")]
-    assert all(f"install linux-modules-extra-{RELEASE}" in problem.cure for problem in found.problems)
+    assert [problem.message for problem in found.problems] == [
+        f"kernel {RELEASE} has no driver {name}" for name in ("macvlan", "ipvlan")
+    ]
+    assert all(f"install linux-modules-extra-{RELEASE}" in problem.fix for problem in found.problems)
     assert [step.name for step in found.steps if step.kind == "driver"] == ["8021q"]
 
 

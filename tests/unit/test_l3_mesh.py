@@ -10,12 +10,20 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.netops.underlay.plugins.filter.l3_fleet import l3_fleet
 from ansible_collections.netops.underlay.plugins.filter.l3_mesh import l3_mesh
+from ansible_collections.netops.underlay.plugins.plugin_utils._fleet import packed
 
 LAST = 4294967294
 
 
 def network(name: str, *subnets: str, parent: str = "eth1", **more: Any) -> Dict[str, Any]:
-    return {"name": name, "driver": "ipvlan", "mode": "l3", "parent": parent, "subnets": [{"subnet": subnet} for subnet in subnets], **more}
+    return {
+        "name": name,
+        "driver": "ipvlan",
+        "mode": "l3",
+        "parent": parent,
+        "subnets": [{"subnet": subnet} for subnet in subnets],
+        **more,
+    }
 
 
 def host(number: int, **more: Any) -> Dict[str, Any]:
@@ -47,11 +55,18 @@ def test_every_prefix_by_the_address_of_its_host() -> None:
 
 @pytest.mark.parametrize("gone", [{"l3_routing_state": "absent"}, {"trunk_state": "absent"}, {"trunk_networks": []}])
 def test_a_host_that_leaves_takes_its_routes_along(gone: Dict[str, Any]) -> None:
-    assert [row["prefix"] for row in routes({"a": host(1), "b": host(2, **gone)}, "a")] == ["10.1.0.0/24", "fd00:1::/64"]
+    assert [row["prefix"] for row in routes({"a": host(1), "b": host(2, **gone)}, "a")] == [
+        "10.1.0.0/24",
+        "fd00:1::/64",
+    ]
 
 
 def test_what_is_no_l3_network_on_a_wire_has_no_routes() -> None:
-    rows = [network("two", "10.9.0.0/24", mode="l2"), network("none", "10.8.0.0/24", parent=None), {"name": "m", "driver": "macvlan"}]
+    rows = [
+        network("two", "10.9.0.0/24", mode="l2"),
+        network("none", "10.8.0.0/24", parent=None),
+        {"name": "m", "driver": "macvlan"},
+    ]
     assert routes({"a": host(1), "b": host(2, trunk_networks=rows)}, "a") == routes({"a": host(1)}, "a")
 
 
@@ -69,7 +84,12 @@ def test_sub_interfaces_have_segments_of_their_own() -> None:
             ],
         }
 
-    fleet = {"a": tagged(1, "eth1"), "b": tagged(2, {"name": "eth7"}), "c": tagged(3, {"match": {"mac": "52:54:00:00:00:03"}}), "d": host(4)}
+    fleet = {
+        "a": tagged(1, "eth1"),
+        "b": tagged(2, {"name": "eth7"}),
+        "c": tagged(3, {"match": {"mac": "52:54:00:00:00:03"}}),
+        "d": host(4),
+    }
     assert [row for row in routes(fleet, "a") if "via" in row] == [
         {"prefix": "10.100.2.0/24", "via": "198.18.100.2"},
         {"prefix": "10.100.3.0/24", "via": "198.18.100.3"},
@@ -108,7 +128,7 @@ def test_a_router_without_prefixes_learns_all() -> None:
     assert routes({"a": host(1), "r": router}, "r") == [{"prefix": "10.1.0.0/24", "via": "192.0.2.1"}]
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_everything_that_is_wrong_is_reported_at_once() -> None:
     fleet = {
         "a": host(1),
         "b": host(2, trunk_networks=[network("red", "10.1.0.64/26"), network("blue", "10.7.0.0/24", parent="eth1.7")]),
@@ -119,26 +139,29 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
         routes(fleet, "a")
     assert str(caught.value).splitlines() == [
         "b: network blue has 10.7.0.0/24, and eth1.7 no IPv4 address; give it one in trunk_links, or name it in l3_routing_underlay",
-        "10.1.0.0/24 of c lies in 10.1.0.0/24 of a; give each host prefixes of its own",
-        "10.1.0.64/26 of b lies in 10.1.0.0/24 of a; give each host prefixes of its own",
+        "10.1.0.0/24 of c overlaps 10.1.0.0/24 of a; give each host prefixes of its own",
+        "10.1.0.64/26 of b overlaps 10.1.0.0/24 of a; give each host prefixes of its own",
     ]
 
 
 @pytest.mark.parametrize(
-    ("hostvars", "told"),
+    ("hostvars", "message"),
     [
         ({"trunk_networks": "red"}, "a: trunk_networks is not a list of rows; write one item a line, each with '- '"),
-        ({"trunk_networks": [network("red", "10.1.0.0/33")]}, "a: network red, subnets[0] is not a subnet; write {subnet: 10.1.0.0/24}"),
+        (
+            {"trunk_networks": [network("red", "10.1.0.0/33")]},
+            "a: network red, subnets[0] is not a subnet; write {subnet: 10.1.0.0/24}",
+        ),
         (
             {"l3_routing_underlay": {"eth1": ["192.0.2.1"]}},
             "a: 192.0.2.1 of eth1 is not an address with prefix length; write it as 192.0.2.10/24",
         ),
     ],
 )
-def test_bad_rows(hostvars: Dict[str, Any], told: str) -> None:
+def test_bad_rows(hostvars: Dict[str, Any], message: str) -> None:
     with pytest.raises(AnsibleFilterError) as caught:
         l3_fleet({"a": hostvars}, ["a"])
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
 def test_a_host_that_is_not_of_the_mesh() -> None:
@@ -159,3 +182,40 @@ def test_a_thousand_hosts() -> None:
 def test_a_host_with_thousands_of_prefixes() -> None:
     subnets = [f"10.{64 + number // 256}.{number % 256}.0/26" for number in range(5000)]
     assert len(routes({"a": host(1), "b": host(2, trunk_networks=[network("red", *subnets)])}, "b")) == 5002
+
+
+def of_the_map(*hosts: str) -> Dict[str, Any]:
+    """Hosts whose L3 prefixes are slices that the ledger gives; some may be of another slice of a job, or disabled."""
+    row: Any = {
+        "network": {
+            "name": "pods",
+            "driver": "ipvlan",
+            "mode": "l3",
+            "parent": "eth1",
+            "subnets": [{"subnet": "10.30.0.0/16"}],
+        },
+        "per_host": [24],
+    }
+    given: Any = {"slices": {"pods": {f"h{number}": [f"10.30.{number}.0/24"] for number in (1, 2, 3)}}, "addresses": {}}
+    loaded: packed.LoadedMap = {
+        "file": "m", "hosts_of": "all", "faults": [], "rows": [row], "endpoints": [], "ledger": given, "ledger_file": "l",
+    }  # fmt: skip
+    data = packed.pack([loaded])
+    return {
+        name: {
+            packed.VARIABLE: data, "group_names": [packed.GROUP], "inventory_hostname": name,
+            "l3_routing_underlay": {"eth1": [f"192.0.2.{name[1:]}/24"]},
+        }
+        for name in hosts
+    }  # fmt: skip
+
+
+def test_prefixes_of_the_map_and_hosts_that_are_not_in_this_inventory() -> None:
+    whole = of_the_map("h1", "h2", "h3")
+    fleet = l3_fleet(whole, list(whole))
+    assert fleet["h1"]["elsewhere"] == []
+    assert [(row["prefix"], row.get("via")) for row in l3_mesh(fleet, "h1")] == [
+        ("10.30.1.0/24", None), ("10.30.2.0/24", "192.0.2.2"), ("10.30.3.0/24", "192.0.2.3"),
+    ]  # fmt: skip
+    part = of_the_map("h1", "h2")
+    assert l3_fleet(part, list(part))["h1"]["elsewhere"] == ["h3"]  # whose routes are not this run's to remove

@@ -4,18 +4,25 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Dict
 
 import pytest
 import yaml
 from ansible_collections.netops.underlay.plugins.module_utils import _service
-from ansible_collections.netops.underlay.plugins.module_utils._engine.version import VERSION
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import LINK_GROUPS, PRIVATE_GROUPS
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.version import VERSION
+from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
 from ansible_collections.netops.underlay.plugins.module_utils._service import Host, Wanted
 
-CHECKOUT = Path(__file__).absolute().parents[2]
+from tests.support.checkout import CHECKOUT
+from tests.support.registry_runs import link, run
+
 WANTED = Wanted(sys.executable)
 CURRENT = "usr/local/lib/netops-underlay/current"
 
@@ -35,12 +42,42 @@ def test_a_second_time_there_is_nothing_to_do(host: Host) -> None:
 
 
 def test_the_copy_runs_alone(host: Host, tmp_path: Path) -> None:
-    script = f"import sys; sys.path.insert(0, {host.path(CURRENT)!r}); from _engine.cli import main; main(['--help'])"
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=True, env={"COLUMNS": "80"})
+    script = f"import sys; sys.path.insert(0, {host.path(CURRENT)!r}); from _engine.service.cli import main; main(['--help'])"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=True, env={"COLUMNS": "80"}
+    )
     assert "exit status:" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
     launcher = Path(host.path("usr/local/sbin/underlay")).read_text(encoding="utf-8")
     assert launcher.splitlines()[0] == f"#!{sys.executable} -I"
+
+
+def test_udev_matches_our_groups_and_no_others() -> None:
+    patterns = _service.UDEV_GROUPS.split("|")
+
+    def matches(group: int) -> bool:
+        return any(fnmatch.fnmatchcase(str(group), pattern) for pattern in patterns)
+
+    draw = random.Random(8021)
+    ours = [*LINK_GROUPS, *draw.sample(PRIVATE_GROUPS, 500), PRIVATE_GROUPS[0], PRIVATE_GROUPS[-1]]
+    assert all(map(matches, ours))
+    foreign = [
+        0,
+        1,
+        802,
+        8020,
+        8023,
+        80210,
+        80211,
+        802100,
+        8021000,
+        80210000,
+        80211111,
+        PRIVATE_GROUPS[0] - 1,
+        PRIVATE_GROUPS[-1] + 1,
+    ]
+    foreign += [number for number in (draw.randrange(1 << 31) for _ in range(500)) if number not in PRIVATE_GROUPS]
+    assert not any(map(matches, foreign))
 
 
 def test_the_version_is_that_of_the_collection() -> None:
@@ -59,10 +96,12 @@ def test_a_newer_version_takes_the_place_of_the_old_at_once(host: Host, monkeypa
     )
     _service.carry_out(host, steps, WANTED)
     assert host.target(CURRENT) not in (None, old)
-    assert sorted(os.listdir(host.path("usr/local/lib/netops-underlay"))) == sorted(["current", str(old), str(host.target(CURRENT))])
+    assert sorted(os.listdir(host.path("usr/local/lib/netops-underlay"))) == sorted(
+        ["current", "directories", str(old), str(host.target(CURRENT))]
+    )
     files["more.py"] = "# still more\n"
     _service.carry_out(host, _service.survey(host, WANTED), WANTED)
-    assert len(os.listdir(host.path("usr/local/lib/netops-underlay"))) == 3, "the last but one is forgotten"
+    assert len(os.listdir(host.path("usr/local/lib/netops-underlay"))) == 4, "the last but one is forgotten"
 
 
 def test_healing_on_and_off(host: Host) -> None:
@@ -71,6 +110,41 @@ def test_healing_on_and_off(host: Host) -> None:
     off = WANTED._replace(heal=False)
     _service.carry_out(host, _service.survey(host, off), off)
     assert "watch --sandboxed --no-heal\nRemainAfterExit=yes\n" in str(host.read(unit))
+
+
+def tree(root: Path) -> Dict[str, str]:
+    """Every path below a root, with what is in it."""
+    return {
+        str(path.relative_to(root)): "directory" if path.is_dir() else path.read_text(encoding="utf-8")
+        for path in sorted(root.rglob("*"))
+    }
+
+
+def test_uninstalled_the_file_system_is_as_before(tmp_path: Path) -> None:
+    host, gone = Host(str(tmp_path)), WANTED._replace(present=False, forget=True)
+    for path in ("etc/systemd/system/multi-user.target.wants", "var/lib", "run"):
+        (tmp_path / path).mkdir(parents=True)
+    (tmp_path / "etc/systemd/network").mkdir()
+    (tmp_path / "etc/systemd/network/10-mine.network").write_text("[Match]\n", encoding="utf-8")
+    before = tree(tmp_path)
+    _service.carry_out(host, _service.survey(host, WANTED), WANTED)
+    again = WANTED._replace(heal=False)  # a later run makes no directory, and forgets none
+    _service.carry_out(host, _service.survey(host, again), again)
+    (tmp_path / "run/netops-underlay").mkdir()
+    (tmp_path / "run/netops-underlay/netops_underlay.prom").write_text("x 1\n", encoding="utf-8")
+    registry = Registry(host.path(_service.DEFAULT_STATE_DIR))
+    (tmp_path / "etc/netns").mkdir()  # for the hosts files of namespaces that are gone by now
+    number = run(registry, link("a"))
+    assert {step.path for step in _service.survey(host, gone) if step.kind == "directory"} == {
+        "usr/local/lib/netops-underlay",
+        "run/netops-underlay",
+    }
+    assert _service.recorded(host) == ["link a"]
+    run(registry, link("a").inverse())
+    assert number and _service.recorded(host) == []
+    _service.carry_out(host, _service.survey(host, gone), gone)
+    assert tree(tmp_path) == before
+    assert _service.survey(host, gone) == []
 
 
 def test_absent_leaves_nothing(host: Host, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ``vlan_info`` told of a host, from its result or from the file that the result names."""
+"""What ``vlan_info`` returned for a host, from its result or from the file that the result names."""
 
 from __future__ import annotations
 
@@ -19,4 +19,6 @@ def whole(host: str, info: Mapping[str, Any]) -> Mapping[str, Any]:
         with open(info["dest"], encoding="utf-8") as file:
             return {**info, **json.load(file)}
     except (OSError, ValueError) as error:
-        raise AnsibleFilterError(f"report: what {host} told cannot be read: {error}; let netops.underlay.vlan_info write it again") from None
+        raise AnsibleFilterError(
+            f"report: the answer of {host} cannot be read: {error}; run netops.underlay.vlan_info again"
+        ) from None

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The report as data: what the page shows and what the JSON form is.
 
-Hosts stand once, by position, in ``hosts``; every other row has the positions of its hosts as ``[first, last]``
+Each host is listed once in ``hosts``; every other row has the positions of its hosts as ``[first, last]``
 pairs, or the one ``host`` where it is one of a kind.
 """
 
@@ -16,7 +16,7 @@ from .findings import Findings
 from .gather import Fleet, Grouped, Row
 from .pools import Pools
 
-#: Rises when a reader of the JSON form would no longer understand it.
+#: Incremented by a change that readers of the JSON form have to follow.
 FORMAT = 1
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -25,23 +25,23 @@ Lists = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def document(found: Results, title: str, made: str, plans: Lists, verified: Results) -> dict[str, Any]:
-    """The whole report from what ``vlan_info``, a run in check mode and ``vlan_verify`` told of each host."""
+    """The whole report from what ``vlan_info``, a run in check mode and ``vlan_verify`` returned for each host."""
     fleet = Fleet(found)
     pools = Pools(fleet)
     rows = pools.rows()
     findings = Findings(fleet)
     findings.of_pools(pools, rows)
     for host, name in enumerate(fleet.names):
-        findings.of_host(host, fleet.told[host])
+        findings.of_host(host, fleet.answers[host])
         for result in plans.get(name) or ():
             findings.of_plan(host, result)
         findings.of_verify(host, verified.get(name) or {})
-    told = findings.rows()
+    listed = findings.rows()
     return {
         "format": FORMAT,
         "title": title,
         "made": made,
-        "hosts": _hosts(fleet, told),
+        "hosts": _hosts(fleet, listed),
         "networks": fleet.networks.finished(),
         "links": fleet.links.finished(),
         "leases": fleet.leases,
@@ -49,7 +49,7 @@ def document(found: Results, title: str, made: str, plans: Lists, verified: Resu
         "routes": fleet.routes.finished(),
         "plan": _plan(fleet, plans),
         "checks": _checks(fleet, verified),
-        "findings": told,
+        "findings": listed,
     }
 
 
@@ -73,17 +73,19 @@ def _hosts(fleet: Fleet, findings: Sequence[Row]) -> list[Row]:
             "leases": endpoints[host],
             "changed": _last(info),
         }
-        for host, (name, info) in enumerate(zip(fleet.names, fleet.told))
+        for host, (name, info) in enumerate(zip(fleet.names, fleet.answers))
     ]
 
 
 def _last(info: Mapping[str, Any]) -> Any:
     last = next(iter(info.get("transactions") or ()), None)
-    return {"number": last["number"], "time": last["time"], "who": last["who"], "state": last["state"]} if last else None
+    return (
+        {"number": last["number"], "time": last["time"], "who": last["who"], "state": last["state"]} if last else None
+    )
 
 
 def _plan(fleet: Fleet, plans: Lists) -> list[Row]:
-    """The changes that a run would make, as far as its results have them in words; what is done already is no plan."""
+    """The changes that a run would make, as listed in its results; a finished run is no plan."""
     rows = Grouped()
     for host, name in enumerate(fleet.names):
         for result in plans.get(name) or ():
@@ -95,7 +97,9 @@ def _plan(fleet: Fleet, plans: Lists) -> list[Row]:
                 rows.add((verb, text), host, _change, verb, text)
             rest = plan["total"] - len(plan["first"])
             if rest > 0:
-                text = f"{rest} more changes" + (f", all of them in {plan['plan_file']}" if plan.get("plan_file") else "")
+                text = f"{rest} more changes" + (
+                    f", all of them in {plan['plan_file']}" if plan.get("plan_file") else ""
+                )
                 rows.add(("and", text), host, _change, "and", text)
     return rows.finished()
 
@@ -105,7 +109,7 @@ def _change(verb: str, text: str) -> Row:
 
 
 def _checks(fleet: Fleet, verified: Results) -> list[Row]:
-    """What ``vlan_verify`` asked the wire, and what came back."""
+    """What ``vlan_verify`` probed, and what answered."""
     rows = Grouped()
     for host, name in enumerate(fleet.names):
         result = verified.get(name) or {}
@@ -117,7 +121,7 @@ def _checks(fleet: Fleet, verified: Results) -> list[Row]:
         if result["proved"]:
             found.append(_check(True, "arrival", _answers(result["proved"]), None))
         if result["unproved"]:
-            found.append(_check(None, "arrival", f"no gateway to ask: {', '.join(result['unproved'])}", None))
+            found.append(_check(None, "arrival", f"no gateway to probe: {', '.join(result['unproved'])}", None))
         for row in found:
             rows.add(tuple(row.values()), host, dict, row)
     return rows.finished()

@@ -1,8 +1,8 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What somebody should look at, the worst first, each with where it is in the picture.
+"""What needs attention, worst first, each with its place in the topology.
 
-``error``: it does not work, or will not. ``drift``: the kernel has something otherwise than it was made.
+``error``: it does not work, or will not. ``drift``: an object differs from its record.
 ``warning``: it works, and will not for long, or somebody has to decide.
 """
 
@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional
 
+from .._fleet import summary
 from .gather import Fleet, Grouped, Row
 from .pools import Pools
 
@@ -26,7 +27,9 @@ class Findings:
         self._rows = Grouped()
         self._vlans = self._index()
 
-    def add(self, level: str, host: int, text: str, kind: str = "host", key: str = "", vlan: Optional[int] = None) -> None:
+    def add(
+        self, level: str, host: int, text: str, kind: str = "host", key: str = "", vlan: Optional[int] = None
+    ) -> None:
         if vlan is None:
             vlan = self._vlan(host, kind, key)
         row = {"level": level, "kind": kind, "key": key, "vlan_id": vlan, "text": text}
@@ -37,7 +40,14 @@ class Findings:
 
     def _vlan(self, host: int, kind: str, key: str) -> Optional[int]:
         """The VLAN of what a finding is about."""
-        return next((vlan for hosts, vlan in self._vlans.get((kind, key), ()) if any(first <= host <= last for first, last in hosts)), None)
+        return next(
+            (
+                vlan
+                for hosts, vlan in self._vlans.get((kind, key), ())
+                if any(first <= host <= last for first, last in hosts)
+            ),
+            None,
+        )
 
     def _index(self) -> dict[tuple[str, str], list[tuple[Sequence[Sequence[int]], int]]]:
         """Everything that a finding may be about: the VLAN that it is in, and the hosts where it is."""
@@ -70,10 +80,16 @@ class Findings:
             self.add("drift", host, _drift(drift), kind, key)
         for link in info.get("adoptable") or ():
             where = f"{link['interface']} in {link['namespace']}"
-            self.add("warning", host, f"{where} bears our mark and stands in no registry: a task with adopt: true takes it back")
+            self.add(
+                "warning",
+                host,
+                f"{where} has link group 8021 but is in no registry: a task with adopt: true takes it over",
+            )
         last = next(iter(info.get("transactions") or ()), None)
         if last and last["state"] == "pending":
-            self.add("warning", host, f"change {last['number']} by {last['who']} was cut short: the next run finishes or undoes it")
+            self.add(
+                "warning", host, f"change {last['number']} by {last['who']} was interrupted: the next run undoes it"
+            )
 
     def of_pools(self, pools: Pools, rows: Iterable[Row]) -> None:
         for row in rows:
@@ -88,7 +104,9 @@ class Findings:
             for host in hosts:
                 self.add("error" if full else "warning", host, text, "network", name)
         for address, vlan, leases in pools.doubled():
-            holders = " and ".join(f"{lease['of']}/{lease['name']} on {self.fleet.names[lease['host']]}" for lease in leases[:4])
+            holders = " and ".join(
+                f"{lease['of']}/{lease['name']} on {self.fleet.names[lease['host']]}" for lease in leases[:4]
+            )
             for lease in sorted(leases, key=lambda lease: lease["host"]):
                 key = f"{lease['of']}/{lease['name']}"
                 self.add("error", lease["host"], f"{address} in VLAN {vlan} is held by {holders}", "endpoint", key)
@@ -96,11 +114,18 @@ class Findings:
     def of_plan(self, host: int, result: Mapping[str, Any]) -> None:
         if result.get("failed"):
             self.add("error", host, _sentence("cannot be changed as declared", result.get("msg")))
+        self._orphans(host, result)
+
+    def _orphans(self, host: int, result: Mapping[str, Any]) -> None:
+        """What the map no longer has, and no run removes."""
+        for text in summary.orphans(result):
+            self.add("warning", host, f"{text}: {summary.LEFT}")
 
     def of_verify(self, host: int, result: Mapping[str, Any]) -> None:
         """What ``vlan_verify`` found on the wire, or why it could not look."""
         if result.get("failed") and "findings" not in result:
             self.add("error", host, _sentence("could not be verified", result.get("msg")))
+        self._orphans(host, result)
         for finding in result.get("findings") or ():
             network, level = finding.get("network") or "", "drift" if finding["kind"] == "drift" else "error"
             self.add(level, host, finding["text"], "network" if network else "host", network, vlan=finding.get("vlan"))
@@ -128,7 +153,7 @@ def _causes(drifts: Sequence[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
 
 
 def _place(drift: Mapping[str, Any]) -> tuple[str, str]:
-    """Which node of the picture a drift belongs to."""
+    """The node of the topology that a drifted object belongs to."""
     kind, key = [*drift["of"].split(":", 1), ""][:2]
     if kind in ("network", "endpoint", "workload"):
         return kind, key
@@ -136,15 +161,21 @@ def _place(drift: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _drift(drift: Mapping[str, Any]) -> str:
-    """What is otherwise, in words: a drift is the change that would mend it."""
+    """A drifted object in words. A drift is the change that would repair it."""
     before, after = drift["before"], drift["after"]
     if before is None:
         return f"{drift['object']} is missing"
     if after is None:
         return f"{drift['object']} is still there"
     differ = [option for option in after if before.get(option) != after[option]]
-    changed = [f"{option} is {_word(before.get(option))}, was made {_word(after[option])}" for option in differ]
-    return f"{drift['object']}: {'; '.join(changed)}" if changed else f"{drift['object']} is otherwise"
+    changed = [_differs(option, before.get(option), after[option]) for option in differ]
+    return f"{drift['object']}: {'; '.join(changed)}" if changed else f"{drift['object']} differs from its record"
+
+
+def _differs(option: str, now: Any, wanted: Any) -> str:
+    if option == "up":
+        return "is down, should be up" if wanted else "is up, should be down"
+    return f"{option} is {_word(now)}, should be {_word(wanted)}"
 
 
 def _word(value: Any) -> str:

@@ -1,6 +1,6 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ``vlan_info`` told of each host, as rows of a fleet.
+"""What ``vlan_info`` returned for each host, as rows of a fleet.
 
 Five hundred hosts that carry the same four thousand networks are four thousand rows with the hosts in each,
 not two million. Only what is one of a kind, an endpoint and its lease, is a row by itself.
@@ -78,8 +78,8 @@ class Fleet:
 
     def __init__(self, found: Mapping[str, Mapping[str, Any]]) -> None:
         self.names = sorted(found, key=natural)
-        #: of each host, what it told besides its rows
-        self.told: list[Row] = []
+        #: Of each host, its answer without its rows.
+        self.answers: list[Row] = []
         self.networks = Grouped()
         self.links = Grouped()
         self.routes = Grouped()
@@ -101,7 +101,7 @@ class Fleet:
                 self.routes.add(key, host, _route, routes, row)
         for row in info.get("endpoints") or ():
             self.leases.append(_lease(host, at.get(row["network"]), row))
-        self.told.append({key: value for key, value in info.items() if key not in _ROWS})
+        self.answers.append({key: value for key, value in info.items() if key not in _ROWS})
 
     def _network(self, host: int, row: Mapping[str, Any]) -> int:
         subnets = tuple(

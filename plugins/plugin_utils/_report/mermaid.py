@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The topology as a Mermaid flowchart, which merge requests and wikis draw by themselves.
 
-They draw no more than 500 lines between boxes, so beyond :data:`MOST` boxes the rest is told by its number. What
+They draw no more than 500 lines between boxes, so beyond :data:`MOST` boxes the rest is only counted. What
 is wrong comes before what is right, and who has endpoints before who has none.
 """
 
@@ -45,7 +45,9 @@ class _Chart:
                 self._leases[lease["host"], lease["network"]].append(lease)
 
     def draw(self) -> str:
-        hosts = sorted(range(len(self.doc["hosts"])), key=lambda host: (-_WORST.get(self.doc["hosts"][host]["state"], 0), host))
+        hosts = sorted(
+            range(len(self.doc["hosts"])), key=lambda host: (-_WORST.get(self.doc["hosts"][host]["state"], 0), host)
+        )
         shown = sorted(hosts[: MOST // 4])
         room = (MOST - len(shown)) // max(1, len(shown))  # boxes below each host
         self.box("switch", "Switch", None, shape=('(["', '"])'))
@@ -81,17 +83,27 @@ class _Chart:
         if row["vlan_id"] is not None:
             sub = self._sub.setdefault((host, row["parent"]), f"h{host}s{at}")
             if sub == f"h{host}s{at}":
-                self.box(sub, row["parent"], f"VLAN {row['vlan_id']}", self._marks.get((host, "link", row["parent"]), ""))
+                self.box(
+                    sub, row["parent"], f"VLAN {row['vlan_id']}", self._marks.get((host, "link", row["parent"]), "")
+                )
                 self.lines.append(f"  {parent} --- {sub}")
             parent = sub
         subnets = ", ".join(subnet["subnet"] for subnet in row["subnets"])
         kind = f"{row['driver']} {row['mode']}"
         shape = ('[["', '"]]') if row["mode"] in L3 else ('("', '")')
-        self.box(name, row["name"], f"{subnets}, {kind}" if subnets else kind, self._marks.get((host, "network", row["name"]), ""), shape)
+        self.box(
+            name,
+            row["name"],
+            f"{subnets}, {kind}" if subnets else kind,
+            self._marks.get((host, "network", row["name"]), ""),
+            shape,
+        )
         self.lines.append(f"  {parent} {'---' if row['trunk'] else '-.-'} {name}")
         leases = self._leases[host, at]
         for position, lease in enumerate(leases[:room]):
-            mark = self._marks.get((host, "endpoint", f"{lease['of']}/{lease['name']}"), "" if lease["alive"] else "away")
+            mark = self._marks.get(
+                (host, "endpoint", f"{lease['of']}/{lease['name']}"), "" if lease["alive"] else "away"
+            )
             addresses = ", ".join(address.partition("/")[0] for address in lease["addresses"])
             self.box(f"{name}e{position}", lease["name"], addresses, mark)
             self.lines.append(f"  {name} --- {name}e{position}")
@@ -108,7 +120,9 @@ class _Chart:
         marks += [self._marks.get((host, "endpoint", f"{lease['of']}/{lease['name']}")) for lease in leases]
         return max(_WORST.get(mark or "", 0) for mark in marks) * 1000 + min(len(leases), 999)
 
-    def box(self, name: str, label: str, under: Optional[str], mark: str = "", shape: tuple[str, str] = ('["', '"]')) -> None:
+    def box(
+        self, name: str, label: str, under: Optional[str], mark: str = "", shape: tuple[str, str] = ('["', '"]')
+    ) -> None:
         text = _escaped(label) + (f"<br>{_escaped(under)}" if under else "")
         if mark:
             self.used.add(mark)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The report as one HTML page that needs nothing else: no server, no other file, no way out.
 
-The page's own policy lets run what stands in it, known by its digest, and nothing else: a value that came
+The page's own policy allows only the scripts and styles in it, by digest: a value that came
 through as markup in spite of all could neither run nor load anything.
 """
 
@@ -18,9 +18,18 @@ from typing import Any
 
 _ASSETS = Path(__file__).parent / "assets"
 #: In this order they are one script. The first is a library, see its head.
-_SCRIPTS = ("d3-hierarchy.min.js", "dom.js", "data.js", "table.js", "tables.js", "picture.js", "overview.js", "main.js")
+_SCRIPTS = (
+    "d3-hierarchy.min.js",
+    "dom.js",
+    "data.js",
+    "table.js",
+    "tables.js",
+    "topology.js",
+    "overview.js",
+    "main.js",
+)
 
-#: What would end a script element, or be read otherwise as JavaScript than as JSON.
+#: Characters that would end a script element, or that JavaScript and JSON read differently.
 _UNSAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
@@ -38,14 +47,20 @@ def page(doc: Mapping[str, Any]) -> str:
             "trusted-types 'none'",
         )
     )
-    parts = {"policy": policy, "title": html.escape(doc["title"]), "style": style, "data": embedded(doc), "script": script}
+    parts = {
+        "policy": policy,
+        "title": html.escape(doc["title"]),
+        "style": style,
+        "data": embedded(doc),
+        "script": script,
+    }
     text = _asset("page.html")
     pieces = text.split("%%")  # text, name, text, name, ..., text: what is put in is never looked at again
     return "".join(parts[piece] if at % 2 else piece for at, piece in enumerate(pieces))
 
 
 def embedded(doc: Mapping[str, Any]) -> str:
-    """JSON that may stand in a script element of any page, whatever is in it."""
+    """JSON that is safe inside a script element, whatever it contains."""
     text = json.dumps(doc, ensure_ascii=False, separators=(",", ":"))
     return text.translate(_UNSAFE).encode("utf-8", "replace").decode()
 

@@ -3,7 +3,7 @@
 """How full each pool is, and who holds an address twice.
 
 Hosts in one VLAN share a wire, so they share its addresses: their use is counted together. A network without a
-VLAN of its own, or in an L3 mode, is a pool on each of its hosts; then the fullest one is told.
+VLAN of its own, or in an L3 mode, is a pool on each of its hosts; then the fullest one is shown.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from ...module_utils._engine.core.specs import version_of
+from ...module_utils._engine.declare import ipam
 from .gather import Fleet, Row, Use
-from .hosts import ranges
+from .hosts import ranges as numbered
 
 L3 = ("l3", "l3s")
 #: The largest whole number that every reader of JSON takes as it is.
@@ -67,7 +69,7 @@ class Pools:
         shared = is_shared(first)
         size = pool.use.size
         used = len(set(self._within(pool.networks, pool.text))) if shared else pool.use.used
-        reserved = ipaddress.ip_network(pool.text).num_addresses - size
+        reserved = sum(high - low + 1 for low, high in ipam.spans(pool.text)) - size
         return {
             "pool": pool.text,
             "vlan_id": first["vlan_id"],
@@ -76,15 +78,14 @@ class Pools:
             "size": size if size < _EXACT else None,
             "reserved": reserved if reserved < _EXACT else None,
             "fullest": None if shared else pool.use.fullest,
-            "hosts": ranges(sorted(set(pool.use.hosts))),
+            "hosts": numbered(sorted(set(pool.use.hosts))),
         }
 
     def _within(self, networks: Iterable[int], pool: str) -> Iterable[int]:
-        network = ipaddress.ip_network(pool)
-        low, high = int(network.network_address), int(network.broadcast_address)
+        there, ranges = version_of(pool), ipam.spans(pool)
         for at in networks:
             for value, version, _lease in self._holders[at]:
-                if version == network.version and low <= value <= high:
+                if version == there and ipam.is_within(value, ranges):
                     yield value
 
     def doubled(self) -> list[tuple[str, int, list[Row]]]:

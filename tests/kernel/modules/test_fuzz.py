@@ -7,27 +7,31 @@ from __future__ import annotations
 from typing import Any, Dict
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine import converge, model, report
-from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
+from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
+from ansible_collections.netops.underlay.plugins.module_utils._engine.declare.declaration import Declaration
+from ansible_collections.netops.underlay.plugins.module_utils._engine.report import summary
+from ansible_collections.netops.underlay.plugins.module_utils._engine.run import converge, transact
 from hypothesis import HealthCheck, given, settings
-from inputs import MAPS, TASKS, items
 
-from .conftest import MODULES, WIRE, Tasks, changes, everything
+from tests.support.inputs import MAPS, TASKS, items
+from tests.support.module_tasks import MODULES, WIRE, Tasks, changes, everything
+from tests.support.soak import examples
 
-FUZZ = settings(derandomize=True, deadline=None, database=None, max_examples=120, suppress_health_check=list(HealthCheck))
+FUZZ = settings(examples(sample=120, soak=2000), suppress_health_check=list(HealthCheck))
 
 
-def rehearse(declared: model.Declaration, state_dir: str) -> None:
+def rehearse(declared: Declaration, state_dir: str) -> None:
     try:
-        outcome = converge.converge(declared, converge.Run(state_dir, check=True))
-    except Refusal as refusal:
+        outcome = converge.converge(declared, transact.RunOptions(state_dir, check=True))
+    except InputError as refusal:
         assert refusal.problems
         for problem in refusal.problems:
-            assert problem.what and problem.cure and "\n" not in str(problem)
+            assert problem.message and problem.fix and "\n" not in str(problem)
     else:
         assert declared.problems == []
-        assert report.summary(outcome.changes, None)["total"] == len(outcome.changes)
-        report.diff(outcome.changes)
+        assert summary.summary(outcome.changes, None)["total"] == len(outcome.changes)
+        summary.diff(outcome.changes)
 
 
 @pytest.fixture
@@ -71,7 +75,7 @@ def test_arguments_of_a_module(furnished: Tasks, module: str) -> None:
     before = everything(furnished.state_dir)
     count = {"refused": 0, "done": 0}
 
-    @settings(FUZZ, max_examples=60)
+    @settings(examples(sample=40, soak=600), suppress_health_check=list(HealthCheck))
     @given(TASKS[module])
     def fuzz(options: Dict[str, Any]) -> None:
         nonlocal before
@@ -82,7 +86,10 @@ def test_arguments_of_a_module(furnished: Tasks, module: str) -> None:
             before = everything(furnished.state_dir)
             return
         count["refused"] += 1
-        assert found.message and all(text.strip() and text.isprintable() for text in found.message), (options, found.message)
+        assert found.message and all(text.strip() and text.isprintable() for text in found.message), (
+            options,
+            found.message,
+        )
         assert changes(before, everything(furnished.state_dir)) == [], options
 
     fuzz()

@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any, Dict, Iterator
 
 import pytest
-from conftest import links, run
 
-from .conftest import PYTHON, Tasks, changes, everything, refused
+from tests.support.module_tasks import PYTHON, Tasks, changes, everything, refused
+from tests.support.network_host import links, run
 
-BLUE: Dict[str, Any] = {"name": "blue", "driver": "macvlan", "parent": "trunk.10", "subnets": [{"subnet": "192.0.2.0/24"}]}
+BLUE: Dict[str, Any] = {
+    "name": "blue",
+    "driver": "macvlan",
+    "parent": "trunk.10",
+    "subnets": [{"subnet": "192.0.2.0/24"}],
+}
 
 
 def blue(**more: Any) -> Dict[str, Any]:
@@ -32,18 +37,49 @@ def with_subnet(**more: Any) -> Dict[str, Any]:
 NO_VLAN_ID = [0, 4095, -1, "abc", 4096, 1.5, True, "0x10"]
 
 
-@pytest.mark.parametrize("number", NO_VLAN_ID)
-def test_a_vlan_id_that_is_none(tasks: Tasks, number: Any) -> None:
-    tasks.refuses("vlan_link", r"^vlan_id: .* is not a whole number from 1 to 4094; give one$", parent="trunk", vlan_id=number)
+def test_a_vlan_id_that_is_none(tasks: Tasks) -> None:
+    line = r"^vlan_id: .* is not a whole number from 1 to 4094; give one$"
+    tasks.refuses_all(("vlan_link", {"parent": "trunk", "vlan_id": number}, [line]) for number in NO_VLAN_ID)
 
 
 def test_each_vlan_id_that_is_none_in_its_row(tasks: Tasks) -> None:
     tasks.refuses(
         "vlan_map",
-        *(rf"^links\[{row}\]\.vlan_id: .* is not a whole number from 1 to 4094; give one$" for row in range(len(NO_VLAN_ID))),
+        *(
+            rf"^links\[{row}\]\.vlan_id: .* is not a whole number from 1 to 4094; give one$"
+            for row in range(len(NO_VLAN_ID))
+        ),
         name="m",
         links=[{"parent": "trunk", "vlan_id": number} for number in NO_VLAN_ID],
     )
+
+
+#: Numbers that are none, and at which Ansible's own conversion ended in a traceback.
+ENDLESS = [float("nan"), float("-inf"), "inf", 2**63, "9" * 5000]
+
+
+def test_numbers_without_an_end(tasks: Tasks) -> None:
+    tasks.ok("vlan_network", **BLUE)
+    route = {"prefix": "10.9.0.0/16", "dev": "trunk"}
+    cases = (
+        ("vlan_link", "mtu", {"parent": "trunk", "vlan_id": 11}, r"^mtu: .* is not a whole number from 68 to 65535 bytes; give one$"),
+        ("vlan_network", "bclim", blue(), r"^bclim: .* is not a whole number from .*; give one$"),
+        ("vlan_endpoint", "gw_priority", {"network": "blue", "name": "one", "netns": "one"}, r"^gw_priority: .* is not a whole number .*$"),
+        ("ipvlan_l3_routes", "metric", {"name": "up"}, r"^routes\[0\]\.metric: .* is not a whole number .*$"),
+    )  # fmt: skip
+    for module, name, options, line in cases:
+        for number in ENDLESS:
+            given = {"routes": [{**route, name: number}]} if name == "metric" else {name: number}
+            assert refused(tasks.run(module, {**options, **given}, True), line), (module, name, number)
+    for number in (*ENDLESS, -1, 86401):
+        for module, options in (("vlan_link", {"parent": "trunk", "vlan_id": 11}), ("vlan_info", {})):
+            found = tasks.run(module, {**options, "lock_timeout": number}, True)
+            assert found.data["failed"] and "lock_timeout" in found.data["msg"] and "Traceback" not in found.text, (
+                found.text
+            )
+    for number in (*ENDLESS, -1, 2**24 + 1):
+        found = tasks.run("vlan_host", {"neighbours": number, "install": False}, True)
+        assert found.data["failed"] and "neighbours" in found.data["msg"] and "Traceback" not in found.text, found.text
 
 
 def test_parents_made_on_the_fly_have_vlan_ids_too(tasks: Tasks) -> None:
@@ -75,11 +111,11 @@ NETWORKS: Dict[str, tuple[Dict[str, Any], str]] = {
     "unknown option in a row": (with_subnet(gatway="192.0.2.1"), r"^subnets\[0\]\.gatway: unknown option; did you mean gateway\?$"),
     "no subnet in a row": (blue(subnets=[{"gateway": "192.0.2.1"}]), r"^subnets\[0\]\.subnet: is missing; it is required$"),
     "subnet": (blue(subnets=[{"subnet": "192.0.2.0/33"}]), r"^subnets\[0\]\.subnet: '192\.0\.2\.0/33' is not a subnet; write it as"),
-    "mode of the other driver": (blue(mode="l3"), r"^mode: macvlan has no mode l3; give one of bridge, private, vepa, passthru$"),
+    "mode of the other driver": (blue(mode="l3"), r"^mode: macvlan has no mode l3; give one of bridge, private, vepa, passthru, source$"),
     "flag": (blue(flag="vepa"), r"^flag: macvlan has no flag; "),
     "mode": (blue(mode="brdige"), r"^mode: 'brdige' is not a choice; give one of "),
     "driver": (blue(driver="bridge"), r"^driver: 'bridge' is not a choice; give one of macvlan, ipvlan$"),
-    "internal with a parent": (blue(internal=True), r"^internal: an internal network has a dummy of its own, no parent; "),
+    "internal with a parent": (blue(internal=True), r"^internal: an internal network has its own dummy, and no parent; "),
     "mtu": (blue(mtu=67), r"^mtu: 67 is not a whole number from 68 to 65535 bytes; give one$"),
     "mtu of the base": (blue(mtu=9000), r"^mtu: 9000 is more than the 1500 of trunk; give 1500 at most, or raise trunk$"),
     "family": (blue(enable_ipv4=False), r"^enable_ipv4: is false, but an IPv4 subnet is given; remove one of the two$"),
@@ -91,19 +127,16 @@ NETWORKS: Dict[str, tuple[Dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_that_cannot_be(tasks: Tasks, name: str) -> None:
-    options, line = NETWORKS[name]
-    tasks.refuses("vlan_network", line, **options)
+def test_networks_that_cannot_be(tasks: Tasks) -> None:
+    tasks.refuses_all(("vlan_network", options, [line]) for options, line in NETWORKS.values())
 
 
-@pytest.mark.parametrize(
-    ("module", "options", "lines"),
-    [
+def test_other_items_that_cannot_be(tasks: Tasks) -> None:
+    tasks.refuses_all([
         ("vlan_link", {"parent": "lo", "vlan_id": 5}, ["^parent: lo is the loopback; "]),
         ("vlan_link", {"parent": "eth9", "vlan_id": 5}, ["^parent: " + NOWHERE]),
         ("vlan_link", {}, ["^parent: is missing; it is required$", "^vlan_id: is missing; it is required$"]),
-        ("vlan_link", {"state": "absent"}, ["^parent: is missing; it says which one", "^vlan_id: is missing; it says"]),
+        ("vlan_link", {"state": "absent"}, ["^parent: is missing; it identifies", "^vlan_id: is missing; it identifies"]),
         ("vlan_link", {"parent": "trunk", "vlan_id": 5, "vlan": 6}, ["^vlan: unknown option; did you mean vlan_id\\?$"]),
         ("vlan_link", {"parent": "trunk", "vlan_id": 5, "addresses": ["192.0.2.1", "x/24"]}, ["^addresses\\[0\\]: ", "^addresses\\[1\\]: "]),
         ("vlan_link", {"parent": "trunk", "vlan_id": 5, "egress_qos_map": {"0": 8, "x": 1}}, ["^egress_qos_map.0: ", "^egress_qos_map.x: "]),
@@ -112,7 +145,7 @@ def test_a_network_that_cannot_be(tasks: Tasks, name: str) -> None:
         ("vlan_link", {"parent": "trunk", "vlan_id": 5, "gvrp": "perhaps"}, ["^gvrp: 'perhaps' is not a boolean; give true or false$"]),
         ("vlan_link", {"parent": "trunk", "vlan_id": 5, "mtu": 1501}, ["^mtu: 1501 is more than the 1500 of trunk; "]),
         ("vlan_link", {"parent": "trunk", "vlan_id": 5, "name": "a b"}, ["^name: 'a b' is not a link name; "]),
-        ("vlan_endpoint", {"network": "no", "name": "e", "netns": "e"}, ["^network: there is no network no; make it first with"]),
+        ("vlan_endpoint", {"network": "no", "name": "e", "netns": "e"}, ["^network: there is no network no; create it first, with"]),
         ("vlan_endpoint", {"network": "no", "name": "e"}, ["^netns: no workload given; give netns, pid or container$"]),
         ("vlan_endpoint", {"network": "no", "name": "e", "netns": "a", "pid": 1}, ["^pid: several of netns, pid given; give"]),
         ("vlan_endpoint", {"network": "no", "name": "e", "netns": "../a"}, ["^netns: '../a' is not the name of a namespace; "]),
@@ -123,17 +156,14 @@ def test_a_network_that_cannot_be(tasks: Tasks, name: str) -> None:
         ("ipvlan_l3_routes", {"name": "r", "routes": [{"prefix": "10.1.0.0/16"}]}, ["^routes\\[0\\].via: is missing, and so is dev; "]),
         ("ipvlan_l3_routes", {"name": "r", "routes": [{"prefix": "10.1.0.0/16", "via": "10.9.9.9"}]}, ["^routes\\[0\\].via: 10.9.9.9 .*; "]),
         ("ipvlan_l3_routes", {"name": "r", "routes": [{"prefix": "10.1.0.0/16", "dev": "eth9"}]}, ["^routes\\[0\\].dev: eth9 does not exist; "]),
-        ("ipvlan_l3_routes", {"name": "r", "network": "no"}, ["^network: no is no L3 network of this host; "]),
+        ("ipvlan_l3_routes", {"name": "r", "network": "no"}, ["^network: no is not an L3 network of this host; "]),
         ("vlan_map", {"name": "m", "trunks": {"up": "eth9"}}, ["^trunks.up: fits no link of this host; this host has far, trunk$"]),
         ("vlan_map", {"name": "m", "trunks": {"up": {"match": {"mac": "zz"}}}}, ["^trunks.up.match.mac: "]),
         ("vlan_map", {}, ["^name: is missing; it is required$"]),
         ("vlan_map", {"name": "m", "network": []}, ["^network: unknown option; did you mean networks\\?$"]),
         ("vlan_map", {"name": "m", "networks": "blue"}, ["^networks: 'blue' is not a list; "]),
         ("vlan_map", {"name": "m", "networks": ["blue"]}, ["^networks\\[0\\]: 'blue' is not a mapping; "]),
-    ],
-)  # fmt: skip
-def test_other_items_that_cannot_be(tasks: Tasks, module: str, options: Dict[str, Any], lines: list[str]) -> None:
-    tasks.refuses(module, *lines, **options)
+    ])  # fmt: skip
 
 
 # --- several things -----------------------------------------------------------------------------
@@ -166,18 +196,41 @@ def test_what_the_model_says_and_what_the_host_says_together(tasks: Tasks) -> No
     )
 
 
-@pytest.mark.parametrize("value", [-1, 1.5, True, [None], [[]]])
-def test_a_value_where_a_mapping_belongs(tasks: Tasks, value: Any) -> None:
+def test_a_map_without_its_name_tells_of_the_host_too(tasks: Tasks) -> None:
+    """And not that each row of it belongs to the map that it is."""
+    made = tasks.run("vlan_map", {"name": "rack1", "networks": [blue(name="red", parent="trunk.11")]}, False)
+    assert made.data["changed"], made.text
+    rows = {"networks": [blue(name="red", parent="trunk.11"), blue(parent="eth8.1")]}
+    for name, said in (
+        ({}, r"^name: is missing; it is required$"),
+        ({"name": "-"}, r"^name: '-' is not a usable name; "),
+    ):
+        tasks.refuses("vlan_map", said, r"^networks\[1\]\.parent: eth8 does not exist; ", **name, **rows)
+
+
+def test_a_list_that_is_a_string_is_reported_once(tasks: Tasks) -> None:
+    text = "".join(f"- {{name: n{row}, driver: macvlan, parent: trunk.{row}}}\n" for row in range(1, 3001))
+    links = [{"parent": "eth9", "vlan_id": 5}]
+    tasks.refuses(
+        "vlan_map", r"^networks: is a string of 3,000 lines, not a list; parse it first: ",
+        r"^links\[0\]\.parent: eth9 does not exist; ", name="rack1", networks=text, links=links,
+    )  # fmt: skip
+
+
+def test_a_value_where_a_mapping_belongs(tasks: Tasks) -> None:
     """Over some of them Ansible itself ends in a traceback."""
-    tasks.refuses("vlan_endpoint", r"^container: .* is not a mapping; ", network="blue", name="one", container=value)
-    tasks.refuses("vlan_network", r"^subnets.*; ", r"^driver: is missing; ", name="blue", ipam_config=value)
+    for value in (-1, 1.5, True, [None], [[]]):
+        tasks.refuses_all([
+            ("vlan_endpoint", {"network": "blue", "name": "one", "container": value}, [r"^container: .*(is not a mapping|does not say which engine); "]),
+            ("vlan_network", {"name": "blue", "ipam_config": value}, [r"^subnets.*; ", r"^driver: is missing; "]),
+        ])  # fmt: skip
 
 
 def test_two_rows_with_one_name_and_two_that_overlap(tasks: Tasks) -> None:
     tasks.refuses(
         "vlan_map",
-        r"^networks\[1\]: network blue stands in networks\[0\] already; give each once$",
-        r"^links\[1\]: vlan trunk\.5 stands in links\[0\] already; give each once$",
+        r"^networks\[1\]: network blue is already listed in networks\[0\]; list each once$",
+        r"^links\[1\]: vlan trunk\.5 is already listed in links\[0\]; list each once$",
         name="rack1",
         links=[{"parent": "trunk", "vlan_id": 5}, {"parent": "trunk", "vlan_id": 5}],
         networks=[blue(), blue(parent="trunk.11")],
@@ -194,7 +247,7 @@ def test_two_rows_with_one_name_and_two_that_overlap(tasks: Tasks) -> None:
 
 def test_macvlan_and_ipvlan_on_one_parent(tasks: Tasks) -> None:
     red = {"name": "red", "driver": "ipvlan", "parent": "trunk.10", "subnets": [{"subnet": "198.51.100.0/24"}]}
-    cure = "macvlan and ipvlan cannot share a parent: use another parent or the same driver$"
+    cure = "macvlan and ipvlan cannot share a parent: use another, or the same driver and share_parent: true on both$"
     tasks.refuses(
         "vlan_map",
         rf"^networks\[0\]\.driver: trunk\.10 carries red \(ipvlan\); {cure}",
@@ -204,8 +257,14 @@ def test_macvlan_and_ipvlan_on_one_parent(tasks: Tasks) -> None:
     )
     tasks.ok("vlan_network", **BLUE)
     tasks.refuses("vlan_network", rf"^driver: trunk\.10 carries blue \(macvlan\); {cure}", **red)
-    run("ip netns add theirs; ip link add link trunk name theirs0 type ipvlan mode l2; ip link set theirs0 netns theirs")
-    tasks.refuses("vlan_network", r"^parent: trunk carries theirs0 in netns:theirs \(ipvlan\), which is not ours; ", **blue(name="green", parent="trunk"))
+    run(
+        "ip netns add theirs; ip link add link trunk name theirs0 type ipvlan mode l2; ip link set theirs0 netns theirs"
+    )
+    tasks.refuses(
+        "vlan_network",
+        r"^parent: trunk carries theirs0 in netns:theirs \(ipvlan\), which is not ours; ",
+        **blue(name="green", parent="trunk"),
+    )
 
 
 def test_one_parent_is_one_whatever_it_is_called(tasks: Tasks) -> None:
@@ -219,13 +278,21 @@ def test_one_parent_is_one_whatever_it_is_called(tasks: Tasks) -> None:
 
 def test_what_another_owner_has(tasks: Tasks) -> None:
     tasks.ok("vlan_map", name="rack1", networks=[BLUE])
-    tasks.refuses("vlan_network", r"network blue belongs to map rack1; change it there, or set adopt: true$", **blue(mtu=1400))
+    tasks.refuses(
+        "vlan_network", r"network blue belongs to map rack1; change it there, or set adopt: true$", **blue(mtu=1400)
+    )
     tasks.becomes("vlan_network", adopt=True, **blue(mtu=1400))
 
 
 def test_a_refusal_of_a_host_that_has_something_leaves_it(tasks: Tasks) -> None:
     tasks.ok("vlan_map", name="rack1", networks=[BLUE], endpoints=[{"network": "blue", "name": "one", "netns": "one"}])
-    tasks.refuses("vlan_network", r"^state: network blue has the endpoints one; make those absent first$", name="blue", state="absent", adopt=True)
+    tasks.refuses(
+        "vlan_network",
+        r"^state: network blue has the endpoints one; make those absent first$",
+        name="blue",
+        state="absent",
+        adopt=True,
+    )
     tasks.refuses(
         "vlan_map", r"^networks\[0\]\.subnets: 192\.0\.2\.0/24 is in use by one; remove those endpoints first, or keep it$",
         name="rack1", networks=[blue(subnets=[{"subnet": "198.51.100.0/24"}])],
@@ -238,33 +305,42 @@ ADDRESS = {"parent": "trunk", "vlan_id": 5, "addresses": ["10.0.5.1/24"]}
 ROUTE = {"name": "r", "routes": [{"prefix": "10.77.0.0/16", "via": "203.0.113.1"}]}
 
 
-def test_what_may_take_the_path_of_nobody_knows_whom_needs_a_guard(tasks: Tasks) -> None:
+def test_a_change_that_may_divert_an_unknown_path_needs_a_guard(tasks: Tasks) -> None:
     """There is no SSH here, as with a task that runs on by itself."""
     unknown = {"managed_from": None}
-    told = r"^guard_timeout: nothing tells from where this host is managed, and the {} may take the path there; give guard_timeout: 60, or .*managed_from$"
-    tasks.refuses("vlan_link", told.format(r"address trunk\.5 10\.0\.5\.1/24"), **ADDRESS, **unknown)
-    tasks.refuses("ipvlan_l3_routes", told.format(r"route 10\.77\.0\.0/16.*"), **ROUTE, **unknown)
+    diverts = r"^guard_timeout: it is unknown from where this host is managed, and the {} may divert that path; give guard_timeout: 60, or .*managed_from$"
+    tasks.refuses("vlan_link", diverts.format(r"address trunk\.5 10\.0\.5\.1/24"), **ADDRESS, **unknown)
+    tasks.refuses("ipvlan_l3_routes", diverts.format(r"route 10\.77\.0\.0/16.*"), **ROUTE, **unknown)
     tasks.becomes("vlan_network", **BLUE, **unknown)
     tasks.becomes("vlan_endpoint", network="blue", name="one", netns="one", **unknown)
     found = tasks.run("vlan_link", {**ADDRESS, **unknown, "guard_timeout": 60})  # which takes it one step further
-    assert len(found.message) == 1 and found.message[0].startswith("nothing on this host could undo the change later"), found.message
+    assert len(found.message) == 1 and found.message[0].startswith("nothing on this host could revert the change"), (
+        found.message
+    )
     tasks.becomes("vlan_link", **ADDRESS, managed_from=[])
     tasks.same("vlan_link", **ADDRESS, **unknown)
-    tasks.refuses("vlan_link", told.format("address .*"), name="trunk.5", state="absent", **unknown)
+    tasks.refuses("vlan_link", diverts.format("address .*"), name="trunk.5", state="absent", **unknown)
 
 
 def test_the_path_of_whom_the_task_names_is_left_alone(tasks: Tasks) -> None:
     tasks.refuses(
-        "vlan_link", r"^addresses\[0\]: 10\.0\.5\.0/24 holds 10\.0\.5\.77, from where this host is managed; ",
+        "vlan_link", r"^addresses\[0\]: 10\.0\.5\.0/24 holds 10\.0\.5\.77, from which this host is managed; ",
         **ADDRESS, managed_from=["192.0.2.9", "10.0.5.77"],
     )  # fmt: skip
-    tasks.refuses("ipvlan_l3_routes", r"^routes\[0\]\.prefix: 10\.77\.0\.0/16 holds 10\.77\.8\.9, ", **ROUTE, managed_from=["10.77.8.9"])
-    tasks.refuses("vlan_link", r"^managed_from\[1\]: 'x/24' is no address; ", **ADDRESS, managed_from=["192.0.2.9", "x/24"])
+    tasks.refuses(
+        "ipvlan_l3_routes",
+        r"^routes\[0\]\.prefix: 10\.77\.0\.0/16 holds 10\.77\.8\.9, ",
+        **ROUTE,
+        managed_from=["10.77.8.9"],
+    )
+    tasks.refuses(
+        "vlan_link", r"^managed_from\[1\]: 'x/24' is no address; ", **ADDRESS, managed_from=["192.0.2.9", "x/24"]
+    )
 
 
 # --- the host that cannot -----------------------------------------------------------------------
 
-NOBODY = 65534
+UNPRIVILEGED = 65534
 
 
 @pytest.mark.parametrize(
@@ -275,19 +351,19 @@ NOBODY = 65534
 def test_not_root(tasks: Tasks, module: str, options: Dict[str, Any]) -> None:
     before = everything(tasks.state_dir)
     for check in (False, True):
-        found = tasks.run(module, options, check, user=NOBODY)
-        assert refused(found, r"^links are changed by root only; run the task with become: true$")
+        found = tasks.run(module, options, check, user=UNPRIVILEGED)
+        assert refused(found, r"^only root can change links; run the task with become: true$")
     assert changes(before, everything(tasks.state_dir)) == []
 
 
 def test_not_root_and_bad_input_too(tasks: Tasks) -> None:
-    found = tasks.run("vlan_link", {"parent": "trunk", "vlan_id": 0}, user=NOBODY)
+    found = tasks.run("vlan_link", {"parent": "trunk", "vlan_id": 0}, user=UNPRIVILEGED)
     assert refused(found, r"become: true$", r"^vlan_id: 0 is not a whole number")
 
 
 def test_info_not_as_root_says_so(tasks: Tasks) -> None:
     tasks.ok("vlan_network", **BLUE)
-    found = tasks.run("vlan_info", {}, user=NOBODY)
+    found = tasks.run("vlan_info", {}, user=UNPRIVILEGED)
     assert found.data["failed"] and "Traceback" not in found.text
     assert found.message == [text for text in found.message if "become: true" in text]
 
@@ -308,7 +384,12 @@ NO_IPVLAN = (
     r"driver: the kernel of this host has no driver ipvlan; "
     r"install the package with the other modules of this kernel \(the role prepare names it\), or boot one that has it"
 )
-RED: Dict[str, Any] = {"name": "red", "driver": "ipvlan", "parent": "trunk.11", "subnets": [{"subnet": "198.51.100.0/24"}]}
+RED: Dict[str, Any] = {
+    "name": "red",
+    "driver": "ipvlan",
+    "parent": "trunk.11",
+    "subnets": [{"subnet": "198.51.100.0/24"}],
+}
 
 
 def test_a_driver_that_is_missing(tasks: Tasks, without_driver: None) -> None:
@@ -316,7 +397,13 @@ def test_a_driver_that_is_missing(tasks: Tasks, without_driver: None) -> None:
     run("mount -t tmpfs none /usr/lib/modules")
     try:
         rows = [{**BLUE, "name": "first"}, RED]
-        tasks.refuses("vlan_map", r"^networks\[1\]\." + NO_IPVLAN, name="rack1", networks=rows, endpoints=[{"network": "red", "name": "a", "netns": "a"}])
+        tasks.refuses(
+            "vlan_map",
+            r"^networks\[1\]\." + NO_IPVLAN,
+            name="rack1",
+            networks=rows,
+            endpoints=[{"network": "red", "name": "a", "netns": "a"}],
+        )
         tasks.refuses("vlan_network", "^" + NO_IPVLAN, **RED)
     finally:
         run("umount /usr/lib/modules")
@@ -344,7 +431,12 @@ def test_a_state_directory_that_cannot_be(tasks: Tasks, tmp_path: Path) -> None:
     os.chmod(tmp_path / "open", 0o777)
     for directory in ("/nowhere/at/all", str(tmp_path / "open"), "/proc/underlay", "relative/one"):
         found = tasks.run("vlan_link", {"parent": "trunk", "vlan_id": 5, "state_dir": directory})
-        assert found.data["failed"] and "Traceback" not in found.text and len(found.message) == 1 and "; " in found.message[0], found.text
+        assert (
+            found.data["failed"]
+            and "Traceback" not in found.text
+            and len(found.message) == 1
+            and "; " in found.message[0]
+        ), found.text
     assert links() == ["far", "trunk"]
 
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 from typing import Any, Dict, List
 
 from ansible_collections.netops.underlay.plugins.filter.report import report
-from conftest import ip, run
 
-from .conftest import Tasks
+from tests.support.module_tasks import Tasks
+from tests.support.network_host import ip, run
 
 
 def reported(tasks: Tasks) -> Dict[str, Any]:
     return report({"node1": tasks.ok("vlan_info")}, "One host")
 
 
-def told(doc: Dict[str, Any]) -> List[Any]:
+def findings(doc: Dict[str, Any]) -> List[Any]:
     return [(row["level"], row["kind"], row["key"], row["vlan_id"], row["text"]) for row in doc["findings"]]
 
 
@@ -47,17 +47,19 @@ def test_what_somebody_broke_is_one_finding_each_in_its_place(tasks: Tasks) -> N
     ends = [{"network": "web", "name": name, "netns": name} for name in ("shop", "mail")]
     tasks.ok("vlan_map", name="rack", networks=[network], endpoints=ends)
     doc = reported(tasks)
-    assert told(doc) == [] and doc["hosts"][0]["state"] == "ok"
+    assert findings(doc) == [] and doc["hosts"][0]["state"] == "ok"
     held = {row["name"]: row["addresses"] for row in doc["leases"]}
     for name, addresses in held.items():
         (link,) = ip("-n", name, "address", "show", "dev", "eth0", "scope", "global")
         assert addresses == [f"{row['local']}/{row['prefixlen']}" for row in link["addr_info"]]
-    assert [(row["pool"], row["used"], row["size"], row["reserved"]) for row in doc["pools"]] == [("192.0.2.0/29", 2, 5, 3)]
+    assert [(row["pool"], row["used"], row["size"], row["reserved"]) for row in doc["pools"]] == [
+        ("192.0.2.0/29", 2, 5, 3)
+    ]
 
     run("ip link set trunk.50 down")
     run("ip -n mail link del eth0")
-    assert told(reported(tasks)) == [
-        ("drift", "link", "trunk.50", 50, "link trunk.50: up is false, was made true"),
+    assert findings(reported(tasks)) == [
+        ("drift", "link", "trunk.50", 50, "link trunk.50: is down, should be up"),
         ("drift", "endpoint", "web/mail", 50, "link netns:mail/eth0 is missing"),
     ]
     assert {row["name"]: row["alive"] for row in reported(tasks)["leases"]} == {"shop": True, "mail": False}

@@ -12,14 +12,23 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine import restore, transact
-from ansible_collections.netops.underlay.plugins.module_utils._engine.registry import Registry
-from conftest import ip, links, run
+from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore, transact
+from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
 
-from .conftest import ENVIRONMENT, PYTHON, WIRE, Tasks, changes, everything
+from tests.support.module_tasks import ENVIRONMENT, PYTHON, WIRE, Tasks, changes, everything
+from tests.support.network_host import ip, links, run
 
-BLUE: Dict[str, Any] = {"name": "blue", "driver": "macvlan", "parent": "trunk.10", "subnets": [{"subnet": "192.0.2.0/24"}]}
-RACK: Dict[str, Any] = {"name": "rack", "networks": [BLUE], "endpoints": [{"network": "blue", "name": "one", "netns": "one"}]}
+BLUE: Dict[str, Any] = {
+    "name": "blue",
+    "driver": "macvlan",
+    "parent": "trunk.10",
+    "subnets": [{"subnet": "192.0.2.0/24"}],
+}
+RACK: Dict[str, Any] = {
+    "name": "rack",
+    "networks": [BLUE],
+    "endpoints": [{"network": "blue", "name": "one", "netns": "one"}],
+}
 TASKS: Dict[str, Dict[str, Any]] = {
     "vlan_link": {"parent": "trunk", "vlan_id": 5},
     "vlan_network": {**BLUE, "name": "red", "parent": "trunk.11"},
@@ -62,7 +71,9 @@ def test_a_full_disk(furnished: Tasks) -> None:
     furnished.same("vlan_map", **RACK)
     assert [row["name"] for row in furnished.ok("vlan_info")["networks"]] == ["blue"]
     run("ip -n one link del eth0")
-    assert restore.restore(transact.Run(furnished.state_dir), restore.Aims()).left == [], "and keeps nobody from what is recorded"
+    assert restore.restore(transact.RunOptions(furnished.state_dir), restore.RestoreScope()).left == [], (
+        "and what is recorded stays readable"
+    )
     assert links("one") == ["eth0"]
     filled.unlink()
     for module in WIRE:
@@ -84,13 +95,13 @@ def test_a_damaged_registry(furnished: Tasks) -> None:
     for damaged in (whole[:5000], b"x" * 8192, whole[:4096] + os.urandom(len(whole) - 4096)):
         file.write_bytes(damaged)
         assert is_told(furnished, f"{file}", ";")
-        assert file.read_bytes() == damaged, "it is kept for whoever can mend it"
+        assert file.read_bytes() == damaged, "it is kept for repair by hand"
     file.write_bytes(whole)
     furnished.same("vlan_map", **RACK)
 
 
 def test_a_lost_registry(furnished: Tasks) -> None:
-    """What bears our mark is nobody's until somebody says whose it is; the address comes back with its endpoint."""
+    """What has our mark has no owner until somebody says whose it is; the address comes back with its endpoint."""
     before = kernel(furnished.state_dir)
     run(f"rm {furnished.state_dir}/registry.db*")
     found = furnished.run("vlan_map", RACK)
@@ -114,8 +125,10 @@ def at_once(*commands: List[str]) -> Iterator[List[subprocess.Popen[str]]]:
 
 def test_eight_tasks_the_service_and_a_person_at_once(tasks: Tasks) -> None:
     tasks.ok("vlan_link", parent="trunk", vlan_id=99)
-    engine = Path(restore.__file__).parents[1]
-    underlay = f"import sys; sys.path.insert(0, {str(engine)!r}); from _engine.cli import main; sys.exit(main())"
+    engine = Path(restore.__file__).parents[2]
+    underlay = (
+        f"import sys; sys.path.insert(0, {str(engine)!r}); from _engine.service.cli import main; sys.exit(main())"
+    )
     person = [PYTHON, "-I", "-c", underlay, "--state-dir", tasks.state_dir, "--lock-timeout", "300"]
 
     def payload(number: int) -> str:
@@ -125,9 +138,12 @@ def test_eight_tasks_the_service_and_a_person_at_once(tasks: Tasks) -> None:
             "endpoints": [{"network": f"net{number}", "name": "one", "netns": f"one{number}"}],
         }  # fmt: skip
         text = (tasks.server.payloads / "vlan_map").read_text(encoding="utf-8")
-        return text.replace('params=\'{"ANSIBLE_MODULE_ARGS": {}}\'', f"params={json.dumps({'ANSIBLE_MODULE_ARGS': tasks.arguments('vlan_map', options)})!r}")
+        return text.replace(
+            "params='{\"ANSIBLE_MODULE_ARGS\": {}}'",
+            f"params={json.dumps({'ANSIBLE_MODULE_ARGS': tasks.arguments('vlan_map', options)})!r}",
+        )
 
-    run("ip link del trunk.99")  # something for whoever restores
+    run("ip link del trunk.99")  # something to restore
     with at_once(*[[PYTHON]] * 8, [*person, "restore"], [*person, "hold", "vlan:trunk.99", "at", "work"]) as running:
         for number, process in enumerate(running[:8]):
             assert process.stdin is not None
@@ -137,12 +153,14 @@ def test_eight_tasks_the_service_and_a_person_at_once(tasks: Tasks) -> None:
     statuses = [process.returncode for process in running]
     assert statuses.pop(8) in (0, 3) and statuses == [0] * 9, said  # 3: the person was faster, and what is held is left
     done = [json.loads(text[text.index("{") :]) for text in said[:8]]
-    assert len({row["transaction"] for row in done}) == 8 and all(row["plan"]["counts"] == done[0]["plan"]["counts"] for row in done)
+    assert len({row["transaction"] for row in done}) == 8 and all(
+        row["plan"]["counts"] == done[0]["plan"]["counts"] for row in done
+    )
     assert {f"trunk.{100 + number}" for number in range(8)} <= set(links())
     for number in range(8):
         (row,) = ip("address", "show", "dev", "eth0", netns=f"one{number}")
         assert f"10.{number}.0.2" in [entry["local"] for entry in row["addr_info"]]
     subprocess.run([*person, "release", "everything"], check=True, stdout=subprocess.DEVNULL)
-    restore.restore(transact.Run(tasks.state_dir), restore.Aims())
+    restore.restore(transact.RunOptions(tasks.state_dir), restore.RestoreScope())
     left, _more, _rest = restore.drift(Registry(tasks.state_dir))
     assert left == [] and Registry(tasks.state_dir).pending() is None

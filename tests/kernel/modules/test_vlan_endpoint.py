@@ -7,9 +7,9 @@ from __future__ import annotations
 from typing import Any, Dict, List
 
 import pytest
-from conftest import HAS_IPV6, ip, link, links, run, sysctl
 
-from .conftest import Tasks
+from tests.support.module_tasks import Tasks
+from tests.support.network_host import HAS_IPV6, ip, link, links, run, sysctl
 
 SUBNETS = [{"subnet": "192.0.2.0/24"}, *([{"subnet": "2001:db8:50::/64"}] if HAS_IPV6 else [])]
 
@@ -49,7 +49,10 @@ def test_every_option_in_place(blue: Tasks) -> None:
         "routes": [{"prefix": "10.7.0.0/16", "via": "192.0.2.9", "metric": 7}], "sysctls": {"net.ipv4.conf.IFNAME.arp_ignore": 1},
     }  # fmt: skip
     done = blue.becomes("vlan_endpoint", **options)
-    assert addresses("one", "wan")[0] == "192.0.2.77/24" and done["mac"] == link("wan", "one")["address"] == "02:00:5e:00:00:07"
+    assert (
+        addresses("one", "wan")[0] == "192.0.2.77/24"
+        and done["mac"] == link("wan", "one")["address"] == "02:00:5e:00:00:07"
+    )
     assert link("wan", "one")["mtu"] == 1400 and sysctl("ipv4.conf.wan.arp_ignore", "one") == 1
     assert ip("-4", "route", "show", "default", netns="one") == []
     (route,) = ip("route", "show", "10.7.0.0/16", netns="one")
@@ -61,13 +64,30 @@ def test_every_option_in_place(blue: Tasks) -> None:
     })  # fmt: skip
     assert addresses("one", "wan")[0] == "192.0.2.78/24" and link("wan", "one")["address"] == "02:00:5e:00:00:08"
     assert link("wan", "one")["mtu"] == 1300 and link("wan", "one")["ifindex"] == index
-    assert ip("route", "show", "10.7.0.0/16", netns="one") == [] and len(ip("-4", "route", "show", "default", netns="one")) == 1
+    assert (
+        ip("route", "show", "10.7.0.0/16", netns="one") == []
+        and len(ip("-4", "route", "show", "default", netns="one")) == 1
+    )
 
 
 def test_an_address_of_its_own_is_refused_with_its_holder(blue: Tasks) -> None:
     blue.ok("vlan_endpoint", network="blue", name="one", netns="one")
-    blue.refuses("vlan_endpoint", r"^ipv4_address: 192\.0\.2\.2 is held by one; ", network="blue", name="two", netns="two", ipv4_address="192.0.2.2")
-    blue.refuses("vlan_endpoint", r"^ipv4_address: 192\.0\.2\.1 is .*gateway.*; ", network="blue", name="two", netns="two", ipv4_address="192.0.2.1")
+    blue.refuses(
+        "vlan_endpoint",
+        r"^ipv4_address: 192\.0\.2\.2 is held by one; ",
+        network="blue",
+        name="two",
+        netns="two",
+        ipv4_address="192.0.2.2",
+    )
+    blue.refuses(
+        "vlan_endpoint",
+        r"^ipv4_address: 192\.0\.2\.1 is .*gateway.*; ",
+        network="blue",
+        name="two",
+        netns="two",
+        ipv4_address="192.0.2.1",
+    )
 
 
 def test_a_namespace_of_others_stays(blue: Tasks) -> None:
@@ -77,9 +97,15 @@ def test_a_namespace_of_others_stays(blue: Tasks) -> None:
     assert links("theirs") == ["dummy7"]
 
 
-def test_released_only_when_nobody_lives_on_it(blue: Tasks) -> None:
+def test_released_only_when_its_workload_is_gone(blue: Tasks) -> None:
     blue.ok("vlan_endpoint", network="blue", name="one", netns="one")
-    blue.refuses("vlan_endpoint", r"^state: blue/one lives, as eth0 in netns:one; use state: absent", network="blue", name="one", state="released")
+    blue.refuses(
+        "vlan_endpoint",
+        r"^state: blue/one lives, as eth0 in netns:one; use state: absent",
+        network="blue",
+        name="one",
+        state="released",
+    )
     run("ip netns del one")
     assert blue.ok("vlan_info", gather_subset=["endpoints"])["endpoints"][0]["alive"] is False
     blue.becomes("vlan_endpoint", network="blue", name="one", state="released")

@@ -8,9 +8,9 @@ import re
 from typing import Any, Dict, List
 
 import pytest
-from conftest import HAS_IPV6, data, ip, link, links, run, sysctl
 
-from .conftest import PYTHON, Tasks, warnings
+from tests.support.module_tasks import PYTHON, Tasks, warnings
+from tests.support.network_host import HAS_IPV6, data, ip, link, links, run, sysctl
 
 pytestmark = pytest.mark.ipv6_off
 
@@ -47,7 +47,7 @@ def test_the_diff_is_for_people(tasks: Tasks) -> None:
     assert done["diff"]["before"] == ""
     shown = done["diff"]["after"].splitlines()
     assert shown[0] == "link trunk.50"
-    assert {"  parent: trunk", "  vlan_id: 50", "  up: true", "  kind: vlan", "vlan trunk.50"} <= set(shown)
+    assert {"  parent: trunk", "  vlan_id: 50", "  kind: vlan", "vlan trunk.50"} <= set(shown)
     assert done["plan"]["counts"] == {"link": {"create": 1}, "vlan": {"create": 1}}
     assert done["plan"]["first"] == ["create link trunk.50: VLAN 50 of trunk", "create vlan trunk.50: declared"]
 
@@ -64,10 +64,10 @@ def test_without_diff_there_is_none(tasks: Tasks) -> None:
     assert "diff" not in tasks.run("vlan_link", {"parent": "trunk", "vlan_id": 50}, diff=False).data
 
 
-def test_a_reboot_is_told_of(tasks: Tasks) -> None:
+def test_a_reboot_is_reported_of(tasks: Tasks) -> None:
     done = tasks.ok("vlan_link", parent="trunk", vlan_id=50)
     assert done["persistent"] is False
-    assert any(text.startswith("a reboot forgets this: ") for text in warnings(done))
+    assert any(text.startswith("will not survive a reboot: ") for text in warnings(done))
     assert not any("reboot" in text for text in warnings(tasks.same("vlan_link", parent="trunk", vlan_id=50)))
 
 
@@ -91,7 +91,9 @@ def test_every_option_at_once_and_taken_back(tasks: Tasks) -> None:
     assert link("trunk.50")["mtu"] == 1400
     index = link("trunk.50")["ifindex"]
 
-    tasks.becomes("vlan_link", parent="trunk", vlan_id=50, gvrp=True, egress_qos_map={"6": 4}, addresses=["192.0.2.11/24"])
+    tasks.becomes(
+        "vlan_link", parent="trunk", vlan_id=50, gvrp=True, egress_qos_map={"6": 4}, addresses=["192.0.2.11/24"]
+    )
     options = data("trunk.50")
     assert set(options["flags"]) == {"GVRP", "REORDER_HDR"}
     assert options.get("ingress_qos", []) == [] and options["egress_qos"] == [{"from": 6, "to": 4}]
@@ -119,7 +121,12 @@ def test_qinq(tasks: Tasks) -> None:
     done = tasks.becomes("vlan_link", parent="trunk.200", vlan_id=30)
     assert data("trunk.200")["protocol"] == "802.1ad" and done["interface"] == "trunk.200.30"
     assert (link("trunk.200.30")["link"], data("trunk.200.30")["id"]) == ("trunk.200", 30)
-    tasks.refuses("vlan_link", r"^state: trunk\.200 cannot go: trunk\.200\.30 sits on it; remove that first", name="trunk.200", state="absent")
+    tasks.refuses(
+        "vlan_link",
+        r"^state: trunk\.200 cannot be removed: trunk\.200\.30 uses it; remove that first",
+        name="trunk.200",
+        state="absent",
+    )
     tasks.becomes("vlan_link", name="trunk.200.30", state="absent")
     tasks.becomes("vlan_link", name="trunk.200", state="absent")
     assert links() == ["far", "trunk"]
@@ -134,9 +141,12 @@ def test_the_same_id_with_both_tags_stands_side_by_side(tasks: Tasks) -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"vlan_id": 51}, r"^vlan_id: v50 has vlan_id 50, and no kernel changes that in place; make it absent first, or give another name"),
-        ({"vlan_id": 50, "protocol": "802.1ad"}, r"^protocol: v50 has protocol 802\.1q, and no kernel"),
-        ({"vlan_id": 50, "parent": "other"}, r"^parent: v50 has parent trunk, and no kernel"),
+        (
+            {"vlan_id": 51},
+            r"^vlan_id: v50 has vlan_id 50, which the kernel cannot change in place; make it absent first, or give another name",
+        ),
+        ({"vlan_id": 50, "protocol": "802.1ad"}, r"^protocol: v50 has protocol 802\.1q, which the kernel"),
+        ({"vlan_id": 50, "parent": "other"}, r"^parent: v50 has parent trunk, which the kernel"),
     ],
     ids=["vlan_id", "protocol", "parent"],
 )
@@ -154,7 +164,7 @@ def test_long_names_become_alternative_names(tasks: Tasks) -> None:
     shown = link(name)
     assert shown["altnames"] == [name] and shown["ifname"] == done["interface"] != name and len(shown["ifname"]) <= 15
     assert done["link"]["altnames"] == [name]
-    run("ip link set trunk name a-trunk-of-15-c")
+    run("ip link add a-trunk-of-15-c up type dummy")
     done = tasks.becomes("vlan_link", parent="a-trunk-of-15-c", vlan_id=4094)
     assert link("a-trunk-of-15-c.4094")["ifname"] == done["interface"]
     assert done["interface"].endswith(".4094")
@@ -184,7 +194,10 @@ def test_addresses_of_others_stay(tasks: Tasks) -> None:
     run("ip address add 198.51.100.99/24 dev trunk.100")
     tasks.same("vlan_link", parent="trunk", vlan_id=100, addresses=["192.0.2.10/24"])
     tasks.refuses(
-        "vlan_link", r"^state: trunk\.100 cannot go: it has the address 198\.51\.100\.99/24; remove that first", name="trunk.100", state="absent"
+        "vlan_link",
+        r"^state: trunk\.100 cannot be removed: it has the address 198\.51\.100\.99/24; remove that first",
+        name="trunk.100",
+        state="absent",
     )
     run("ip address del 198.51.100.99/24 dev trunk.100")
     tasks.becomes("vlan_link", name="trunk.100", state="absent")
@@ -249,7 +262,7 @@ def test_what_a_tenant_sends_comes_to_nothing(tasks: Tasks) -> None:
 def test_a_base_that_is_down_is_raised_with_its_inverse_in_the_plan(tasks: Tasks) -> None:
     run("ip link set trunk down")
     done = tasks.ok("vlan_link", parent="trunk", vlan_id=5, bring_up_parent=False)
-    assert "parent: trunk is down and stays so (bring_up_parent: false)" in warnings(done)
+    assert "parent: trunk is down and is left down (bring_up_parent: false)" in warnings(done)
     assert "UP" not in link("trunk")["flags"] and "UP" not in link("trunk.5")["flags"]
     done = tasks.becomes("vlan_link", parent="trunk", vlan_id=5)
     assert "change link trunk: trunk is down" in done["plan"]["first"]
@@ -264,7 +277,12 @@ def test_a_base_that_is_down_is_raised_with_its_inverse_in_the_plan(tasks: Tasks
 def test_a_link_that_existed_before_is_refused_or_adopted(tasks: Tasks) -> None:
     run("ip link add link trunk name trunk.50 type vlan id 50; ip link set trunk.50 up")
     index = link("trunk.50")["ifindex"]
-    tasks.refuses("vlan_link", r"trunk\.50 exists and was not made by us; leave it as it is, or set adopt: true", parent="trunk", vlan_id=50)
+    tasks.refuses(
+        "vlan_link",
+        r"trunk\.50 exists and was not created by us; use it as it is, or set adopt: true",
+        parent="trunk",
+        vlan_id=50,
+    )
     done = tasks.becomes("vlan_link", parent="trunk", vlan_id=50, adopt=True)
     assert link("trunk.50")["group"] == OURS and link("trunk.50")["ifindex"] == index
     assert done["link"]["owner"] == "task" and addresses("trunk.50") == []
@@ -276,25 +294,40 @@ def test_a_link_that_existed_before_is_refused_or_adopted(tasks: Tasks) -> None:
 def test_a_name_that_another_link_has_is_refused_with_adopt_too(tasks: Tasks) -> None:
     run("ip link add v50 type dummy")
     for adopt in (False, True):
-        tasks.refuses("vlan_link", r"v50 exists and is not VLAN 50 \(802\.1q\) of trunk; ", parent="trunk", vlan_id=50, name="v50", adopt=adopt)
+        tasks.refuses(
+            "vlan_link",
+            r"v50 exists and is not VLAN 50 \(802\.1q\) of trunk; ",
+            parent="trunk",
+            vlan_id=50,
+            name="v50",
+            adopt=adopt,
+        )
 
 
 def test_a_vlan_that_another_link_has_is_named(tasks: Tasks) -> None:
     run("ip link add link trunk name storage type vlan id 50")
-    tasks.refuses("vlan_link", r"VLAN 50 of trunk is there already, as storage", parent="trunk", vlan_id=50)
+    tasks.refuses("vlan_link", r"VLAN 50 of trunk already exists as storage", parent="trunk", vlan_id=50)
 
 
 def test_a_foreign_link_is_not_removed(tasks: Tasks) -> None:
     run("ip link add link trunk name trunk.50 type vlan id 50")
     tasks.refuses(
-        "vlan_link", r"^name: trunk\.50 exists and was not made by us; remove it by hand, or set adopt", name="trunk.50", state="absent"
+        "vlan_link",
+        r"^name: trunk\.50 exists and was not created by us; remove it by hand, or set adopt",
+        name="trunk.50",
+        state="absent",
     )
 
 
 def test_what_sits_on_it_keeps_it(tasks: Tasks) -> None:
     tasks.ok("vlan_link", parent="trunk", vlan_id=50)
     run("ip netns add theirs; ip link add link trunk.50 name theirs0 type macvlan; ip link set theirs0 netns theirs")
-    tasks.refuses("vlan_link", r"^state: trunk\.50 cannot go: theirs0 in netns:theirs sits on it; ", name="trunk.50", state="absent")
+    tasks.refuses(
+        "vlan_link",
+        r"^state: trunk\.50 cannot be removed: theirs0 in netns:theirs uses it; ",
+        name="trunk.50",
+        state="absent",
+    )
     assert links("theirs") == ["theirs0"]
 
 
@@ -309,6 +342,12 @@ def test_a_link_that_was_removed_by_hand_is_made_again(tasks: Tasks) -> None:
 def test_the_mark_taken_off_makes_it_foreign(tasks: Tasks) -> None:
     tasks.ok("vlan_link", parent="trunk", vlan_id=50)
     run("ip link set trunk.50 group default")
-    tasks.refuses("vlan_link", r"exists and was not made by us|does not bear our mark any more", parent="trunk", vlan_id=50, mtu=1400)
+    tasks.refuses(
+        "vlan_link",
+        r"exists and was not created by us|no longer has our mark",
+        parent="trunk",
+        vlan_id=50,
+        mtu=1400,
+    )
     tasks.becomes("vlan_link", parent="trunk", vlan_id=50, mtu=1400, adopt=True)
     assert link("trunk.50")["group"] == OURS

@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+import copy
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine import fields, model
-from messages import texts_without_a_test
+from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import fields, model
+from ansible_collections.netops.underlay.plugins.module_utils._engine.declare.declaration import Declaration
+from ansible_collections.netops.underlay.plugins.module_utils._engine.declare.naming import link_names
+
+from tests.support.engine_messages import texts_without_a_test
 
 NETWORK: Dict[str, Any] = {"name": "n", "driver": "macvlan"}
 ENDPOINT: Dict[str, Any] = {"network": "n", "name": "e", "netns": "e"}
@@ -32,11 +36,17 @@ ROWS: List[Tuple[str, Any, List[str]]] = [
     ("vlan", {**VLAN, "vlan_id": "ten"}, ["vlan_id: 'ten' is not a whole number from 1 to 4094; give one"]),
     ("vlan", {**VLAN, "mtu": 9}, ["mtu: 9 is not a whole number from 68 to 65535 bytes; give one"]),
     ("vlan", {**VLAN, "vlanid": 5}, ["vlanid: unknown option; did you mean vlan_id?"]),
-    ("vlan", {**VLAN, "parent": "eth 0"}, ["parent: 'eth 0' is not a link name; no blank, '/', ':' or '%' may be in it"]),
+    ("vlan", {**VLAN, "parent": "eth 0"}, ["parent: 'eth 0' is not a link name; leave out spaces, '/', ':' and '%'"]),
+    ("vlan", {**VLAN, "name": "all"}, ["name: all is not a link name; give another: the kernel keeps all and default for settings"]),
+    ("vlan", {**VLAN, "addresses": ["127.0.0.5/8", "ff02::1/64", "0.0.0.0/24", "255.255.255.255/32", "::/64", "192.0.2.0/31"]}, [
+        "addresses[0]: 127.0.0.5/8 is loopback; give a unicast address", "addresses[1]: ff02::1/64 is multicast; give a unicast address",
+        "addresses[2]: 0.0.0.0/24 is unspecified; give a unicast address",
+        "addresses[3]: 255.255.255.255/32 is the broadcast address; give a unicast address",
+        "addresses[4]: ::/64 is unspecified; give a unicast address"]),
     ("vlan", {**VLAN, "parent": "lo"}, ["parent: lo is the loopback; give a NIC, a bond, a VLAN sub-interface or a dummy"]),
     ("vlan", {**VLAN, "protocol": "qinq"}, ["protocol: 'qinq' is not a choice; give one of 802.1q, 802.1ad"]),
     ("vlan", {**VLAN, "gvrp": "perhaps"}, ["gvrp: 'perhaps' is not a boolean; give true or false"]),
-    ("vlan", {**VLAN, "gvrp": True, "mvrp": True}, ["mvrp: GVRP and MVRP announce the same VLAN twice; choose the one that the switch speaks"]),
+    ("vlan", {**VLAN, "gvrp": True, "mvrp": True}, ["mvrp: GVRP and MVRP announce the same VLAN twice; choose the one that the switch supports"]),
     ("vlan", {**VLAN, "addresses": "192.0.2.1/24"}, ["addresses: '192.0.2.1/24' is not a list; write one item a line, each with '- '"]),
     (
         "vlan",
@@ -52,31 +62,49 @@ ROWS: List[Tuple[str, Any, List[str]]] = [
         "name: '-n' is not a usable name; start with a letter or digit, then letters, digits, '_', '.', '-', 128 at most"]),
     ("network", {"name": "n"}, ["driver: is missing; it is required"]),
     ("network", {**NETWORK, "subnets": {"subnet": "x"}}, ["subnets: {'subnet': 'x'} is not a list; write one item a line, each with '- '"]),
-    ("network", {**NETWORK, "mode": "l3"}, ["mode: macvlan has no mode l3; give one of bridge, private, vepa, passthru"]),
+    ("network", {**NETWORK, "mode": "l3"}, ["mode: macvlan has no mode l3; give one of bridge, private, vepa, passthru, source"]),
     ("network", {**NETWORK, "driver": "ipvlan", "mode": "bridge"}, ["mode: ipvlan has no mode bridge; give one of l2, l3, l3s"]),
     ("network", {**NETWORK, "flag": "private"}, ["flag: macvlan has no flag; leave it out, or use mode: private or vepa"]),
     ("network", {**NETWORK, "driver": "ipvlan", "bclim": 3, "bcqueuelen": 3}, [
         "bcqueuelen: ipvlan has no broadcast queue; leave it out, or use macvlan", "bclim: ipvlan has no broadcast queue; leave it out, or use macvlan"]),
+    ("network", {**NETWORK, "nopromisc": True}, [
+        "nopromisc: mode bridge does not make its parent promiscuous; leave it out, or use mode: passthru"]),
+    ("network", {**NETWORK, "driver": "ipvlan", "nopromisc": True}, [
+        "nopromisc: mode l2 does not make its parent promiscuous; leave it out, or use macvlan with mode: passthru"]),
+    ("endpoint", {**ENDPOINT, "kind": "tap", "tap_owner": "a b", "tap_mode": 432}, [
+        "tap_owner: 'a b' is not a user or a group; give a name as in /etc/passwd, or a number",
+        'tap_mode: 432 is not a file mode in quotes; write it as "0660"']),
+    ("endpoint", {**ENDPOINT, "tap_owner": "0", "tap_group": 0, "tap_mode": "0600"}, [
+        "tap_owner: has no effect without kind: tap; set kind: tap, or leave it out",
+        "tap_group: has no effect without kind: tap; set kind: tap, or leave it out",
+        "tap_mode: has no effect without kind: tap; set kind: tap, or leave it out"]),
+    ("endpoint", {"network": "n", "name": "e", "kind": "tap", "container": "docker:web", "hosts": {"db": "192.0.2.9"}, "gw_priority": 5,
+                  "accept_ra": True, "default_route": {"ipv4": "never"}}, [
+        "container: a tap is for a virtual machine of the host; give netns, which is created where it does not exist",
+        "hosts: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest",
+        "gw_priority: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest",
+        "accept_ra: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest",
+        "default_route: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest"]),
     ("network", {**NETWORK, "parent": "eth0", "internal": True}, [
-        "internal: an internal network has a dummy of its own, no parent; "
-        "leave out parent, or use gateway: none on the subnets for a network on a parent without a way out"]),
+        "internal: an internal network has its own dummy, and no parent; "
+        "leave out parent, or set gateway: none on the subnets to have no default route"]),
     ("network", {**NETWORK, "probe": True}, [
-        "probe: asks for the addresses of host_access, which is off; set host_access too, or leave it out; endpoints have a probe of their own"]),
+        "probe: has no effect without host_access; set host_access too, or leave probe out; endpoints have their own probe option"]),
     ("network", {**NETWORK, "subnets": [{}]}, ["subnets[0].subnet: is missing; it is required"]),
     ("network", subnet(subnet="192.0.2.0/33"), ["subnets[0].subnet: '192.0.2.0/33' is not a subnet; write it as 192.0.2.0/24"]),
     ("network", subnet(subnet="192.0.2.0"), [
         "subnets[0].subnet: 192.0.2.0 has no prefix length; write it as 192.0.2.0/32, or the subnet's own length"]),
-    ("network", subnet(subnet="::/0"), ["subnets[0].subnet: ::/0 is everything there is; give the network's own subnet"]),
-    ("network", subnet(subnet="224.0.1.0/24"), ["subnets[0].subnet: 224.0.1.0/24 is multicast; no host has an address there, give a unicast subnet"]),
-    ("network", subnet(subnet="ff05::/64"), ["subnets[0].subnet: ff05::/64 is multicast; no host has an address there, give a unicast subnet"]),
-    ("network", subnet(subnet="127.1.0.0/16"), ["subnets[0].subnet: 127.1.0.0/16 is loopback; no host has an address there, give a unicast subnet"]),
-    ("network", subnet(subnet="0.0.0.0/24"), ["subnets[0].subnet: 0.0.0.0/24 is unspecified; no host has an address there, give a unicast subnet"]),
+    ("network", subnet(subnet="::/0"), ["subnets[0].subnet: ::/0 covers every address; give the network's own subnet"]),
+    ("network", subnet(subnet="224.0.1.0/24"), ["subnets[0].subnet: 224.0.1.0/24 is multicast; give a unicast subnet"]),
+    ("network", subnet(subnet="ff05::/64"), ["subnets[0].subnet: ff05::/64 is multicast; give a unicast subnet"]),
+    ("network", subnet(subnet="127.1.0.0/16"), ["subnets[0].subnet: 127.1.0.0/16 is loopback; give a unicast subnet"]),
+    ("network", subnet(subnet="0.0.0.0/24"), ["subnets[0].subnet: 0.0.0.0/24 is unspecified; give a unicast subnet"]),
     ("network", subnet(subnet="fe80::/64"), [
-        "subnets[0].subnet: fe80::/64 is link-local, which every link has by itself; give a subnet of the network's own"]),
+        "subnets[0].subnet: fe80::/64 is link-local, as every link has it; give a subnet of the network's own"]),
     ("network", subnet(ip_range="198.51.100.0/26"), ["subnets[0].ip_range: 198.51.100.0/26 is not inside 192.0.2.0/24; give a part of 192.0.2.0/24"]),
     ("network", subnet(iprange="2001:db8::/64"), ["subnets[0].ip_range: 2001:db8::/64 is not inside 192.0.2.0/24; give a part of 192.0.2.0/24"]),
     ("network", subnet(aux_addresses={"r": "198.51.100.1"}), [
-        "subnets[0].aux_addresses.r: 198.51.100.1 is not inside 192.0.2.0/24; give an address of 192.0.2.0/24"]),
+        "subnets[0].aux_addresses.r: 198.51.100.1 is not inside 192.0.2.0/24; give a part of 192.0.2.0/24"]),
     ("network", subnet(gateway="198.51.100.1"), [
         "subnets[0].gateway: 198.51.100.1 is not inside 192.0.2.0/24; give an address of 192.0.2.0/24, or none"]),
     ("network", subnet(gateway="192.0.2.255"), [
@@ -88,51 +116,97 @@ ROWS: List[Tuple[str, Any, List[str]]] = [
     ("endpoint", {"network": "n", "name": "e"}, ["netns: no workload given; give netns, pid or container"]),
     ("endpoint", {**ENDPOINT, "pid": 7}, ["pid: several of netns, pid given; give netns, pid or container"]),
     ("endpoint", {**ENDPOINT, "netns": "a/b"}, ["netns: 'a/b' is not the name of a namespace; give a name as in 'ip netns list', no path"]),
-    ("endpoint", {**ENDPOINT, "interface": "a-name-too-long-0"}, ["interface: a-name-too-long-0 has 17 characters; the kernel takes 15 at most"]),
+    ("endpoint", {**ENDPOINT, "interface": "a-name-too-long-0"}, ["interface: a-name-too-long-0 has 17 characters; the kernel allows at most 15"]),
     ("endpoint", {**ENDPOINT, "ipv4_address": "2001:db8::1"}, ["ipv4_address: 2001:db8::1 is not an IPv4 address; give an IPv4 address"]),
     ("endpoint", {**ENDPOINT, "mac_address": "1:2"}, ["mac_address: '1:2' is not a MAC address; write it as 02:42:ac:11:00:02"]),
     ("endpoint", {**ENDPOINT, "mac_address": "01:00:5e:00:00:01"}, [
-        "mac_address: 01:00:5e:00:00:01 is not a unicast MAC address; the first octet must be even, and not all may be 0"]),
+        "mac_address: 01:00:5e:00:00:01 is not a unicast MAC address; the first octet must be even, and not all octets 0"]),
     ("endpoint", {**ENDPOINT, "sysctls": {"kernel.hostname": 1}}, [
         "sysctls.kernel.hostname: kernel.hostname is not a sysctl of a link; "
         "write net.ipv4.conf.IFNAME.KEY or net.ipv6.conf.IFNAME.KEY, IFNAME as it is"]),
     ("endpoint", {**ENDPOINT, "routes": [{"prefix": "0.0.0.0/0"}]}, ["routes[0].prefix: 0.0.0.0/0 is the default route; see default_route and gw_priority"]),
     ("endpoint", {**ENDPOINT, "routes": [{"prefix": "10.0.0.0/8", "via": "fe80::1"}]}, [
-        "routes[0].via: fe80::1 is not of the family of 10.0.0.0/8; give a next hop of the same family"]),
+        "routes[0].via: fe80::1 is not of the same IP version as 10.0.0.0/8; give a next hop of the same version"]),
     ("endpoint", {**ENDPOINT, "routes": [{"prefix": "10.0.0.0/8"}, {"prefix": "10.0.0.0/8"}]}, [
-        "routes[1].prefix: 10.0.0.0/8 stands in routes[0] already; give another metric"]),
+        "routes[1].prefix: 10.0.0.0/8 is already listed in routes[0]; give another metric"]),
     ("routes", route(prefix="0.0.0.0/0", via="192.0.2.1"), ["routes[0].prefix: 0.0.0.0/0 is the default route; give the prefix of an L3 network"]),
-    ("routes", route(via="2001:db8::1"), ["routes[0].via: 2001:db8::1 is not of the family of 10.1.0.0/16; give a next hop of the same family"]),
+    ("routes", route(via="2001:db8::1"), ["routes[0].via: 2001:db8::1 is not of the same IP version as 10.1.0.0/16; give a next hop of the same version"]),
+    ("vlan", {**VLAN, "vlan_id": "010"},
+     ["vlan_id: '010' is not a whole number from 1 to 4094; write it without the leading zero: an unquoted 010 is 8 in YAML"]),
+    ("vlan", {**VLAN, "vlan_id": "1_0"}, ["vlan_id: '1_0' is not a whole number from 1 to 4094; write it as 10"]),
+    ("vlan", {**VLAN, "vlan_id": "+10"}, ["vlan_id: '+10' is not a whole number from 1 to 4094; write it as 10"]),
+    ("vlan", {**VLAN, "vlan_id": "\uff11\uff10"}, ["vlan_id: '\uff11\uff10' is not a whole number from 1 to 4094; write it as 10"]),
+    ("vlan", {**VLAN, "addresses": ["fe80::1%eth0/64"]},
+     ["addresses[0]: 'fe80::1%eth0/64' has a scope; write it without %eth0"]),
+    ("network", {**NETWORK, "subnets": "- subnet: 10.0.0.0/24\n- subnet: 10.0.1.0/24\n"},
+     ["subnets: is a string of 2 lines, not a list; parse it first: {{ ... | from_yaml }} or {{ ... | from_json }}"]),
+    ("network", {**NETWORK, "driver_options": {"parent": "eth0"}},
+     ["driver_options: unknown option; write its keys as options of the network: parent, mode, flag"]),
+    ("network", {**NETWORK, "subnets": [{"subnet": "192.168.0.0/24", "ip_range": "192.168.0.100/28"}]},
+     ["subnets[0].ip_range: 192.168.0.100/28 has host bits set; write 192.168.0.96/28, or the range 192.168.0.100-192.168.0.111"]),
+    ("network", {**NETWORK, "subnets": [{"subnet": "192.168.0.0/24", "ip_range": "192.168.0.9-192.168.0.1"}]},
+     ["subnets[0].ip_range: '192.168.0.9-192.168.0.1' does not run from a lower to a higher address; write it as FIRST-LAST"]),
+    ("network", {**NETWORK, "subnets": [{"subnet": "192.168.0.0/24", "ip_range": ["192.168.0.9", "192.168.0.0/28"]}]},
+     ["subnets[0].ip_range[1]: 192.168.0.0/28 overlaps the range 192.168.0.9; give each address once"]),
+    ("endpoint", {**ENDPOINT, "ipv4_address": "192.0.2.5", "ipv4_addresses": ["192.0.2.6", "192.0.2.5"]},
+     ["ipv4_addresses[1]: 192.0.2.5 is ipv4_address already; give each address once"]),
+    ("endpoint", {**ENDPOINT, "ipv4_addresses": ["192.0.2.6"], "allowed_addresses": ["192.0.2.7", "192.0.2.6"]},
+     ["allowed_addresses[1]: 192.0.2.6 is ipv4_addresses[0] already; give each address once"]),
+    ("endpoint", {**ENDPOINT, "allowed_addresses": ["192.0.2.7", "192.0.2.7"]},
+     ["allowed_addresses[1]: 192.0.2.7 is allowed_addresses[0] already; give each address once"]),
+    ("network", {**NETWORK, "subnets": [{"subnet": "192.168.0.0/24", "ip_range": []}]},
+     ["subnets[0].ip_range: is an empty list; give one range at least, or leave it out for the whole subnet"]),
+    ("network", {**NETWORK, "subnets": [{"subnet": "192.168.0.0/24", "ip_range": ["192.168.0.192/29", "192.168.0.201/29"]}]},
+     ["subnets[0].ip_range[1]: 192.168.0.201/29 has host bits set; write 192.168.0.200/29, or the range 192.168.0.201-192.168.0.207"]),
+    ("network", {**NETWORK, "subnets": [{"subnet": "192.168.0.0/24", "ip_range": "x-y"}]},
+     ["subnets[0].ip_range: 'x-y' is not an address, a prefix or a range; write it as 192.0.2.10, 192.0.2.0/28 or 192.0.2.10-192.0.2.20"]),
+    ("endpoint", {"network": "n", "name": "e", "container": "nginx"},
+     ["container: nginx does not say which engine; write docker:nginx or podman:nginx"]),
     ("routes", route(), ["routes[0].via: is missing, and so is dev; give the next hop, or the device"]),
-    ("routes", route(type="blackhole", dev="eth0"), ["routes[0].type: an blackhole route leads nowhere; leave out via and dev"]),
+    ("routes", route(type="blackhole", dev="eth0"), ["routes[0].type: a route of type blackhole has no next hop; leave out via and dev"]),
     ("routes", route(via="192.0.2.1", table=7, vrf="red"), ["routes[0].vrf: table is given too; give one of the two"]),
-    ("routes", route(prefix="2001:db8::/32", via="fe80::1"), ["routes[0].dev: is missing, and fe80::1 is on every link; give the device"]),
+    ("routes", route(prefix="2001:db8::/32", via="fe80::1"), ["routes[0].dev: is missing, and fe80::1 is link-local; give the device"]),
 ]  # fmt: skip
 
 #: whole maps, and everything that is wrong with them
 MAPS: List[Tuple[Dict[str, Any], List[str]]] = [
-    ({"trunks": {"t": {}}}, ["trunks.t: says not exactly one of name and match; give the NIC's name, or match: {mac: ...}"]),
-    ({"trunks": {"t": {"match": {}}}}, ["trunks.t.match: says not exactly one of mac, pci, altname; give one"]),
-    ({"networks": [NETWORK, {**NETWORK, "mode": "vepa"}]}, ["networks[1]: network n stands in networks[0] already; give each once"]),
+    (
+        {"trunks": {"t": {}}},
+        ["trunks.t: needs exactly one of name and match; give the NIC's name, or match: {mac: ...}"],
+    ),
+    ({"trunks": {"t": {"match": {}}}}, ["trunks.t.match: needs exactly one of mac, pci, altname; give one"]),
+    ({"purge_limit": "half"}, ["purge_limit: 'half' is not a limit; give a number, or a percentage such as 20%"]),
+    ({"purge_limit": True}, ["purge_limit: True is not a limit; give a number, or a percentage such as 20%"]),
+    (
+        {"purge": True},
+        [
+            "purge: no rows were given, and what was not given is not removed; "
+            "give networks, or networks: [] to remove all of this owner"
+        ],
+    ),
+    (
+        {"networks": [NETWORK, {**NETWORK, "mode": "vepa"}]},
+        ["networks[1]: network n is already listed in networks[0]; list each once"],
+    ),
     (
         {"networks": [{**NETWORK, "mode": "l2"}], "links": [{"parent": "eth0"}], "endpoints": "x"},
         [
             "endpoints: 'x' is not a list; write one item a line, each with '- '",
             "links[0].vlan_id: is missing; it is required",
-            "networks[0].mode: macvlan has no mode l2; give one of bridge, private, vepa, passthru",
+            "networks[0].mode: macvlan has no mode l2; give one of bridge, private, vepa, passthru, source",
         ],
     ),
 ]
 
-#: kind and row of what shall be absent, and what is wrong with it
+#: kind and row of what must be absent, and what is wrong with it
 ABSENT: List[Tuple[str, Dict[str, Any], List[str]]] = [
-    ("network", {}, ["name: is missing; it says which one shall be absent"]),
-    ("endpoint", {"name": "e"}, ["network: is missing; it says which one shall be absent"]),
-    ("vlan", {"parent": "eth0"}, ["vlan_id: is missing; it says which one shall be absent"]),
+    ("network", {}, ["name: is missing; it identifies what to remove"]),
+    ("endpoint", {"name": "e"}, ["network: is missing; it identifies what to remove"]),
+    ("vlan", {"parent": "eth0"}, ["vlan_id: is missing; it identifies what to remove"]),
 ]
 
 
-def said(declared: model.Declaration) -> List[str]:
+def said(declared: Declaration) -> List[str]:
     return [str(problem) for problem in declared.problems]
 
 
@@ -147,13 +221,26 @@ def test_a_bad_map_is_refused_whole(options: Dict[str, Any], expected: List[str]
 
 
 @pytest.mark.parametrize(("kind", "row", "expected"), ABSENT)
-def test_what_shall_be_absent_must_be_named(kind: str, row: Dict[str, Any], expected: List[str]) -> None:
+def test_an_absent_item_must_be_named(kind: str, row: Dict[str, Any], expected: List[str]) -> None:
     assert said(model.declare(kind, row, "absent", False)) == expected
 
 
 def test_every_message_has_a_test() -> None:
     seen = [text for *_, expected in (*ROWS, *MAPS, *ABSENT) for text in expected]
     assert texts_without_a_test(seen, model, fields) == []
+
+
+def test_source_macs_are_sorted_and_each_there_once() -> None:
+    asked = ["02-00-00-00-00-0B", "02:00:00:00:00:0a", "02:00:00:00:00:0b"]
+    (item,) = model.declare("endpoint", {**ENDPOINT, "source_macs": asked}, "present", False).items
+    assert item.spec and item.spec["source_macs"] == ["02:00:00:00:00:0a", "02:00:00:00:00:0b"]
+    many = [f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}" for number in range(1001)]
+    (problem,) = model.declare("endpoint", {**ENDPOINT, "source_macs": many}, "present", False).problems
+    assert str(problem) == "source_macs: 1001 MACs are more than the 1000 that an endpoint can have; list 1000 at most"
+    (problem,) = model.declare(
+        "endpoint", {**ENDPOINT, "source_macs": ["01:00:5e:00:00:01"]}, "present", False
+    ).problems
+    assert str(problem).startswith("source_macs[0]: 01:00:5e:00:00:01 is not a unicast MAC address; ")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +277,10 @@ def test_the_families_of_a_network(row: Dict[str, Any], families: Tuple[bool, bo
     ],
 )
 def test_the_gateway_of_a_subnet(row: Dict[str, Any], gateway: str) -> None:
-    for options, expected in (({"parent": "eth0"}, gateway), ({"parent": "eth0", "driver": "ipvlan", "mode": "l3"}, None)):
+    for options, expected in (
+        ({"parent": "eth0"}, gateway),
+        ({"parent": "eth0", "driver": "ipvlan", "mode": "l3"}, None),
+    ):
         (item,) = model.declare("network", {**NETWORK, **options, "subnets": [row]}, "present", False).items
         assert item.spec is not None and item.spec["subnets"][0]["gateway"] == expected
     (item,) = model.declare("network", {**NETWORK, "subnets": [row]}, "present", False).items
@@ -198,10 +288,65 @@ def test_the_gateway_of_a_subnet(row: Dict[str, Any], gateway: str) -> None:
     assert item.spec is not None and item.spec["subnets"][0]["gateway"] == (None if given == "none" else given)
 
 
+def test_short_forms() -> None:
+    (item,) = model.declare(
+        "network", {"name": "n", "driver": "macvlan", "subnets": ["10.0.0.0/24"]}, "present", False
+    ).items
+    assert item.spec is not None and item.spec["subnets"][0]["subnet"] == "10.0.0.0/24"
+    (item,) = model.declare(
+        "endpoint", {"network": "n", "name": "e", "container": "podman:web"}, "present", False
+    ).items
+    assert item.spec is not None and item.spec["workload"] == "podman:web"
+    (item,) = model.declare("vlan", {"name": "eth1.10"}, "present", False).items
+    assert item.spec is not None and (item.key, item.spec["parent"], item.spec["vlan_id"]) == ("eth1.10", "eth1", 10)
+
+
 @pytest.mark.parametrize(("name", "short", "longer"), [
     ("eth0.50", "eth0.50", []), ("enp99s0f0np0.50", "enp99s0f0np0.50", []), ("averylongname.50", None, ["averylongname.50"]),
 ])  # fmt: skip
 def test_names_that_the_kernel_does_not_take(name: str, short: str, longer: List[str]) -> None:
-    found, altnames = model.link_names(name)
+    found, altnames = link_names(name)
     assert len(found) <= 15 and altnames == longer and (found == short or found.endswith(".50"))
-    assert model.link_names(name) == (found, altnames)
+    assert link_names(name) == (found, altnames)
+
+
+# --- one fault, one message ----------------------------------------------------------------------
+
+FULL: Dict[str, Dict[str, Any]] = {
+    "vlan": {**VLAN, "name": "up5", "protocol": "802.1q", "mtu": 1500, "addresses": ["192.0.2.1/24"], "gvrp": True, "egress_qos_map": {0: 1}},
+    "network": {**NETWORK, "mode": "bridge", "mtu": 1500, "share_parent": True, "host_access": True, "enable_ipv6": True, "probe": True,
+                "subnets": [{"subnet": "192.0.2.0/24", "gateway": "192.0.2.1", "ip_range": "192.0.2.64/26", "aux_addresses": {"a": "192.0.2.9"}},
+                            {"subnet": "2001:db8::/64"}]},
+    "endpoint": {"network": "n", "name": "a", "netns": "a", "interface": "eth0", "ipv4_address": "192.0.2.9", "ipv6_address": "2001:db8::9",
+                 "mac_address": "02:00:00:00:00:01", "mtu": 1500, "routes": [{"prefix": "10.0.0.0/8", "via": "192.0.2.2", "metric": 5}],
+                 "default_route": {"ipv4": "auto"}, "sysctls": {"ipv6.accept_ra": 0}, "accept_ra": True, "probe": True},
+    "routes": {"name": "r", "network": "n", "exact": True, "routes": [{"prefix": "10.0.0.0/8", "via": "192.0.2.2", "dev": "eth0", "metric": 5}]},
+}  # fmt: skip
+
+
+def broken(value: Any) -> Iterator[Tuple[str, Any]]:
+    """A value with one thing in it that is wrong, in each place, and where."""
+    for bad in ("!", -7, ["!"], {"!": "!"}):
+        if type(bad) is not type(value):
+            yield "", bad
+    for place, part in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
+        for at, wrong in broken(part):
+            copied = copy.deepcopy(value)
+            copied[place] = wrong
+            yield (f".{place}" if isinstance(value, dict) else f"[{place}]") + at, copied
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_one_bad_value_is_one_message(kind: str) -> None:
+    """And nothing is said of what follows from it."""
+    assert model.declare(kind, FULL[kind], "present", False).problems == []
+    wrong = []
+    for at, row in broken(FULL[kind]):
+        if at:
+            said = [problem.path for problem in model.declare(kind, row, "present", False).problems]
+            wrong += (
+                [(at, row, said)] if [path for path in said if not path.startswith(at[1:])] or len(said) > 1 else []
+            )
+    assert wrong == []

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine import registry as module
-from ansible_collections.netops.underlay.plugins.module_utils._engine.registry import (
-    Registry,
-    RegistryError,
-)
-from registry_runs import both, error, in_child, interrupted, kill_in_commit, link, run
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import RegistryError
+from ansible_collections.netops.underlay.plugins.module_utils._engine.store import registry as module
+from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
+
+from tests.support.registry_runs import both, error, in_child, interrupted, kill_in_commit, link, run
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_is_told_before_anything_is_touched(small_disk: Path) -> None:
+def test_a_full_disk_is_reported_before_anything_is_touched(small_disk: Path) -> None:
     registry = Registry(str(small_disk / "state"))
     run(registry, link("a"))
     filled = small_disk / "filled"
@@ -73,16 +72,14 @@ def test_a_read_only_disk_can_be_read(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     assert set(registry.load()["link"]) == {"a"}
     assert registry.transaction(number).changes == [link("a")]
-    assert "Read-only file system; make its file system writable" in error(
-        lambda: run(registry, link("b"))
-    )
+    assert "Read-only file system; make its file system writable" in error(lambda: run(registry, link("b")))
     other = Registry(str(small_disk / "other"))
     assert other.load() == {}
     assert "Read-only file system" in error(lambda: run(other, link("b")))
 
 
 def test_a_disk_that_fills_at_any_write(registry: Registry) -> None:
-    """Files may not grow beyond a limit: what fails is told, and nothing is half done."""
+    """Files may not grow beyond a limit: what fails is reported, and nothing is half done."""
     run(registry, link("a"))
     many = [link(f"eth0.{number}", text="x" * 300) for number in range(100)]
 
@@ -134,7 +131,7 @@ def _other_database() -> bytes:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_registry_is_told_and_kept(registry: Registry, damage: str) -> None:
+def test_a_damaged_registry_is_reported_and_kept(registry: Registry, damage: str) -> None:
     run(registry, *(link(f"eth0.{number}") for number in range(100)))
     path = Path(registry.path)
     data = DAMAGES[damage](path.read_bytes())
@@ -147,7 +144,7 @@ def test_a_damaged_registry_is_told_and_kept(registry: Registry, damage: str) ->
     assert path.read_bytes() == data
 
 
-def is_told(work: Callable[[], object]) -> bool:
+def is_reported(work: Callable[[], object]) -> bool:
     try:
         work()
     except RegistryError as problem:
@@ -155,14 +152,14 @@ def is_told(work: Callable[[], object]) -> bool:
     return False
 
 
-def test_any_damage_is_told_in_a_sentence(registry: Registry) -> None:
+def test_any_damage_is_reported_in_a_sentence(registry: Registry) -> None:
     """Bytes and pages that are lost: whatever is asked then works, or raises RegistryError."""
     run(registry, *(link(f"eth0.{number}") for number in range(200)))
     interrupted(registry, link("a"))
     path = Path(registry.path)
     whole = path.read_bytes()
     chance = random.Random(1)
-    told = 0
+    reported = 0
     for _ in range(400):
         data = bytearray(whole)
         where = chance.randrange(len(data))
@@ -179,11 +176,11 @@ def test_any_damage_is_told_in_a_sentence(registry: Registry) -> None:
             lambda: [found.changes for found in registry.transactions()],
             lambda: run(registry, link("b")),
         ):
-            told += is_told(work)
-    assert told > 100
+            reported += is_reported(work)
+    assert reported > 100
 
 
-def test_after_a_damaged_registry_was_moved_aside_all_begins_anew(registry: Registry) -> None:
+def test_after_a_damaged_registry_was_moved_aside_all_starts_over(registry: Registry) -> None:
     run(registry, *(link(f"eth0.{number}") for number in range(100)))
     # What a kill in the midst of a commit leaves beside the database belongs to no other one.
     kill_in_commit(registry, [link(f"eth1.{number}") for number in range(100)])

@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any, List
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine.registry import Busy, Registry
-from ansible_collections.netops.underlay.plugins.module_utils._engine.world import (
-    Change,
-    Record,
-    Records,
-)
-from paper_kernel import PaperKernel
-from registry_runs import Child, answer, fork, in_child, kill_in_commit, link, run
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import Change, Record, Records, Spec
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import RegistryBusy
+from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
+
+from tests.support.registry_runs import Child, answer, fork, in_child, kill_in_commit, link, run
+from tests.support.simulated_kernel import SimulatedKernel
 
 
 @pytest.fixture
@@ -59,10 +57,13 @@ def test_a_reader_plays_back_what_a_kill_left(registry: Registry) -> None:
 def plans(size: int) -> List[List[Change]]:
     """Two plans that make, change and remove links."""
     made = [link(f"eth0.{number}", text="x" * 100) for number in range(size)]
-    small, large = {"mtu": 1500}, {"mtu": 9000}
-    changed = [Change("link", change.key, small, large, "", "parent") for change in made[::2]]
+    changed = [Change("link", it.key, _named(it, 1500), _named(it, 9000), "", "parent") for it in made[::2]]
     gone = [change.inverse() for change in made[1::2]]
     return [made, gone + changed + [link(f"eth1.{number}") for number in range(size // 2)]]
+
+
+def _named(change: Change, mtu: int) -> Spec:
+    return {"netns": "", "name": change.key, "mtu": mtu}
 
 
 FEW, MANY = plans(4), plans(200)
@@ -70,10 +71,10 @@ FEW, MANY = plans(4), plans(200)
 
 def states(plans: List[List[Change]]) -> List[Records]:
     """What the registry holds before, between and after the plans."""
-    paper, found = PaperKernel(), []
+    simulated, found = SimulatedKernel(), []
     for plan in ([], *plans):
-        paper.record(plan)
-        found.append({kind: dict(table) for kind, table in paper.records.items() if table})
+        simulated.record(plan)
+        found.append({kind: dict(table) for kind, table in simulated.records.items() if table})
     return found
 
 
@@ -88,9 +89,9 @@ def in_turn(registry: Registry, plans: List[List[Change]], tell: int) -> bytes:
     return b"whole"
 
 
-def judge(registry: Registry, plans: List[List[Change]], told: bytes) -> None:
-    """After a kill: what was told has happened, the next step wholly or not, and work goes on."""
-    finished, begun = told.count(b"f"), told.count(b"b")
+def judge(registry: Registry, plans: List[List[Change]], reported: bytes) -> None:
+    """After a kill: what was reported has happened, the next step wholly or not, and work goes on."""
+    finished, begun = reported.count(b"f"), reported.count(b"b")
     found = registry.pending()
     objects = registry.load()
     if found is None:
@@ -154,22 +155,20 @@ def test_twenty_at_once(registry: Registry) -> None:
 
     def work() -> bytes:
         with registry.lock(60, f"process {os.getpid()}"):
-            count = (
-                registry.load().get("network", {}).get("n", Record({"count": 0}, "")).spec["count"]
-            )
-            more = Change("network", "n", None, {"count": count + 1}, "", "network:n")
+            count = registry.load().get("link", {}).get("n", Record({"mtu": 0}, "")).spec["mtu"]
+            more = link("n", mtu=count + 1)
             number = registry.begin("a test", "", [more], 7)
             registry.finish(number, [more])
         return b"done"
 
     def read() -> bytes:
-        seen = [registry.load().get("network", {}).get("n") for _ in range(50)]
-        counts = [record.spec["count"] if record else 0 for record in seen]
+        seen = [registry.load().get("link", {}).get("n") for _ in range(50)]
+        counts = [record.spec["mtu"] if record else 0 for record in seen]
         return b"done" if counts == sorted(counts) else b"out of order"
 
     children = [fork(work) for _ in range(20)] + [fork(read) for _ in range(2)]
     assert [answer(*child) for child in children] == [b"done"] * 22
-    assert registry.load()["network"]["n"].spec == {"count": 20}
+    assert registry.load()["link"]["n"].spec["mtu"] == 20
     assert len(registry.transactions()) == 20
     assert registry.pending() is None
 
@@ -201,7 +200,7 @@ def test_busy_names_the_holder(registry: Registry, monkeypatch: pytest.MonkeyPat
     naps, nap = [], time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: naps.append(seconds) or nap(seconds))
     start = time.monotonic()
-    with pytest.raises(Busy) as caught, registry.lock(0.2, "me"):
+    with pytest.raises(RegistryBusy) as caught, registry.lock(0.2, "me"):
         raise AssertionError
     assert time.monotonic() - start >= 0.2
     assert sum(naps) < 1, "what it meant to wait, whatever a busy machine adds"
@@ -222,9 +221,7 @@ def test_a_killed_holder_holds_no_more(registry: Registry) -> None:
 
 def test_who_waits_gets_it_when_it_is_free(registry: Registry) -> None:
     child = holder(registry, "eve")
-    waiter = fork(
-        lambda: contextlib.ExitStack().enter_context(registry.lock(10, "me")) or b"got it"
-    )
+    waiter = fork(lambda: contextlib.ExitStack().enter_context(registry.lock(10, "me")) or b"got it")
     time.sleep(0.1)
     end(child)
     assert answer(*waiter) == b"got it"

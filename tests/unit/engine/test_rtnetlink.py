@@ -10,22 +10,19 @@ import os
 import socket
 import struct
 import tempfile
+import time
 from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine import (
-    decode,
-    encode,
-    rtnetlink,
-)
-from ansible_collections.netops.underlay.plugins.module_utils._engine.isolation import IPV4
-from ansible_collections.netops.underlay.plugins.module_utils._engine.rtnetlink import (
-    Message,
-    Socket,
-)
-from ansible_collections.netops.underlay.plugins.module_utils._engine.world import Link, Spec
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core import errors
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import Spec
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.isolation import IPV4
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Link
+from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink import decode, encode, rtnetlink
+from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink.rtnetlink import Message, Socket
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.nsidmsg import nsidmsg
@@ -50,7 +47,8 @@ VLANS = st.fixed_dictionaries(
 MACVLANS = st.fixed_dictionaries(
     {"kind": st.just("macvlan"), "name": NAMES,
      "mode": st.sampled_from(sorted(encode.MACVLAN_MODES)),
-     "bcqueuelen": st.integers(0, 2**32 - 1), "bclim": st.integers(-1, 2**31 - 1)}
+     "bcqueuelen": st.integers(0, 2**32 - 1), "bclim": st.integers(-1, 2**31 - 1),
+     "nopromisc": st.booleans(), "source_macs": st.lists(MACS, max_size=9, unique=True).map(sorted)}
 )  # fmt: skip
 IPVLANS = st.fixed_dictionaries(
     {"kind": st.just("ipvlan"), "name": NAMES, "mode": st.sampled_from(["l2", "l3", "l3s"]),
@@ -79,16 +77,12 @@ def theirs(message: Message) -> Any:
     """A message as pyroute2 reads it."""
     body = message.body
     assert len(body) % 4 == 0
-    raw = (
-        rtnetlink.HEADER.pack(
-            16 + len(body), message.type, message.flags | rtnetlink.NLM_F_REQUEST, 1, 0
-        )
-        + body
-    )
+    raw = rtnetlink.HEADER.pack(16 + len(body), message.type, message.flags | rtnetlink.NLM_F_REQUEST, 1, 0) + body
     kinds = {
         **dict.fromkeys((16, 17, 18, 108, 109), ifinfmsg),
         **dict.fromkeys((20, 21, 22), ifaddrmsg),
         **dict.fromkeys((24, 25, 26), rtmsg),
+        **dict.fromkeys((32, 33, 34), fibmsg),
         90: nsidmsg,
     }
     found = kinds[message.type](raw)
@@ -115,9 +109,7 @@ def test_vlan(spec: Spec, parent: int) -> None:
     found = theirs(message)
     assert (found["index"], found["flags"], found["change"]) == (0, 0, 0)
     assert found.get_attr("IFLA_IFNAME") == spec["name"] and found.get_attr("IFLA_LINK") == parent
-    assert (
-        found.get_attr("IFLA_MTU") == spec["mtu"] and found.get_attr("IFLA_GROUP") == spec["group"]
-    )
+    assert found.get_attr("IFLA_MTU") == spec["mtu"] and found.get_attr("IFLA_GROUP") == spec["group"]
     assert found.get_attr("IFLA_ADDRESS") == spec["mac"]
     info = found.get_attr("IFLA_LINKINFO")
     assert info.get_attr("IFLA_INFO_KIND") == "vlan"
@@ -126,10 +118,7 @@ def test_vlan(spec: Spec, parent: int) -> None:
     assert data.get_attr("IFLA_VLAN_PROTOCOL") == encode.VLAN_PROTOCOLS[spec["protocol"]]
     flags = data.get_attr("IFLA_VLAN_FLAGS")
     assert flags["mask"] == 0xF
-    assert (
-        flags["flags"]
-        == spec["reorder_headers"] + 2 * spec["gvrp"] + 4 * spec["loose_binding"] + 8 * spec["mvrp"]
-    )
+    assert flags["flags"] == spec["reorder_headers"] + 2 * spec["gvrp"] + 4 * spec["loose_binding"] + 8 * spec["mvrp"]
     for option, name in (
         ("ingress_qos_map", "IFLA_VLAN_INGRESS_QOS"),
         ("egress_qos_map", "IFLA_VLAN_EGRESS_QOS"),
@@ -141,46 +130,38 @@ def test_vlan(spec: Spec, parent: int) -> None:
 
 @given(MACVLANS)
 def test_macvlan(spec: Spec) -> None:
-    data = (
-        theirs(encode.create_link(spec, spec["name"], 3, 8021))
-        .get_attr("IFLA_LINKINFO")
-        .get_attr("IFLA_INFO_DATA")
-    )
+    data = theirs(encode.create_link(spec, spec["name"], 3, 8021)).get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
     assert data.get_attr("IFLA_MACVLAN_MODE") == spec["mode"]
     raw = {kind: body for kind, body in attributes(encode.kind_data("macvlan", spec))}
-    assert struct.unpack("=I", raw[7]) == (spec["bcqueuelen"],) and struct.unpack("=i", raw[9]) == (
-        spec["bclim"],
-    )
+    assert struct.unpack("=I", raw[7]) == (spec["bcqueuelen"],) and struct.unpack("=i", raw[9]) == (spec["bclim"],)
+    assert struct.unpack_from("=H", raw[2]) == (int(spec["nopromisc"]),)
+    if spec["mode"] == "source":  # a list of its own, the whole of it
+        assert data.get_attr("IFLA_MACVLAN_MACADDR_MODE") == "set"
+        assert [body.hex(":") for kind, body in attributes(raw[5]) if kind == 4] == spec["source_macs"]
+    else:
+        assert not {3, 5} & set(raw)
 
 
 @given(IPVLANS)
 def test_ipvlan(spec: Spec) -> None:
     found = theirs(encode.create_link(spec, spec["name"], 3, 8021)).get_attr("IFLA_LINKINFO")
     assert found.get_attr("IFLA_INFO_KIND") == "ipvlan"
-    raw = {
-        kind: struct.unpack("=H", body)[0]
-        for kind, body in attributes(encode.kind_data("ipvlan", spec))
-    }
+    raw = {kind: struct.unpack("=H", body)[0] for kind, body in attributes(encode.kind_data("ipvlan", spec))}
     assert raw == {1: encode.IPVLAN_MODES[spec["mode"]], 2: encode.IPVLAN_FLAGS[spec["flag"]]}
 
 
 def attributes(data: bytes) -> List[Tuple[int, bytes]]:
-    return [
-        (kind, data[first:last]) for kind, first, last in rtnetlink.attributes(data, 0, len(data))
-    ]
+    return [(kind, data[first:last]) for kind, first, last in rtnetlink.attributes(data, 0, len(data))]
 
 
 @given(LINKS, st.integers(1, 2**31 - 1))
 def test_a_link_is_read_as_it_was_written(spec: Spec, parent: int) -> None:
     for _ in range(2):  # the second time by its shape
         found = read(encode.create_link(spec, spec["name"], parent, 8021))
-        options = {
-            key: value
-            for key, value in spec.items()
-            if key not in ("kind", "name", "mtu", "mac", "group")
-        }
+        options = {key: value for key, value in spec.items() if key not in ("kind", "name", "mtu", "mac", "group")}
         if spec["kind"] == "macvlan":
             options.setdefault("bclim", 1)
+            options["source_macs"] = options["source_macs"] if options["mode"] == "source" else []
         assert (found.kind, found.name, found.parent, found.data) == (
             spec["kind"],
             spec["name"],
@@ -205,6 +186,13 @@ def test_shapes_tell_what_reading_each_attribute_does(
         by_shape.data["vlan_id"] = by_shape.parent_ns = "spoilt by the reader"
 
 
+def test_a_shape_is_of_one_type() -> None:
+    created = encode.create_link({"kind": "dummy", "name": "d0"}, "d0", 0, 0).body[encode.IFINFOMSG.size :]  # type: ignore[arg-type]
+    for kind in (1, 65534, 1):  # ARPHRD_ETHER, ARPHRD_NONE
+        body = encode.IFINFOMSG.pack(0, kind, 9, 0, 0) + created
+        assert decode.link(body, 0, len(body)).type == kind
+
+
 def test_a_pair_sits_on_nothing() -> None:
     for _ in range(2):
         assert read(encode.create_link({"kind": "veth", "name": "v0"}, "v0", 7, 0)).parent == 0
@@ -227,9 +215,7 @@ def test_a_group_message_names_no_link() -> None:
     for message in (encode.change_group(802100001, up=True), encode.remove_group(802100001)):
         found = theirs(message)
         assert (
-            found["index"] == 0
-            and found.get_attr("IFLA_GROUP") == 802100001
-            and found.get_attr("IFLA_IFNAME") is None
+            found["index"] == 0 and found.get_attr("IFLA_GROUP") == 802100001 and found.get_attr("IFLA_IFNAME") is None
         )
         assert not message.flags & rtnetlink.NLM_F_CREATE
     for forbidden in (encode.change_group, encode.remove_group):
@@ -238,9 +224,7 @@ def test_a_group_message_names_no_link() -> None:
 
 
 def test_settings() -> None:
-    found = theirs(
-        encode.change_link(7, encode.interface_settings({"arp_ignore": 8, "rp_filter": 1}, 1))
-    )
+    found = theirs(encode.change_link(7, encode.interface_settings({"arp_ignore": 8, "rp_filter": 1}, 1)))
     families = dict(listed(found.get_attr("IFLA_AF_SPEC")))
     assert families["AF_INET6"].get_attr("IFLA_INET6_ADDR_GEN_MODE") == 1
     raw = dict(attributes(encode.interface_settings({"arp_ignore": 8, "rp_filter": -1}, None)))
@@ -261,21 +245,15 @@ def test_alternative_names(names: List[str], add: bool) -> None:
     found = theirs(message)
     assert found["index"] == 7
     assert [name for _kind, name in listed(found.get_attr("IFLA_PROP_LIST"))] == names
-    assert read(
-        message._replace(body=message.body + encode.link_attribute("name", "x"))
-    ).altnames == tuple(sorted(names))
+    assert read(message._replace(body=message.body + encode.link_attribute("name", "x"))).altnames == tuple(
+        sorted(names)
+    )
 
 
 def test_mappings_that_are_gone_are_set_to_nothing() -> None:
-    change = encode.kind_change(
-        "vlan", {"egress_qos_map": {"1": 5}}, {"egress_qos_map": {"1": 2, "3": 4}}
-    )
-    found = (
-        theirs(encode.change_link(7, change)).get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
-    )
-    assert {
-        row["from"]: row["to"] for _kind, row in listed(found.get_attr("IFLA_VLAN_EGRESS_QOS"))
-    } == {1: 5, 3: 0}
+    change = encode.kind_change("vlan", {"egress_qos_map": {"1": 5}}, {"egress_qos_map": {"1": 2, "3": 4}})
+    found = theirs(encode.change_link(7, change)).get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
+    assert {row["from"]: row["to"] for _kind, row in listed(found.get_attr("IFLA_VLAN_EGRESS_QOS"))} == {1: 5, 3: 0}
 
 
 # --- addresses and routes ------------------------------------------------------------------------
@@ -339,16 +317,11 @@ def test_route(spec: Spec, oif: int, replace: bool) -> None:
         spec["protocol"],
         encode.ROUTE_TYPES[spec["type"]],
     )
-    assert (
-        found.get_attr("RTA_TABLE") == spec["table"]
-        and (found.get_attr("RTA_PRIORITY") or 0) == spec["metric"]
-    )
+    assert found.get_attr("RTA_TABLE") == spec["table"] and (found.get_attr("RTA_PRIORITY") or 0) == spec["metric"]
     assert found.get_attr("RTA_OIF") == (oif if spec["dev"] else None)
     for name, option in (("RTA_GATEWAY", "via"), ("RTA_PREFSRC", "src")):
         written = found.get_attr(name)
-        assert (written and ipaddress.ip_address(written)) == (
-            spec[option] and ipaddress.ip_address(spec[option])
-        )
+        assert (written and ipaddress.ip_address(written)) == (spec[option] and ipaddress.ip_address(spec[option]))
     (ours,) = decode.routes(message.body, 0, len(message.body)) or ()
     expected = (
         spec["prefix"],
@@ -364,8 +337,41 @@ def test_route(spec: Spec, oif: int, replace: bool) -> None:
     assert (removal["scope"], removal["type"], removal["proto"]) == (255, 0, spec["protocol"])
 
 
+@given(st.one_of(IPV4_ADDRESSES, IPV6_ADDRESSES), st.integers(1, 2**32 - 1), st.integers(1, 32765), st.integers(0, 255))
+def test_rule(ip: str, table: int, priority: int, protocol: int) -> None:
+    source = f"{ip}/{128 if ':' in ip else 32}"
+    spec: Any = {
+        "netns": "",
+        "link": "eth0",
+        "source": source,
+        "table": table,
+        "priority": priority,
+        "protocol": protocol,
+    }
+    message = encode.create_rule(spec)
+    found = theirs(message)
+    assert (found["family"], found["src_len"], found["dst_len"], found["action"], found["tos"]) == (
+        socket.AF_INET6 if ":" in ip else socket.AF_INET, int(source.partition("/")[2]), 0, 1, 0
+    )  # fmt: skip
+    assert ipaddress.ip_address(found.get_attr("FRA_SRC")) == ipaddress.ip_address(ip)
+    attributes = [found.get_attr(name) for name in ("FRA_TABLE", "FRA_PRIORITY", "FRA_PROTOCOL")]
+    assert attributes == [table, priority, protocol]
+    assert decode.rule(message.body, 0, len(message.body)) == (source, table, priority, protocol)
+    assert theirs(encode.remove_rule(spec)).get_attr("FRA_PROTOCOL") == protocol
+    narrower = message.body + encode.attribute(encode.FRA_IIFNAME, b"eth0\0")
+    assert decode.rule(narrower, 0, len(narrower)) == ("", table, priority, protocol)
+    assert theirs(encode.all_rules())["family"] == 0
+
+
 def test_the_namespace_of_a_descriptor() -> None:
     assert theirs(encode.get_nsid(5)).get_attr("NETNSA_FD") == 5
+    numbering = theirs(encode.number_namespace(5)._replace(type=encode.get_nsid(5).type))  # it reads no RTM_NEWNSID
+    assert (numbering.get_attr("NETNSA_FD"), numbering.get_attr("NETNSA_NSID")) == (5, 0xFFFFFFFF)
+
+
+def test_what_is_in_a_namespace_that_is_known_by_its_number() -> None:
+    assert theirs(encode.remove_link(7, 3)).get_attr("IFLA_IF_NETNSID") == 3
+    assert theirs(encode.all_addresses(3)).get_attr("IFA_TARGET_NETNSID") == "\x03"  # it takes it for a string
 
 
 # --- the socket ----------------------------------------------------------------------------------
@@ -383,12 +389,8 @@ def test_every_link_of_this_machine_is_read_as_pyroute2_does() -> None:
         for ours, message in kernel.dump(encode.all_links(), collect):
             expected[ours.index] = message
             assert ours.index == message["index"] and ours.up == bool(message["flags"] & 1)
-            assert ours.name == message.get_attr("IFLA_IFNAME") and ours.mtu == message.get_attr(
-                "IFLA_MTU"
-            )
-            assert ours.mac == (
-                message.get_attr("IFLA_ADDRESS") or ""
-            ) and ours.group == message.get_attr("IFLA_GROUP")
+            assert ours.name == message.get_attr("IFLA_IFNAME") and ours.mtu == message.get_attr("IFLA_MTU")
+            assert ours.mac == (message.get_attr("IFLA_ADDRESS") or "") and ours.group == message.get_attr("IFLA_GROUP")
             conf = dict(listed(message.get_attr("IFLA_AF_SPEC")))["AF_INET"]
             assert ours.conf4 is not None and ours.conf4[IPV4["rp_filter"] - 1] == conf["rp_filter"]
     assert expected
@@ -403,14 +405,14 @@ def test_questions_are_answered_in_their_order() -> None:
     assert answers == [1, None, *[1] * 50]
 
 
-def test_each_error_is_told_by_the_place_of_its_message() -> None:
+def test_each_error_is_reported_by_the_place_of_its_message() -> None:
     bad = Message(250, 0, b"")
     with Socket() as kernel:
         assert kernel.batch([]) == []
         failures = kernel.batch([bad] * 300)
         assert [failure.position for failure in failures] == list(range(300))
         assert {failure.errno for failure in failures} <= {errno.EOPNOTSUPP, errno.EPERM}
-        with pytest.raises(rtnetlink.NetlinkError) as caught:
+        with pytest.raises(errors.NetlinkError) as caught:
             kernel.request(bad)
     assert os.strerror(caught.value.errno) in str(caught.value)
 
@@ -422,7 +424,7 @@ def test_chunks_stay_below_what_one_send_takes() -> None:
 
 
 class _Canned(Socket):
-    """A kernel that says what it was told to."""
+    """A kernel that answers as the test wants."""
 
     def __init__(self, datagrams: List[bytes]) -> None:
         self._sequence = 0
@@ -449,7 +451,7 @@ def test_a_dump_that_was_disturbed_is_taken_again() -> None:
     kernel = _Canned([part[0], _done(1), part[1], _done(2, 0x10), part[2] + _done(3)])
     assert [link.name for link in kernel.dump(encode.all_links(), decode.link)] == ["d0"]
     endless = _Canned([_done(sequence, 0x10) for sequence in range(1, 100)])
-    with pytest.raises(rtnetlink.Lost):
+    with pytest.raises(errors.AnswersLost):
         endless.dump(encode.all_links(), decode.link)
 
 
@@ -459,7 +461,7 @@ def test_answers_that_do_not_fit_are_not_taken_for_success() -> None:
         kernel.close()
         kernel._socket = ours
         ours.settimeout(0)
-        with pytest.raises(rtnetlink.Lost):
+        with pytest.raises(errors.AnswersLost):
             kernel.batch([encode.get_link("lo")])
 
 
@@ -481,9 +483,9 @@ def test_importing_takes_nothing_but_python() -> None:
     import subprocess
     import sys
 
-    engine = os.path.dirname(decode.__file__)
+    engine = os.path.dirname(os.path.dirname(decode.__file__))
     program = (
-        "import _engine.observe, _engine.apply, sys;"
+        "import _engine.kernel.observe, _engine.kernel.apply, sys;"
         "print([name for name in ('pyroute2', 'http', 'subprocess') if name in sys.modules])"
     )
     with tempfile.TemporaryDirectory() as place:
@@ -496,3 +498,12 @@ def test_importing_takes_nothing_but_python() -> None:
             check=True,
         )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_dump_beside_mass_changes_is_taken_again_for_seconds_not_for_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    kernel = _Canned([_done(sequence, 0x10) for sequence in range(1, 41)] + [_done(41)])
+    assert kernel.dump(encode.all_links(), decode.link) == []
+    assert 5 < now[0] < 20

@@ -1,22 +1,33 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Random sequences of tasks on a paper kernel: whatever is asked, the host stays within the rules."""
+"""Random sequences of tasks on a simulated kernel: whatever is asked, the host stays within the rules."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any, Dict, List, Tuple
 
-from ansible_collections.netops.underlay.plugins.module_utils._engine import model, plan
-from ansible_collections.netops.underlay.plugins.module_utils._engine.fields import Refusal
-from ansible_collections.netops.underlay.plugins.module_utils._engine.world import LINK_GROUP, link_key
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import LINK_GROUPS, link_key
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
+from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
+from ansible_collections.netops.underlay.plugins.module_utils._engine.plan import compare, inverse, plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paper_kernel import PaperKernel
+
+from tests.support.simulated_kernel import SimulatedKernel
+from tests.support.soak import examples
 
 NETWORKS = ["red", "green", "blue"]
 PARENTS = ["eth0", "eth0.10", "eth0.20", "eth1.10", "bond0.100.200", "a-very-long-bond.7", None]
-SUBNETS = ["10.0.0.0/29", "10.0.0.4/30", "10.1.0.0/31", "10.2.0.1/32", "2001:db8::/64", "2001:db8:1::/126", "192.168.0.0/16"]
+SUBNETS = [
+    "10.0.0.0/29",
+    "10.0.0.4/30",
+    "10.1.0.0/31",
+    "10.2.0.1/32",
+    "2001:db8::/64",
+    "2001:db8:1::/126",
+    "192.168.0.0/16",
+]
 
 
 @st.composite
@@ -61,51 +72,55 @@ def vlans(draw: st.DrawFn) -> Tuple[str, Dict[str, Any]]:
     return "vlan", options
 
 
-TASKS = st.tuples(st.one_of(networks(), endpoints(), vlans()), st.sampled_from(["present", "present", "present", "absent"]))
+TASKS = st.tuples(
+    st.one_of(networks(), endpoints(), vlans()), st.sampled_from(["present", "present", "present", "absent"])
+)
 
 
-def host() -> PaperKernel:
-    kernel = PaperKernel("eth0", "eth1", "bond0", "a-very-long-bo")
-    kernel.world.host.names["eth1"].up = False
-    longer = kernel.world.host.names["a-very-long-bo"]
+def host() -> SimulatedKernel:
+    kernel = SimulatedKernel("eth0", "eth1", "bond0", "a-very-long-bo")
+    kernel.observed.host.names["eth1"].up = False
+    longer = kernel.observed.host.names["a-very-long-bo"]
     longer.altnames = ("a-very-long-bond",)
-    kernel.world.host.names["a-very-long-bond"] = longer
+    kernel.observed.host.names["a-very-long-bond"] = longer
     kernel.add("", "foreign", kind="vlan", parent=longer.index, data={"vlan_id": 8, "protocol": "802.1q"})
     return kernel
 
 
-def picture(kernel: PaperKernel) -> Any:
+def picture(kernel: SimulatedKernel) -> Any:
     """Everything that a kernel holds, without the numbers that it gives out itself."""
-    spaces = {"": kernel.world.host, **kernel.world.namespaces}
+    spaces = {"": kernel.observed.host, **kernel.observed.namespaces}
     return {
         name: (
             {
-                link.name: {**kernel.world.link_spec(space, link), "sysctls": (link.conf4, link.conf6)}
+                link.name: {**kernel.observed.link_spec(space, link), "sysctls": (link.conf4, link.conf6)}
                 for link in space.links.values()
             },
             sorted(
                 (space.links[index].name, sorted(address.address for address in found))
-                for index, found in space.addresses.items() if found
+                for index, found in space.addresses.items()
+                if found
             ),
-            sorted(str({**kernel.world.route_spec(space, route)}) for route in space.routes),
-            kernel.world.names.get(name, ""),
+            sorted(str({**kernel.observed.route_spec(space, route)}) for route in space.routes),
+            kernel.observed.names.get(name, ""),
         )
         for name, space in spaces.items()
     }
 
 
-def check_rules(kernel: PaperKernel) -> None:
+def check_rules(kernel: SimulatedKernel) -> None:
     items: Dict[str, Dict[str, Any]] = {
-        kind: {key: record.spec for key, record in kernel.records.get(kind, {}).items()} for kind in ("network", "endpoint", "link")
+        kind: {key: record.spec for key, record in kernel.records.get(kind, {}).items()}
+        for kind in ("network", "endpoint", "link")
     }
     marked = {
         link_key(space.workload, link.name)
-        for space in (kernel.world.host, *kernel.world.namespaces.values())
+        for space in (kernel.observed.host, *kernel.observed.namespaces.values())
         for link in space.links.values()
-        if link.group == LINK_GROUP
+        if link.group in LINK_GROUPS
     }
-    assert marked == set(items["link"]), "a link of ours that nobody recorded, or a record without its link"
-    assert {"eth0", "eth1", "bond0", "a-very-long-bo", "foreign", "lo"} <= set(kernel.world.host.names)
+    assert marked == set(items["link"]), "a link of ours without a record, or a record without its link"
+    assert {"eth0", "eth1", "bond0", "a-very-long-bo", "foreign", "lo"} <= set(kernel.observed.host.names)
     for name, network in items["network"].items():
         held = [a for e in items["endpoint"].values() if e["network"] == name for a in e["addresses"]]
         held = [a.partition("/")[0] for a in held + network.get("host_addresses", [])]
@@ -113,12 +128,12 @@ def check_rules(kernel: PaperKernel) -> None:
         for row in network["subnets"]:
             assert row["gateway"] not in held
     workloads = {endpoint["workload"] for endpoint in items["endpoint"].values()}
-    assert {workload for workload, digest in kernel.world.names.items() if digest} == workloads
+    assert {workload for workload, digest in kernel.observed.names.items() if digest} == workloads
     for key in items["endpoint"]:
         assert items["endpoint"][key]["network"] in items["network"]
 
 
-@settings(max_examples=2000, deadline=None, derandomize=True, database=None)
+@settings(examples(sample=800, soak=20000))
 @given(st.lists(TASKS, min_size=1, max_size=8))
 def test_any_sequence_keeps_the_rules(tasks: List[Any]) -> None:
     kernel = host()
@@ -126,18 +141,24 @@ def test_any_sequence_keeps_the_rules(tasks: List[Any]) -> None:
         before, records = picture(kernel), copy.deepcopy(kernel.records)
         declared = model.declare(kind, copy.deepcopy(options), state, False)
         try:
-            found = plan.plan(declared, copy.deepcopy(kernel.records), kernel.world, "seed")
-        except Refusal as error:
-            assert all(problem.what and problem.cure for problem in error.problems)
+            found = plan.plan(declared, copy.deepcopy(kernel.records), kernel.observed, "seed")
+        except InputError as error:
+            assert all(problem.message and problem.fix for problem in error.problems)
             assert (picture(kernel), kernel.records) == (before, records)
             continue
         kernel.apply(found.changes)
-        assert list(plan.unmet(found.changes, kernel.world)) == []
+        assert list(compare.unapplied(found.changes, kernel.observed)) == []
         back = copy.deepcopy(kernel)
-        back.apply(plan.undo(found.changes, back.world, (LINK_GROUP,)))
+        how = inverse.Undoing(recorded={(kind, key) for kind, rows in kernel.records.items() for key in rows})
+        back.apply(inverse.invert(found.changes, back.observed, LINK_GROUPS, how).changes)
         assert picture(back) == before
         kernel.record(found.changes)
         check_rules(kernel)
-        assert plan.drift(kernel.records, kernel.world) == []
-        again = plan.plan(model.declare(kind, copy.deepcopy(options), state, False), copy.deepcopy(kernel.records), kernel.world, "seed")
+        assert compare.drift(kernel.records, kernel.observed) == []
+        again = plan.plan(
+            model.declare(kind, copy.deepcopy(options), state, False),
+            copy.deepcopy(kernel.records),
+            kernel.observed,
+            "seed",
+        )
         assert again.changes == []

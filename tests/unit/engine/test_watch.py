@@ -4,18 +4,33 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Sequence
+import time
+from typing import Any, Dict, Optional, Sequence
 
-from ansible_collections.netops.underlay.plugins.module_utils._engine import restore
-from ansible_collections.netops.underlay.plugins.module_utils._engine.watch import LONGEST, WINDOW, Memory
+import pytest
+from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore_plan
+from ansible_collections.netops.underlay.plugins.module_utils._engine.service import watch
+from ansible_collections.netops.underlay.plugins.module_utils._engine.service.watch import LONGEST, WINDOW, HealHistory
 
 
-def look(healed: Sequence[str] = (), engines: Sequence[str] = (), **left: str) -> Dict[str, Any]:
-    return {"healed": list(healed), "left": {name.replace("_", " "): how for name, how in left.items()}, "engines": engines}
+def look(
+    healed: Sequence[str] = (),
+    engines: Sequence[str] = (),
+    on: Optional[Dict[str, str]] = None,
+    awaited: Sequence[str] = (),
+    **left: str,
+) -> Dict[str, Any]:
+    return {
+        "healed": list(healed),
+        "left": {name.replace("_", " "): how for name, how in left.items()},
+        "engines": engines,
+        "supports": on or {},
+        "awaited": awaited,
+    }
 
 
 def test_twice_in_a_minute_is_fragile_and_a_minute_later_it_is_not() -> None:
-    memory = Memory()
+    memory = HealHistory()
     memory.take_in(look(["link a"]), 0, False)
     assert memory.fragile(1) == []
     memory.take_in(look(["link a"]), 30, False)
@@ -25,7 +40,7 @@ def test_twice_in_a_minute_is_fragile_and_a_minute_later_it_is_not() -> None:
 
 
 def test_what_goes_with_a_link_is_not_counted_by_itself() -> None:
-    memory = Memory()
+    memory = HealHistory()
     for now in (0, 1):
         memory.take_in(look(["link a", "address a 10.0.0.1/24", "route x"]), now, False)
     assert memory.fragile(2) == ["link a"]
@@ -34,35 +49,82 @@ def test_what_goes_with_a_link_is_not_counted_by_itself() -> None:
     assert memory.fragile(5) == ["link a", "route x"]
 
 
-def test_what_comes_late_and_what_a_boot_restores_was_removed_by_nobody() -> None:
-    memory = Memory()
+def test_what_comes_late_and_what_a_boot_restores_was_not_removed() -> None:
+    memory = HealHistory()
     memory.take_in(look(["link a"]), 0, True)
-    memory.take_in(look([], link_b=restore.WAITS), 1, False)
+    memory.take_in(look([], link_b=restore_plan.WAITS), 1, False)
     memory.take_in(look(["link b"]), 2, False)
     memory.take_in(look(["link b", "link a"]), 3, False)
     assert memory.fragile(4) == []
 
 
+def test_what_went_with_its_namespace_or_its_parent_was_not_removed() -> None:
+    memory = HealHistory()
+    for now in range(5):
+        memory.take_in(
+            look(["link podman:web/eth0", "address x"], on={"link podman:web/eth0": f"space {now}"}), now, now == 0
+        )
+    assert memory.fragile(5) == []
+    for now in (6, 7):
+        memory.take_in(look(["link podman:web/eth0"], on={"link podman:web/eth0": "space 4"}), now, False)
+    assert memory.fragile(8) == ["link podman:web/eth0"], "from the same container: somebody removes it"
+    memory.take_in(look(["netns netns:a", "link netns:a/eth0"], on={"link netns:a/eth0": "1"}), 100, False)
+    memory.take_in(look(["netns netns:a", "link netns:a/eth0"], on={"link netns:a/eth0": "2"}), 101, False)
+    assert memory.fragile(102) == ["netns netns:a"]
+
+
+def test_a_container_is_looked_for_every_second_while_something_happens() -> None:
+    memory = HealHistory()
+    away = look(engines=["podman"], awaited=["podman"], link_a=restore_plan.WAITS)
+    for now in range(0, 200, 10):
+        memory.take_in(away, now, False)
+    assert memory.due() - 190 > 10
+    memory.hint(200)
+    for now in range(201, 215):
+        memory.take_in(away, now, False)
+        assert memory.due() - now < 1
+    memory.take_in(away, 216, False)
+    assert memory.due() - 216 > 10
+    memory.hint(217)
+    memory.take_in(look(engines=["podman"], link_a=restore_plan.WAITS), 218, False)
+    assert memory.due() - 218 > 10, "a NIC tells by itself"
+
+
+def test_looks_may_come_in_a_row_and_take_a_quarter_of_a_cpu_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    budget = watch.Budget()
+    for number in range(1, 5):
+        assert budget.spend(1.5, number * 1.5) == number * 1.5
+    assert watch.Budget().spend(0.1, 100.0) == 100.0, "a look that waits costs nothing"
+    now = 6.0
+    for _ in range(50):
+        now = budget.spend(1.5, now + 1.5)
+    start = now
+    for _ in range(100):
+        now = budget.spend(1.5, now + 1.5)
+    assert 0.24 < 150 / (now - start) < 0.26
+
+
 def test_the_refused_are_tried_again_ever_later_each_by_itself() -> None:
-    memory = Memory()
+    memory = HealHistory()
     now, pauses = 0.0, []
     for _ in range(12):
-        memory.take_in(look(link_a=restore.REFUSED), now, False)
+        memory.take_in(look(link_a=restore_plan.REFUSED), now, False)
         pauses.append(memory.due() - now)
         now = memory.due()
     assert pauses == [2.0**times for times in range(1, 9)] + [LONGEST] * 4
-    memory.take_in(look(link_a=restore.REFUSED, link_b=restore.REFUSED), now - 1, False)
+    memory.take_in(look(link_a=restore_plan.REFUSED, link_b=restore_plan.REFUSED), now - 1, False)
     assert memory.due() == now, "the first waits on, the second has its own pause"
-    memory.take_in(look(["link c"], link_a=restore.REFUSED), now - 0.5, False)
+    memory.take_in(look(["link c"], link_a=restore_plan.REFUSED), now - 0.5, False)
     assert memory.due() == now - 0.5, "something came back: it may have waited for that"
     memory.take_in(look(), now, False)
     assert memory.due() == float("inf")
 
 
-def test_containers_are_asked_for_often_enough_and_nobody_for_what_stays() -> None:
-    memory = Memory()
+def test_containers_are_asked_for_often_enough_and_only_those() -> None:
+    memory = HealHistory()
     for now in range(0, 1000, 10):
-        memory.take_in(look(engines=["podman"], link_a=restore.WAITS), now, False)
+        memory.take_in(look(engines=["podman"], link_a=restore_plan.WAITS), now, False)
     assert memory.due() - now <= 15
-    memory.take_in(look(link_a=restore.STAYS), 1000, False)
+    memory.take_in(look(link_a=restore_plan.STAYS), 1000, False)
     assert memory.due() == float("inf")

@@ -13,9 +13,10 @@ from typing import Any, Dict
 
 import pytest
 import yaml
-from conftest import CHECKOUT, Inventory
+from ansible_collections.netops.underlay.plugins.plugin_utils._fleet import packed
 
-from tests.conftest import collections_path
+from tests.support.checkout import CHECKOUT, collections_path
+from tests.support.inventories import Inventory
 
 EXAMPLES = CHECKOUT / "examples"
 CONTROLLER = EXAMPLES / "awx" / "controller"
@@ -27,7 +28,8 @@ def loaded(path: Path) -> Any:
 
 def test_the_map_out_of_netbox() -> None:
     found = Inventory(EXAMPLES / "netbox" / "inventory").export()
-    assert [row["vlan"] for row in found["netops_map"]["vars"]["netops_map_rows"]] == [10, 20, 30]
+    (table,) = packed.unpack(found["netops_map"]["vars"]["netops_map_data"])
+    assert [row.get("vlan") for row in table["rows"]] == [10, 20, 30]
     assert found["vlan_30"]["children"] == ["site_fra"]
     assert found["site_fra"]["hosts"] == ["node2"]
 
@@ -73,13 +75,25 @@ def project(tmp_path: Path) -> Path:
 def test_a_controller_that_allocates_pushes_the_ledger(project: Path) -> None:
     def allocate(*words: str) -> str:
         command = [os.fspath(Path(sys.executable).parent / "ansible-playbook"), "allocate.yml", *words]
-        environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": os.fspath(collections_path(CHECKOUT)), "ANSIBLE_NOCOLOR": "1"}
-        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False, timeout=300)
+        environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": os.fspath(collections_path(CHECKOUT)),
+            "ANSIBLE_NOCOLOR": "1",
+        }
+        done = subprocess.run(
+            command, cwd=project, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def pushed() -> str:
-        done = subprocess.run(["git", "-C", "../origin.git", "show", "main:map/ledger.yml"], cwd=project, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "-C", "../origin.git", "show", "main:map/ledger.yml"],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         return done.stdout
 
     allocate()

@@ -11,12 +11,13 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
-import fleets
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.netops.underlay.plugins.filter.report import report
 from ansible_collections.netops.underlay.plugins.filter.report_html import report_html
 from ansible_collections.netops.underlay.plugins.filter.report_mermaid import report_mermaid
+
+from tests.support import reports
 
 #: What a name would be made of by somebody who wants to get out of it.
 HOSTILE = (
@@ -53,9 +54,11 @@ def hostile() -> dict[str, Any]:
     """A report whose every name is hostile: hosts, networks, endpoints, labels, messages, checks, plans."""
     found: dict[str, Any] = {}
     for at, name in enumerate(HOSTILE):
-        net = fleets.network(name, 10 + at, [f"192.0.{at}.0/24"], labels={name: name}, owner=name, parent=name, trunk=name)
-        ends = [fleets.endpoint(net, name, f"192.0.{at}.2/24", workload=name, interface=name)]
-        found[name] = fleets.host([net], ends, adoptable=[{"namespace": name, "interface": name, "kind": name}])
+        net = reports.network(
+            name, 10 + at, [f"192.0.{at}.0/24"], labels={name: name}, owner=name, parent=name, trunk=name
+        )
+        ends = [reports.endpoint(net, name, f"192.0.{at}.2/24", workload=name, interface=name)]
+        found[name] = reports.host([net], ends, adoptable=[{"namespace": name, "interface": name, "kind": name}])
     found["gone " + HOSTILE[0]] = {"unreachable": True, "msg": HOSTILE[0]}
     plans = {name: [{"plan": {"first": [f"create link {name}"], "total": 1, "plan_file": name}}] for name in HOSTILE}
     wrong = {name: [{"kind": name, "network": name, "vlan": None, "text": name}] for name in HOSTILE}
@@ -64,14 +67,16 @@ def hostile() -> dict[str, Any]:
 
 
 def test_the_page_is_whole_and_its_policy_lets_nothing_else_run() -> None:
-    page = report_html(report(fleets.rack(), "Rack 1"))
+    page = report_html(report(reports.rack(), "Rack 1"))
     parsed = Parsed(page)
     for tag, attrs in parsed.tags:
         assert tag not in ("link", "img", "iframe", "object", "base", "form"), tag
         assert not {name for name in attrs if name.startswith("on") or name in ("src", "style", "srcset")}, attrs
         assert attrs.get("href", "#").startswith("#")
     assert "url(" not in parsed.inside["style"][0] and "@import" not in parsed.inside["style"][0]
-    policy = next(attrs["content"] for tag, attrs in parsed.tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        attrs["content"] for tag, attrs in parsed.tags if attrs.get("http-equiv") == "Content-Security-Policy"
+    )
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
     for name, text in (("script-src", parsed.inside["script"][1]), ("style-src", parsed.inside["style"][0])):
@@ -80,7 +85,7 @@ def test_the_page_is_whole_and_its_policy_lets_nothing_else_run() -> None:
 
 
 def test_no_name_gets_out_of_its_place() -> None:
-    plain, evil = Parsed(report_html(report(fleets.rack(), "Rack 1"))), Parsed(report_html(hostile()))
+    plain, evil = Parsed(report_html(report(reports.rack(), "Rack 1"))), Parsed(report_html(hostile()))
     assert [tag for tag, _ in evil.tags] == [tag for tag, _ in plain.tags]
     assert evil.inside["script"][1] == plain.inside["script"][1] and evil.inside["style"] == plain.inside["style"]
     data = json.loads(evil.inside["script"][0])
@@ -89,15 +94,15 @@ def test_no_name_gets_out_of_its_place() -> None:
 
 
 def test_the_data_in_the_page_is_the_json_form() -> None:
-    doc = report(fleets.rack(), "Rack 1", "now", fleets.plans(), fleets.verified())
+    doc = report(reports.rack(), "Rack 1", "now", reports.plans(), reports.verified())
     assert json.loads(Parsed(report_html(doc)).inside["script"][0]) == json.loads(json.dumps(doc)) == doc
 
 
 def test_five_hundred_hosts_that_are_alike_are_as_small_as_what_differs() -> None:
-    one = len(report_html(report(fleets.fleet(1, 100, 0), "One")))
-    many = len(report_html(report(fleets.fleet(500, 100, 0), "Many")))
+    one = len(report_html(report(reports.fleet(1, 100, 0), "One")))
+    many = len(report_html(report(reports.fleet(500, 100, 0), "Many")))
     assert many - one < 500 * 250, "a host more is a row in the table of hosts, whatever it carries"
-    leases = len(report_html(report(fleets.fleet(500, 100, 10), "Busy")))
+    leases = len(report_html(report(reports.fleet(500, 100, 10), "Busy")))
     assert leases - many < 5000 * 260, "an endpoint is one row"
     assert leases < 2_000_000
 
@@ -107,31 +112,38 @@ def boxes(chart: str) -> list[str]:
 
 
 def test_the_chart_has_every_box_once_and_marks_what_is_wrong() -> None:
-    chart = report_mermaid(report(fleets.rack(), "Rack 1"))
+    chart = report_mermaid(report(reports.rack(), "Rack 1"))
     assert chart.startswith("flowchart LR\n")
     labels = boxes(chart)
     assert labels.count("eth1.50<br>VLAN 50") == 2 and labels.count("eth1.60<br>VLAN 60<br>drift") == 1
     assert "web<br>172.16.50.0/24, 2001:db8:50::/64, macvlan bridge" in labels and "till-old<br>172.16.60.4" in labels
-    assert '"till-2<br>172.16.60.3<br>drift"]:::drift' in chart and "classDef drift " in chart and "classDef error" not in chart
+    assert (
+        '"till-2<br>172.16.60.3<br>drift"]:::drift' in chart
+        and "classDef drift " in chart
+        and "classDef error" not in chart
+    )
     ids = re.findall(r'^  (\w+)(?:\(\[|\[\[|\[|\()"', chart, re.MULTILINE)
     assert len(ids) == len(set(ids))
-    assert {end for edge in re.findall(r"^  (\w+) (?:---|-\.-) (\w+)$", chart, re.MULTILINE) for end in edge} == set(ids)
+    assert {end for edge in re.findall(r"^  (\w+) (?:---|-\.-) (\w+)$", chart, re.MULTILINE) for end in edge} == set(
+        ids
+    )
 
 
 def test_networks_that_share_a_parent_hang_on_one_sub_interface() -> None:
-    nets = [fleets.network("a", 5, ["192.0.2.0/25"]), fleets.network("b", 5, ["192.0.2.128/25"])]
-    assert boxes(report_mermaid(report({"h": fleets.host(nets, [])}, "x"))).count("eth1.5<br>VLAN 5") == 1
+    nets = [reports.network("a", 5, ["192.0.2.0/25"]), reports.network("b", 5, ["192.0.2.128/25"])]
+    assert boxes(report_mermaid(report({"h": reports.host(nets, [])}, "x"))).count("eth1.5<br>VLAN 5") == 1
 
 
 def test_no_name_gets_out_of_the_chart() -> None:
     for line in report_mermaid(hostile()).splitlines()[1:]:
         assert re.fullmatch(
-            r'  \w+(\(\["|\[\["|\["|\(")[^"<>`&{}\\]*(<br>[^"<>`&{}\\]*)*("\]\)|"\]\]|"\]|"\))(:::\w+)?|  \w+ (---|-\.-) \w+|  classDef .*', line
+            r'  \w+(\(\["|\[\["|\["|\(")[^"<>`&{}\\]*(<br>[^"<>`&{}\\]*)*("\]\)|"\]\]|"\]|"\))(:::\w+)?|  \w+ (---|-\.-) \w+|  classDef .*',
+            line,
         ), line
 
 
 def test_the_chart_of_a_fleet_is_one_that_others_draw() -> None:
-    found = fleets.fleet(500, 60, 12)
+    found = reports.fleet(500, 60, 12)
     chart = report_mermaid(report(found, "Racks"))
     assert len(re.findall("---", chart)) < 500 and len(chart) < 50_000, "the limits of Mermaid itself"
     labels = boxes(chart)

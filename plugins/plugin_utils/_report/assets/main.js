@@ -1,11 +1,11 @@
 // Copyright: netops.underlay contributors
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The page: what the reader looks at, the views, the theme, the keyboard, the printer. What is looked at stands in
+// The page: scope, views, theme, keyboard, printer. The scope is kept in
 // the address, so that it can be sent to somebody.
 
 const find = document.getElementById("find");
-const views = [{key: "picture", label: "Picture"}, ...VIEWS.filter((view) => view.rows.length)];
-let current = "picture";
+const views = [{key: "topology", label: "Topology"}, ...VIEWS.filter((view) => view.rows.length)];
+let current = "topology";
 
 // --- views ----------------------------------------------------------------------------------------
 
@@ -24,12 +24,12 @@ function legend() {
   return el("div.legend", {},
     el("span", {}, "A colour is a VLAN"),
     ...["error", "drift", "warning"].map((level) => el("span", {class: level}, mark(level), SAY[level])),
-    el("span", {}, "dashed: away, its address is kept"),
-    el("span.hint", {}, "Click a box to look closer. Esc goes back."));
+    el("span", {}, "dashed: detached, keeps its address"),
+    el("span.hint", {}, "Click a box to zoom in. Esc goes back."));
 }
 
 function pick(key, scroll) {
-  current = views.some((view) => view.key === key) ? key : "picture";
+  current = views.some((view) => view.key === key) ? key : "topology";
   for (const view of views) {
     const chosen = view.key === current;
     view.tab.setAttribute("aria-selected", String(chosen));
@@ -46,7 +46,7 @@ function pick(key, scroll) {
 function drawCurrent() {
   const view = views.find((each) => each.key === current);
   if (view.table) view.table.draw();
-  else drawPicture();
+  else drawTopology();
 }
 
 document.getElementById("tabs").addEventListener("keydown", (event) => {
@@ -70,7 +70,7 @@ function look(change) {
 
 function drawAll() {
   const chips = [];
-  const chip = (text, without) => el("button.chip", {type: "button", title: "Look at all again", onclick: () => { look(without); find.focus(); }}, text);
+  const chip = (text, without) => el("button.chip", {type: "button", title: "Show all again", onclick: () => { look(without); find.focus(); }}, text);
   if (scope.host !== null) chips.push(chip(doc.hosts[scope.host].name, {host: null}));
   if (scope.vlan !== null) chips.push(chip(coloured(el("span.vlan", {}, `VLAN ${scope.vlan}`), scope.vlan), {vlan: null}));
   document.getElementById("chips").replaceChildren(...chips);
@@ -86,23 +86,23 @@ function drawAll() {
 }
 
 function remember() {
-  const told = new URLSearchParams();
-  if (current !== "picture") told.set("view", current);
-  if (scope.host !== null) told.set("host", doc.hosts[scope.host].name);
-  if (scope.vlan !== null) told.set("vlan", scope.vlan);
-  if (scope.words) told.set("find", scope.words);
-  const hash = told.toString();
+  const query = new URLSearchParams();
+  if (current !== "topology") query.set("view", current);
+  if (scope.host !== null) query.set("host", doc.hosts[scope.host].name);
+  if (scope.vlan !== null) query.set("vlan", scope.vlan);
+  if (scope.words) query.set("find", scope.words);
+  const hash = query.toString();
   if (hash !== location.hash.slice(1)) history.replaceState(null, "", hash ? "#" + hash : location.pathname + location.search);
 }
 
 function recall() {
-  const told = new URLSearchParams(location.hash.slice(1));
-  const host = doc.hosts.findIndex((row) => row.name === told.get("host"));
-  const vlan = Number(told.get("vlan"));
-  Object.assign(scope, {host: host < 0 ? null : host, vlan: vlanAt.has(vlan) ? vlan : null, words: told.get("find") || ""});
+  const query = new URLSearchParams(location.hash.slice(1));
+  const host = doc.hosts.findIndex((row) => row.name === query.get("host"));
+  const vlan = Number(query.get("vlan"));
+  Object.assign(scope, {host: host < 0 ? null : host, vlan: vlanAt.has(vlan) ? vlan : null, words: query.get("find") || ""});
   find.value = scope.words;
   drawAll();
-  pick(told.get("view") || "picture");
+  pick(query.get("view") || "topology");
 }
 
 let waiting = 0;
@@ -164,7 +164,7 @@ addEventListener("scroll", soon, {passive: true});
 let lastWidth = innerWidth;
 addEventListener("resize", () => {
   soon();
-  if (innerWidth !== lastWidth && current === "picture") drawPicture();
+  if (innerWidth !== lastWidth && current === "topology") drawTopology();
   lastWidth = innerWidth;
 });
 addEventListener("hashchange", recall);
@@ -173,7 +173,7 @@ function paper(whole) {
   for (const view of views) {
     if (whole) view.panel.hidden = false;
     if (view.table) Object.assign(view.table, {whole, shown: ""}).draw();
-    else if (whole) drawPicture();
+    else if (whole) drawTopology();
   }
   if (!whole) pick(current);
 }

@@ -1,6 +1,6 @@
 // Copyright: netops.underlay contributors
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What is wrong, and who is in the VLAN that the reader looks at.
+// The findings, and the members of the selected VLAN.
 
 const FIRST = 6; // findings shown before the reader asks for more
 const MEMBERS = innerWidth < 700 ? 10 : 24;
@@ -19,18 +19,18 @@ function drawVerdict() {
   }
   const worst = doc.findings.length ? doc.findings[0].level : "ok";
   const said = [
-    counts.error && many(counts.error, "error"), counts.drift && many(counts.drift, "drift", "drifts"), counts.warning && many(counts.warning, "warning"),
+    counts.error && many(counts.error, "error"), counts.drift && many(counts.drift, "drifted object"), counts.warning && many(counts.warning, "warning"),
   ].filter(Boolean);
   const hosts = doc.hosts.length;
   const text = said.length
     ? `${said.join(", ")} on ${hosts === 1 ? "this host" : `${number(hit.size)} of ${many(hosts, "host")}`}`
-    : hosts === 1 ? "This host is as declared" : `All ${number(hosts)} hosts are as declared`;
+    : hosts === 1 ? "This host matches its declaration" : `All ${number(hosts)} hosts match their declaration`;
   const node = document.getElementById("verdict");
   node.replaceChildren(el("p.verdict", {}, mark(worst), text));
   const rows = doc.findings.filter(inScope);
   if (!rows.length) {
     const about = [scope.vlan !== null && `VLAN ${scope.vlan}`, scope.host !== null && doc.hosts[scope.host].name, scope.words].filter(Boolean);
-    if (doc.findings.length) node.append(el("p.muted", {}, `None of it concerns ${about.join(", ")}.`));
+    if (doc.findings.length) node.append(el("p.muted", {}, `No findings for ${about.join(", ")}.`));
     return;
   }
   const list = el("ul.findings");
@@ -82,7 +82,7 @@ function drawWho() {
   ));
   members.classList.add("members");
   node.replaceChildren(el("h2", {}, `Who is in VLAN ${vlan.vlan_id}`), list);
-  if (current !== "picture") return; // the tables have them
+  if (current !== "topology") return; // the tables have them
   if (leases.length) node.append(members);
   if (leases.length > MEMBERS) {
     node.append(el("p", {}, el("button.link", {type: "button", onclick: () => pick("leases", true)}, `All ${number(leases.length)} in the leases`)));

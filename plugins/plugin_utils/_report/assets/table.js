@@ -28,7 +28,7 @@ class Table {
       return col;
     }));
     this.table = el("table", {"aria-label": label}, widths, el("thead", {}, el("tr", {}, ...this.heads)), this.body);
-    this.none = el("p.empty", {}, "Nothing here has all of that. Clear the filter with Esc.");
+    this.none = el("p.empty", {}, "No matches. Clear the filter with Esc.");
     this.node = el("div", {}, this.table, this.none);
     this.shown = "";
     this.whole = false;
@@ -117,7 +117,7 @@ function compared(one, other) {
 /** An address or prefix as a number, IPv4 before IPv6, a prefix before those inside it. */
 function addressKey(text) {
   if (!text) return null;
-  const [ip, bits] = text.split("/");
+  const [ip, bits] = text.split(/[-,]/)[0].split("/"); // of several ranges the first
   const [head, rest] = ip.split("::");
   const parts = (list) => (list ? list.split(":") : []);
   const left = ip.includes(":") ? parts(head) : ip.split(".");

@@ -21,7 +21,7 @@ function stateCell(state) {
 }
 
 function resultCell(row) {
-  if (row.ok === null) return el("span.away", {}, "not asked");
+  if (row.ok === null) return el("span.away", {}, "not probed");
   return [mark(row.ok ? "ok" : "error"), row.ok ? "passed" : "failed"];
 }
 
@@ -104,14 +104,14 @@ const VIEWS = [
   },
   {
     key: "pools", label: "Pools", rows: doc.pools,
-    note: "How many of a pool's addresses are held. Hosts in one VLAN share its pools; any other network has a pool on each host, of which the fullest is told.",
+    note: "The number of addresses of each pool that are held. Hosts in one VLAN share its pools; any other network has a pool on each host, and the fullest is shown.",
     columns: [
       {label: "Pool", css: "mono", value: (row) => addressKey(row.pool), cell: (row) => row.pool, title: (row) => row.pool, sub: (row) => networkNames(row)},
       VLAN,
       {label: "Networks", css: "p2", value: networkNames},
       {label: "Use", width: 150, value: percent, cell: useCell},
       {label: "Held", width: 74, css: "num p2", value: (row) => row.used, cell: (row) => number(row.used)},
-      {label: "Of", width: 90, css: "num p2", value: (row) => row.size, cell: (row) => (row.size === null ? `a /${row.pool.split("/")[1]}` : number(row.size))},
+      {label: "Of", width: 90, css: "num p2", value: (row) => row.size, cell: (row) => (row.size === null ? (/[-,]/.test(row.pool) ? "many" : `a /${row.pool.split("/")[1]}`) : number(row.size))},
       {label: "Reserved", width: 90, css: "num p3", value: (row) => row.reserved, cell: (row) => (row.reserved === null ? "" : number(row.reserved))},
       {label: "Hosts", width: 140, css: "p3", value: (row) => countOf(row.hosts),
         cell: (row) => (row.fullest === null || countOf(row.hosts) === 1 ? hostsCell(row) : `fullest: ${doc.hosts[row.fullest].name}`)},
@@ -130,10 +130,10 @@ const VIEWS = [
       {label: "MAC", width: 160, css: "mono p3", value: (row) => row.mac || ""},
       {...HOSTS, label: "Host"},
     ],
-    note: "An endpoint that is away keeps its address until it is made absent.",
+    note: "A detached endpoint keeps its address until it is made absent.",
   },
   {
-    key: "links", label: "Sub-interfaces", rows: doc.links, note: "Sub-interfaces that were declared. Those made on the fly stand with their networks.",
+    key: "links", label: "Sub-interfaces", rows: doc.links, note: "Declared sub-interfaces. Those created for a network are listed with that network.",
     columns: [
       {label: "Name", css: "mono", value: (row) => row.name, sub: (row) => `on ${row.parent}`},
       VLAN,
@@ -157,7 +157,7 @@ const VIEWS = [
     ],
   },
   {
-    key: "plan", label: "Plan", rows: doc.plan, note: "What a run would change, as far as its result says it in words.",
+    key: "plan", label: "Plan", rows: doc.plan, note: "The changes that a run would make, as listed in its result.",
     columns: [
       {label: "Verb", width: 90, value: (row) => row.verb},
       {label: "Change", value: (row) => row.text, sub: (row) => hostsIn(row.hosts)},
@@ -165,10 +165,10 @@ const VIEWS = [
     ],
   },
   {
-    key: "checks", label: "Checks", rows: doc.checks, note: "What was asked on the wire, and what came back.",
+    key: "checks", label: "Checks", rows: doc.checks, note: "What was probed on the network, and what answered.",
     columns: [
       {label: "Result", width: 120, narrow: 96, value: (row) => (row.ok === null ? 1 : row.ok ? 2 : 0), cell: resultCell},
-      {label: "What it saw", value: (row) => row.text, sub: (row) => hostsIn(row.hosts)},
+      {label: "Observation", value: (row) => row.text, sub: (row) => hostsIn(row.hosts)},
       {label: "Check", width: 120, css: "p2", value: (row) => row.kind},
       {...VLAN, css: "p2"},
       HOSTS,

@@ -1,0 +1,3 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every package shares: state, changes, isolation profiles, errors."""

@@ -1,0 +1,299 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Expands an endpoint to the objects of its workload: the namespace, the link, its addresses and routes."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Dict, Optional, Union
+
+from ..core.change import HOST, LINK_GROUP, link_key, route_key
+from ..core.specs import (
+    MAIN_TABLE,
+    EndpointRouteSpec,
+    EndpointSpec,
+    LinkSpec,
+    NetworkSpec,
+    NodeSpec,
+    host_prefix,
+    is_tap,
+    node_path,
+    usual_metric,
+)
+from ..declare.endpoint import WORKLOADS
+from .desired import DesiredState, Parent
+from .host_links import UNLESS_HELD, HostLinks, access_name, announcing, check_probe
+from .wanted import Wanted
+
+IpAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+IpInterface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
+
+#: Of the route that the kernel makes for a subnet (IP6_RT_PRIO_ADDRCONF); that of IPv4 has 0.
+CONNECTED_IPV6_METRIC = 256
+
+
+def not_a_neighbour(via: IpAddress, own: IpInterface) -> str:
+    """Why an address cannot be a next hop, given ``own`` on the link; empty if it can."""
+    network = own.network
+    if via == own.ip:
+        return f"{via} is an address of the link itself"
+    if via.version == 4 and network.prefixlen < 31 and via in (network.network_address, network.broadcast_address):
+        return f"{via} is the {'broadcast' if via == network.broadcast_address else 'network'} address of {network}"
+    return ""
+
+
+def is_away(desired: DesiredState, workload: str) -> bool:
+    """Whether a namespace does not exist and is not ours to create."""
+    if workload in desired.observed.gone:
+        return True
+    there = desired.observed.namespace(workload) is not None or workload in desired.observed.refusals
+    return not there and workload not in desired.records.get("netns", {})
+
+
+class Attachment:
+    """Adds the objects of endpoints to the desired ones."""
+
+    def __init__(self, desired: DesiredState, wanted: Wanted, host_links: HostLinks) -> None:
+        self.desired = desired
+        self.observed = desired.observed
+        self.wanted = wanted
+        self.host_links = host_links
+
+    def attach(self, key: str, endpoint: EndpointSpec) -> bool:
+        """List the objects of an endpoint; False where it has no parent, or its workload cannot be entered."""
+        network = self.desired.items["network"][endpoint["network"]]
+        parent = self.desired.parent(network)
+        if parent is None:
+            return False
+        workload, name, of = endpoint["workload"], endpoint["interface"] or "", f"endpoint:{key}"
+        if not self._enterable(key, workload):
+            return False
+        spec: LinkSpec = {
+            "netns": workload,
+            "name": name,
+            "kind": "macvtap" if is_tap(endpoint) else network["driver"],
+            "parent": parent.name,
+            "mode": network["mode"],
+            "up": True,
+            "group": LINK_GROUP,
+            "sysctls": self._sysctls(endpoint),
+        }
+        if endpoint["sysctls"].get("ipv6.disable_ipv6") and self._asks_for_ipv6(endpoint):
+            what = "1 switches off IPv6, which the endpoint has addresses of"
+            fix = "leave it out, or use a network with enable_ipv6: false"
+            self.desired.refuse("endpoint", key, "sysctls.ipv6.disable_ipv6", what, fix)
+        if network["flag"]:
+            spec["flag"] = network["flag"]
+        elif endpoint["mac"]:
+            spec["mac"] = endpoint["mac"]
+        if network["bcqueuelen"] is not None:
+            spec["bcqueuelen"] = network["bcqueuelen"]
+        if network["bclim"] is not None:
+            spec["bclim"] = network["bclim"]
+        self._special_modes(key, spec, endpoint, network)
+        if is_tap(endpoint):
+            self._tap(key, spec, endpoint, network)
+        spec["mtu"] = endpoint["mtu"] or network["mtu"]  # None follows the parent, down and up
+        if endpoint["mtu"]:
+            self._endpoint_fits(key, endpoint["mtu"], parent)
+        self.wanted.add("link", link_key(workload, name), spec, of, f"{network['name']} in {workload}")
+        packet = endpoint["sysctls"].get("ipv6.mtu") or 0
+        if packet > (limit := spec["mtu"] or self.host_links.mtu_of(parent)):
+            what = f"{packet} is more than the {limit} of the link"
+            self.desired.refuse("endpoint", key, "sysctls.ipv6.mtu", what, f"give {limit} at most")
+        self._addresses(key, endpoint, network, parent)
+        check_probe(self.desired, network, self.desired.path("endpoint", key, "probe"), endpoint["probe"])
+        self._check_routes(key, endpoint, network)
+        if endpoint["hosts"] and workload.startswith("pid:"):
+            self.desired.warn("endpoint", key, "hosts", f"{workload} has no known hosts file, so it gets no names")
+        for route in endpoint["routes"]:
+            self.wanted.route(
+                workload,
+                route["prefix"],
+                route.get("via"),
+                name,
+                of,
+                "route of the endpoint",
+                metric=route.get("metric"),
+                table=route.get("table") or MAIN_TABLE,
+            )
+        return True
+
+    def _addresses(self, key: str, endpoint: EndpointSpec, network: NetworkSpec, parent: Parent) -> None:
+        """The addresses of an endpoint's link, and the host's routes to them."""
+        workload, name, of = endpoint["workload"], endpoint["interface"] or "", f"endpoint:{key}"
+        own = [] if is_tap(endpoint) else [*endpoint["addresses"], *endpoint["allowed_addresses"]]  # else the guest's
+        six = [*own, *(["::"] if endpoint["accept_ra"] else [])]
+        self.host_links.ipv6_fits(("endpoint", key), link_key(workload, name), six, parent)
+        for address in endpoint["addresses"]:
+            unless = UNLESS_HELD if endpoint["probe"] else ""
+            if not is_tap(endpoint):
+                self.wanted.address(workload, name, address, of, f"lease of {endpoint['name']}{unless}")
+            if network["host_access"]:
+                self.wanted.route(
+                    HOST,
+                    host_prefix(address),
+                    None,
+                    access_name(network),
+                    of,
+                    f"the host's route to {endpoint['name']}",
+                )
+
+    def _tap(self, key: str, spec: LinkSpec, endpoint: EndpointSpec, network: NetworkSpec) -> None:
+        """What a virtual machine opens, and nothing that its namespace would answer in the place of its guest."""
+        if network["driver"] == "ipvlan":  # nor could a plan see what else is on that parent
+            what = "the kernel does not say which parent an ipvtap in a namespace has"
+            self.desired.refuse("endpoint", key, "kind", what, "leave it out, or use a macvlan network")
+        node: NodeSpec = {
+            "path": node_path(endpoint),
+            "uid": self._account(key, endpoint, "user", "tap_owner"),
+            "gid": self._account(key, endpoint, "group", "tap_group"),
+            "mode": endpoint["tap_mode"] or "0660",
+        }
+        spec["node"] = node
+        spec["sysctls"] = {"ipv4.arp_ignore": 8}
+        if self.observed.ipv6:
+            spec["sysctls"].update({"ipv6.disable_ipv6": 1, "ipv6.accept_ra": 0, "ipv6.autoconf": 0})
+
+    def _account(self, key: str, endpoint: EndpointSpec, kind: str, option: str) -> int:
+        """The number of a user or a group; root's where none is given."""
+        name = str(endpoint.get(option) or 0)
+        if name.isdecimal():
+            return int(name)
+        number = self.observed.accounts.get(f"{kind}:{name}")
+        if number is None:
+            fix = "create it first, or give another or a number"
+            self.desired.refuse("endpoint", key, option, f"this host has no {kind} {name}", fix)
+        return number or 0
+
+    def _special_modes(self, key: str, spec: LinkSpec, endpoint: EndpointSpec, network: NetworkSpec) -> None:
+        """The options of the modes passthru and source."""
+        if network["mode"] == "passthru":
+            spec["nopromisc"] = network["nopromisc"]
+        macs = endpoint["source_macs"]
+        now = self.observed.link(spec["netns"], spec["name"])
+        if network["mode"] == "source":
+            spec["source_macs"] = macs
+            self._hears(key, endpoint, network["name"])
+        elif now is not None and now.data.get("source_macs"):
+            spec["source_macs"] = []  # the kernel drops them with the mode; named, so that an undo brings them back
+        if not macs or network["mode"] == "source":
+            return
+        if key in self.desired.scope["endpoint"]:
+            what = f"{network['name']} is {network['mode']}, where source_macs have no effect"
+            fix = "leave it out, or use a macvlan network with mode: source"
+            self.desired.refuse("endpoint", key, "source_macs", what, fix)
+        else:
+            what = f"{network['name']} is {network['mode']} now, where source_macs have no effect"
+            self.desired.warn("endpoint", key, "source_macs", what)
+
+    def _hears(self, key: str, endpoint: EndpointSpec, network: str) -> None:
+        """Check that an endpoint in mode source has a list; where its network became so, its own task may follow."""
+        if not endpoint["source_macs"] and key in self.desired.scope["endpoint"]:
+            what = f"{network} is source, where an endpoint receives from source_macs alone"
+            fix = "list the MACs that it may receive from, its gateway's among them, or use another mode"
+            self.desired.refuse("endpoint", key, "source_macs", what, fix)
+        elif not endpoint["source_macs"]:
+            what = f"{network} is source now, so the endpoint receives nothing until it has source_macs"
+            self.desired.warn("endpoint", key, "source_macs", what)
+        if endpoint["probe"]:
+            what = "a holder of the address that is not in source_macs would not be heard"
+            self.desired.refuse("endpoint", key, "probe", what, "leave probe out")
+
+    def _endpoint_fits(self, key: str, mtu: int, parent: Parent) -> None:
+        """An endpoint's MTU is at most that of its parent, as that will be."""
+        limit = self.host_links.mtu_of(parent)
+        if mtu > limit:
+            what = f"{mtu} is more than the {limit} of {parent.name}"
+            self.desired.refuse("endpoint", key, "mtu", what, f"give {limit} at most, or raise {parent.name}")
+
+    def _check_routes(self, key: str, endpoint: EndpointSpec, network: NetworkSpec) -> None:
+        """Check that next hops are directly connected, and that no other route has the same prefix and metric."""
+        own = [ipaddress.ip_interface(address) for address in endpoint["addresses"]]
+        subnets = [address.network for address in own]
+        for position, route in enumerate(endpoint["routes"]):
+            via = ipaddress.ip_address(route.get("via", "fe80::"))
+            self._place_free(key, endpoint, f"routes[{position}].prefix", route)
+            what = next(filter(None, (not_a_neighbour(via, address) for address in own)), "")
+            if what:
+                self.desired.refuse("endpoint", key, f"routes[{position}].via", what, "give the address of a neighbour")
+                continue
+            if not via.is_link_local and not any(via in subnet for subnet in subnets):
+                self.desired.refuse(
+                    "endpoint",
+                    key,
+                    f"routes[{position}].via",
+                    f"{via} is in no subnet of {network['name']} that {key} has an address of",
+                    "give a neighbour of the endpoint, or leave via out for a route to the device",
+                )
+
+    def _place_free(self, key: str, endpoint: EndpointSpec, path: str, route: EndpointRouteSpec) -> None:
+        """Whether no other route has the prefix and metric, of which the kernel has only one."""
+        workload, prefix = endpoint["workload"], route["prefix"]
+        metric = route.get("metric") or usual_metric(prefix)
+        table = route.get("table") or MAIN_TABLE
+        spec = {"netns": workload, "prefix": prefix, "metric": metric, "table": table}
+        record = self.desired.record("route", route_key(spec))
+        holder = record.of.partition(":")[2] if record else ""
+        declared = self.desired.scope["endpoint"]
+        stays = holder != key and holder in self.desired.items["endpoint"] and holder not in declared
+        coming = self.wanted.get(("route", route_key(spec)))
+        namespace = self.observed.namespace(workload)
+        there = namespace.routes if namespace and record is None and not self.desired.declared.adopt else ()
+        connected = {str(ipaddress.ip_interface(address).network) for address in endpoint["addresses"]}
+        what = ""
+        if table == MAIN_TABLE and prefix in connected and metric == (CONNECTED_IPV6_METRIC if ":" in prefix else 0):
+            what = f"{prefix} is routed already, as the subnet of {key} itself"
+        elif coming is not None and coming.of != f"endpoint:{key}":
+            what = f"{prefix} is routed by {coming.of.partition(':')[2]} already"
+        elif stays:
+            what = f"{prefix} is routed by {holder} already"
+        elif any((it.prefix, it.metric, it.table) == (prefix, metric, table) for it in there):
+            what = f"{prefix} is routed in {workload} already, by somebody else"
+        if what:
+            self.desired.refuse("endpoint", key, path, what, "leave it out, or give another metric")
+
+    def _enterable(self, key: str, workload: str) -> bool:
+        refusal = self.observed.refusals.get(workload)
+        declared = key in self.desired.scope["endpoint"]
+        if not declared and is_away(self.desired, workload):
+            return False  # it keeps its lease, and is attached again by its own task
+        if refusal:
+            kind = workload.partition(":")[0]
+            option = kind if kind in WORKLOADS else "container"
+            ended = workload in self.observed.gone
+            fix = "start it first, or correct the name" if ended else "fix that first, or give another workload"
+            self.desired.refuse("endpoint", key, option, refusal, fix)
+            return False
+        if self.observed.namespace(workload) is None or workload in self.desired.records.get("netns", {}):
+            self.wanted.add("netns", workload, {"netns": workload}, "netns", "a namespace that does not exist yet")
+        elif declared and workload.startswith("netns:") and self.desired.before("endpoint", key) is None:
+            self._of_somebody(key, workload)
+        return True
+
+    def _of_somebody(self, key: str, workload: str) -> None:
+        """A named namespace that others made is lost at a reboot, and is not ours to make again."""
+        namespace = self.observed.namespace(workload)
+        if namespace is not None and not namespace.is_marked:
+            self.desired.warn(
+                "endpoint",
+                key,
+                "netns",
+                f"{workload[len('netns:') :]} was created by others and is not created again after a reboot: the endpoint then waits until it is",
+            )
+
+    def _asks_for_ipv6(self, endpoint: EndpointSpec) -> bool:
+        addresses = (*endpoint["addresses"], *endpoint["allowed_addresses"])
+        return bool(endpoint["accept_ra"]) or any(":" in address for address in addresses)
+
+    def _sysctls(self, endpoint: EndpointSpec) -> Dict[str, Optional[int]]:
+        """Announce when coming up, learn nothing from the wire, and no IPv6 where there is no IPv6 address."""
+        settings = announcing(self.observed)
+        if self.observed.ipv6:
+            six = self._asks_for_ipv6(endpoint)
+            ra = int(endpoint["accept_ra"])
+            # 2, not 1: where the namespace forwards, now or later, 1 accepts nothing.
+            settings.update({"ipv6.disable_ipv6": int(not six), "ipv6.accept_ra": 2 * ra, "ipv6.autoconf": ra})
+            if ra and endpoint["default_route"]["ipv6"] != "auto":
+                settings["ipv6.accept_ra_defrtr"] = 0
+        return {**settings, **endpoint["sysctls"]}

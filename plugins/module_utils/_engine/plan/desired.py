@@ -1,0 +1,482 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The desired state of a host: the recorded items, overlaid with the declared ones.
+
+It also answers what both the rules and the expansion need to know: which link a parent's name refers to, who uses it, and which items this
+run is about (its *scope*).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, cast
+
+from ..core import identity
+from ..core.change import LINK_GROUPS, Record, Records, items_of, link_key, of_kind
+from ..core.errors import Problem
+from ..core.specs import (
+    EndpointSpec,
+    Items,
+    NetworkSpec,
+    RemovedRoute,
+    RouteRow,
+    RoutesRequest,
+    RoutesSpec,
+    Spec,
+    TrunkSpec,
+    VlanSpec,
+)
+from ..core.state import HostState, Link, Namespace
+from ..declare.declaration import Declaration, Item
+from ..declare.naming import digest_name, link_names
+from . import purge
+
+ITEM_KINDS = ("vlan", "network", "endpoint", "routes")
+
+
+class Parent(NamedTuple):
+    """What a parent's name refers to: an existing link, or a sub-interface that will be created."""
+
+    name: str  # the kernel's name
+    link: Optional[Link]  # as observed
+    base: Optional[str] = None  # created as needed (or declared) on this link ...
+    vlan_id: int = 0  # ... for this VLAN
+    altnames: List[str] = []
+
+    @property
+    def identity(self) -> object:
+        """The identity of a parent, the same for all names of a link: its ifindex if it exists, else its name."""
+        return self.link.index if self.link else self.name
+
+
+def desired_state(declared: Declaration, records: Records, observed: HostState, seed: str) -> DesiredState:
+    """What a host will hold once a declaration is met."""
+    desired = DesiredState(declared, records, observed, seed)
+    desired.overlay_declared()
+    return desired
+
+
+class DesiredState:
+    """The items of a host after a declaration, and what they mean there."""
+
+    def __init__(self, declared: Declaration, records: Records, observed: HostState, seed: str) -> None:
+        self.declared = declared
+        self.seed = seed  # of the host, for what is picked by chance but stays
+        self.records = records
+        self.observed = observed
+        self.problems: List[Problem] = list(declared.problems)
+        self.warnings: List[str] = list(declared.warnings)
+        self.items = items_of(records)
+        self.scope: Dict[str, Dict[str, Item]] = {kind: {} for kind in ITEM_KINDS}
+        self._parents: Dict[str, Optional[Parent]] = {}
+        self._trunks: Dict[str, str] = {}
+        self.asked: Dict[str, List[List[str]]] = {}  # the registry's name of a NIC -> what this run asks for it by
+        self._nics: Dict[Tuple[str, Optional[str]], str] = {}
+        self._moved: Dict[str, Optional[Tuple[Namespace, Link]]] = {}
+        self._broken: Set[Tuple[str, str]] = set(declared.broken)  # what has a problem of its own already
+
+    # -- items ------------------------------------------------------------------------------------
+
+    def overlay_declared(self) -> None:
+        """Lay the declared items over the recorded ones, with NICs in the place of logical trunks."""
+        self._trunks = {name: nic for name, row in self.declared.trunks.items() if (nic := self._trunk(name, row))}
+        items = [self._on_nics(item) for item in self.declared.items]
+        self.declared = dataclasses.replace(self.declared, items=items)
+        for item in (*self.declared.items, *self._purged()):
+            self._overlay(item)
+
+    def _purged(self) -> Iterable[Item]:
+        if self.declared.purge:
+            self.problems += purge.beyond_limit(self.declared, self.records)
+            for kind, keys, _owned in purge.undeclared(self.declared, self.records):
+                yield from (Item(kind, key, "purge", None) for key in keys)
+
+    def _overlay(self, item: Item) -> None:
+        record = self.records.get(item.kind, {}).get(item.key)
+        owner = record.spec["owner"] if record else self.declared.owner
+        unknown = self.is_broken("owner", self.declared.owner)  # whose they are is not said twice
+        if owner != self.declared.owner and not self.declared.adopt and not unknown:
+            whose = f"map {owner[4:]}" if owner.startswith("map:") else "a task of its own"
+            self.refuse_at(
+                item.path, f"{item.kind} {item.key} belongs to {whose}", "change it there, or set adopt: true"
+            )
+            return
+        if item.kind == "routes" and item.spec is not None:
+            rows = [{**row, "dev": self.device(row["dev"])} if row.get("dev") else row for row in item.spec["routes"]]
+            asked, recorded = {**item.spec, "routes": rows}, record.spec if record else None
+            item = item._replace(spec=_merged(cast(RoutesRequest, asked), cast(Optional[RoutesSpec], recorded)))
+        self.scope[item.kind][item.key] = item
+        if item.spec is None:
+            self.of_kind(item.kind).pop(item.key, None)
+            return
+        self.of_kind(item.kind)[item.key] = {**item.spec, "owner": self.declared.owner}
+
+    def of_kind(self, kind: str) -> Dict[str, Spec]:
+        """The items of a kind that only the caller knows."""
+        return of_kind(self.items, kind)
+
+    def in_scope(self) -> Items:
+        """The declared items that are present, complete."""
+        declared = {
+            kind: {key: self.of_kind(kind)[key] for key, item in self.scope[kind].items() if item.spec is not None}
+            for kind in ITEM_KINDS
+        }
+        return cast(Items, declared)
+
+    def declared_vlan(self, name: Optional[str]) -> Optional[VlanSpec]:
+        """The declared sub-interface of a name; None if there is none."""
+        return self.items["vlan"].get(name or "")
+
+    def before(self, kind: str, key: str) -> Optional[Spec]:
+        """An item as it is recorded."""
+        record = self.records.get(kind, {}).get(key)
+        return record.spec if record else None
+
+    def record(self, kind: str, key: str) -> Optional[Record]:
+        return self.records.get(kind, {}).get(key)
+
+    def path(self, kind: str, key: str, option: str = "") -> str:
+        """The path of an item in the input; for one that is not in the input, its kind and name."""
+        item = self.scope[kind].get(key)
+        where = item.path if item else f"{kind} {key}"
+        return f"{where}.{option}" if where and option else where or option
+
+    def refuse(self, kind: str, key: str, option: str, message: str, fix: str) -> None:
+        """Record a problem with an option of an item."""
+        self.refuse_at(self.path(kind, key, option), message, fix)
+
+    def refuse_at(self, path: str, message: str, fix: str) -> None:
+        """Record a problem at a path of the input."""
+        self.problems.append(Problem(path, message, fix))
+
+    def is_broken(self, kind: str, key: str) -> bool:
+        """Whether an item has a problem itself, so that it is not also reported as missing."""
+        return (kind, key) in self._broken
+
+    def lacks_trunk(self, name: Optional[str]) -> bool:
+        """Whether a link is missing only because its logical trunk, or the declared sub-interface, has a problem."""
+        return name is not None and (self.is_broken("trunk", name.partition(".")[0]) or self.is_broken("vlan", name))
+
+    def warn(self, kind: str, key: str, option: str, message: str) -> None:
+        """Record a warning about an option of an item."""
+        self.warnings.append(f"{self.path(kind, key, option)}: {message}")
+
+    # -- trunks and parents -----------------------------------------------------------------------
+
+    def _trunk(self, name: str, row: TrunkSpec) -> Optional[str]:
+        """The NIC of a logical trunk, by the registry's name; None where none fits, or several do."""
+        path, source = f"trunks.{name}", f"{self.declared.owner} {name}"
+        ((by, value),) = row["match"].items() if "match" in row else (("name", row["name"]),)
+        found = identity.matching(self.observed, by, value)
+        asked = {tuple(pair[1:]): handle for handle, pair in self._asked_before() if pair[0] == source}
+        handle = asked.get((by, value)) or (None if asked else self._owner(by, value))
+        if len(found) > 1 or not (found or handle):
+            fits = f"fits {len(found)} links: " + ", ".join(link.name for link in found)
+            self.refuse_at(path, fits if found else "fits no link of this host", f"this host has {self.links_there()}")
+            self._broken.add(("trunk", name))
+            return None
+        return self._nic(source, by, value, handle, path)
+
+    def _asked_before(self) -> Iterator[Tuple[str, List[str]]]:
+        """What the recorded NICs were asked for by: the registry's name, and source, kind and value."""
+        for handle, record in self.records.get("nic", {}).items():
+            for asked in record.spec["asked"]:
+                yield handle, asked
+
+    def _owner(self, by: str, value: str) -> Optional[str]:
+        """The registry's name of the NIC that was asked for by a name or a match."""
+        found = next((handle for handle, asked in self._asked_before() if asked[1:] == [by, value]), None)
+        return found or (value if by == "name" and value in self.records.get("nic", {}) else None)
+
+    def _nic(self, source: str, by: str, value: str, handle: Optional[str], path: str) -> str:
+        """The registry's name of the NIC that a name or a match fits, which was ``handle`` where it was used before.
+
+        Refused is a link that is another than that one, unless it is to be adopted.
+        """
+        observed = self.observed
+        link = next(iter(identity.matching(observed, by, value)), None)
+        if link is None:
+            return handle or value
+        handle = handle or (value if by == "name" and link.index not in observed.handles else observed.called(link))
+        was = observed.nics.get(handle)
+        if handle in observed.nics and was is not link:
+            if self.declared.adopt or (by in ("mac", "pci") and was is None):
+                identity.take(observed, self.records, handle, link)
+            else:
+                here = f" (here {was.name})" if was is not None else ""
+                self.refuse_at(
+                    path,
+                    identity.dispute(observed, value, self.records["nic"][handle].spec, link),
+                    f"give the name of the intended NIC{here}, or set adopt: true to use the one with this name now",
+                )
+                return handle
+        asked = self.asked.setdefault(observed.called(link), [])
+        if [source, by, value] not in asked:
+            asked.append([source, by, value])
+        return handle
+
+    def _on_nic(self, name: str, before: Optional[str], path: str) -> str:
+        """A parent's name as the registry has it, which begins with the first name of its NIC.
+
+        ``before`` is the recorded parent of the same item: a name that is given anew means what has it now.
+        """
+        if name in self._trunks:
+            return self._trunks[name]
+        base, dot, tail = name.rpartition(".")
+        if base in self._trunks:
+            return f"{self._trunks[base]}.{tail}"
+        record = self.record("link", name)
+        there = next(iter(identity.matching(self.observed, "name", name)), None)
+        foreign = there is not None and there.group not in LINK_GROUPS  # else ours, whose record was lost
+        if record is None and (not dot or not tail.isdecimal() or foreign):
+            return self._by_name(name, before, path)
+        if name == before and record is not None:
+            if tail == str(record.spec.get("vlan_id")):
+                self._by_name(base, record.spec["parent"], path)
+            return name
+        if record is None or tail == str(record.spec.get("vlan_id")):
+            return f"{self._on_nic(base, before and before.rpartition('.')[0], path)}.{tail}"
+        return name
+
+    def _by_name(self, name: str, before: Optional[str], path: str) -> str:
+        key = (name, before)
+        if key not in self._nics:
+            handle = self._owner("name", name) if before is None else before
+            if before is not None and not (before in self.observed.nics and self._is_called(name, before)):
+                handle = None
+            self._nics[key] = self._nic("", "name", name, handle, path)
+        return self._nics[key]
+
+    def _is_called(self, name: str, handle: str) -> bool:
+        """Whether a name is one by which a NIC was asked for."""
+        return name == handle or ["", "name", name] in self.records["nic"][handle].spec["asked"]
+
+    def _on_nics(self, item: Item) -> Item:
+        """An item with the registry's names of NICs, also in the name of a sub-interface that was given none."""
+        if item.spec is None:
+            if item.kind == "vlan" and self.record("vlan", item.key) is None:
+                known = self._vlan_of_nic(*item.key.rpartition(".")[::2])
+                return item._replace(key=known or self._on_nic(item.key, None, item.path))
+            return item
+        path = f"{item.path}.parent" if item.path else "parent"
+        spec: Spec = {}
+        asked = item.spec.get("parent")
+        before = self.before(item.kind, item.key) or {}
+        if item.kind == "vlan" and not before and asked and item.key == f"{asked}.{item.spec['vlan_id']}":
+            before = self.before("vlan", self._vlan_of_nic(asked, item.spec["vlan_id"]) or "") or {}
+        parent = self._on_nic(asked, before.get("parent"), path) if asked else asked
+        if parent != asked:
+            spec["parent"] = parent
+            if item.kind == "vlan" and item.key == f"{asked}.{item.spec['vlan_id']}":
+                spec["name"] = f"{parent}.{item.spec['vlan_id']}"
+        if item.kind == "routes":
+            devices = {row["prefix"]: row["dev"] for row in before.get("routes", ())}
+            spec["routes"] = [
+                {**row, "dev": self._on_nic(row["dev"], devices.get(row["prefix"]), item.path)}
+                if row.get("dev")
+                else row
+                for row in item.spec["routes"]
+            ]
+        return item._replace(key=spec.get("name", item.key), spec={**item.spec, **spec}) if spec else item
+
+    def _vlan_of_nic(self, name: str, vlan_id: object) -> Optional[str]:
+        """The declared sub-interface of the NIC that has a name now, where it had another when that was declared."""
+        for link in identity.matching(self.observed, "name", name):
+            key = f"{self.observed.called(link)}.{vlan_id}"
+            if self.record("vlan", key) is not None:
+                return key
+        return None
+
+    def device(self, name: str) -> str:
+        """The kernel's name of a link that is there, or will be, by any of its names."""
+        link = self.observed.host.names.get(name)
+        return self.observed.called(link) if link else link_names(name)[0]
+
+    def table(self, route: RouteRow) -> Optional[int]:
+        """The table of a route of a set; None where its VRF is not there."""
+        if not route["vrf"]:
+            return route["table"]
+        vrf = self.observed.host.names.get(route["vrf"])
+        return int(vrf.data["table"]) if vrf is not None and vrf.kind == "vrf" else None
+
+    def links_there(self) -> str:
+        """The links that can be a base, for the message about a mistyped one."""
+        names = [
+            link.name for link in self.observed.host.links.values() if link.kind != "vlan" and not link.is_loopback
+        ]
+        return ", ".join(sorted(names)[:8]) + (", ..." if len(names) > 8 else "") or "no link but lo"
+
+    def parent(self, network: NetworkSpec) -> Optional[Parent]:
+        """The parent of a network; None if there is none (the rules report that once)."""
+        name = network["parent"]
+        if name is None:
+            name = dummy_name(network)
+        try:
+            return self._parents[name]
+        except KeyError:
+            found = self._parents[name] = self.resolve(name, dummy=network["parent"] is None)
+            return found
+
+    def resolve(self, name: str, dummy: bool = False) -> Optional[Parent]:
+        link = self.observed.host.names.get(name)
+        vlan = self.items["vlan"].get(name)
+        if vlan:
+            short, longer = link_names(name)
+            return Parent(short, link, vlan["parent"], vlan["vlan_id"], longer)
+        if dummy:
+            return Parent(name, link)
+        base, _rest, tail = name.rpartition(".")
+        record = self.record("link", self.observed.called(link) if link is not None else name)
+        if link is None and record is not None and record.spec["kind"] == "vlan":
+            short, longer = link_names(name)
+            return Parent(short, None, record.spec["parent"], record.spec["vlan_id"], longer)
+        if link is not None:
+            if record:
+                base = record.spec.get("parent") or ""  # it may be called by a name that does not tell
+            ours = record or (self.declared.adopt and link.kind == "vlan" and link.group in LINK_GROUPS)
+            return Parent(
+                self.observed.called(link),
+                link,
+                base or None if ours else None,
+                link.data.get("vlan_id", 0),
+                list(link.altnames),
+            )
+        if base and tail.isdigit() and 1 <= int(tail) <= 4094 and tail == str(int(tail)):
+            short, longer = link_names(name)
+            return Parent(short, None, base, int(tail), longer)
+        return None
+
+    def is_recorded(self, name: str) -> bool:
+        return name in self.records.get("link", {})
+
+    def is_ours(self, link: Link, key: str) -> bool:
+        """Whether a link is provably ours: it is in the registry and has our mark."""
+        return link.group in LINK_GROUPS and key in self.records.get("link", {})
+
+    def is_ours_in(self, namespace: Namespace, link: Link) -> bool:
+        """The same of a link in a namespace, whatever that was called when the link was made."""
+        return link.group in LINK_GROUPS and self.is_recorded_in(namespace, link)
+
+    def is_recorded_in(self, namespace: Namespace, link: Link) -> bool:
+        """Whether a link is recorded, whatever it, or its namespace, is called now."""
+        return identity.is_recorded(self.observed, self.records, namespace, link)
+
+    def moved_link(self, key: str) -> Optional[Tuple[Namespace, Link]]:
+        """Where the link of an endpoint lives on although its workload is gone or another, as after a container was renamed.
+
+        Known by what only it has: our mark, no record, and the MAC of the record, or where that is the parent's an address of it.
+        """
+        if key not in self._moved:
+            before = self.before("endpoint", key)
+            link = link_key(before["workload"], before["interface"]) if before else ""
+            there = link in self.records.get("link", {})
+            self._moved[key] = identity.moved(self.observed, self.records, link) if there else None
+        return self._moved[key]
+
+    def is_renamed(self, key: str) -> bool:
+        """Whether an endpoint that lives on elsewhere may do so because its workload was renamed."""
+        before, found = self.before("endpoint", key), self.moved_link(key)
+        return bool(before and found and identity.is_renamed(self.observed, self.records, before["workload"], found[0]))
+
+    @cached_property
+    def moved_workloads(self) -> Set[str]:
+        """The workloads in which endpoints are that only came to be called so: all of theirs is there already."""
+        found = set()
+        for key, item in self.scope["endpoint"].items():
+            stray = self.moved_link(key) if item.spec is not None else None
+            if (
+                stray
+                and item.spec
+                and (stray[0].workload, stray[1].name)
+                == (item.spec["workload"], item.spec["interface"] or stray[1].name)
+            ):
+                found.add(stray[0].workload)
+        return found
+
+    def same_vlan(self, base: Link, vlan_id: int, protocol: str = "802.1q") -> Optional[Link]:
+        """The existing sub-interface for a VLAN of a base, under any name."""
+        return self._sub_interfaces.get((base.index, vlan_id, protocol))
+
+    def vlan_elsewhere(self, base: Link, vlan_id: int, protocol: str) -> Optional[Tuple[Namespace, Link]]:
+        """The sub-interface in another namespace that has a VLAN of a base, which a NIC has once for all of them."""
+        return self._distant_sub_interfaces.get((base.index, vlan_id, protocol))
+
+    @cached_property
+    def _distant_sub_interfaces(self) -> Dict[Tuple[int, int, str], Tuple[Namespace, Link]]:
+        return {
+            (index, link.data["vlan_id"], link.data["protocol"]): (namespace, link)
+            for index, children in self.observed.children.items()
+            for namespace, link in children
+            if link.kind == "vlan" and namespace is not self.observed.host
+        }
+
+    @cached_property
+    def _sub_interfaces(self) -> Dict[Tuple[int, int, str], Link]:
+        return {
+            (link.parent, link.data["vlan_id"], link.data["protocol"]): link
+            for link in self.observed.host.links.values()
+            if link.kind == "vlan" and link.parent_ns is None
+        }
+
+    @cached_property
+    def sharers(self) -> Dict[object, List[str]]:
+        """The networks on each parent, by the parent's identity."""
+        found: Dict[object, List[str]] = {}
+        for network in self.items["network"].values():
+            parent = self.parent(network)
+            if parent:
+                found.setdefault(parent.identity, []).append(network["name"])
+        return found
+
+    def attached(self, workloads: Iterable[str]) -> List[str]:
+        """The endpoints of a namespace, by its names."""
+        return [key for workload in workloads for key in self._by_workload.get(workload, ())]
+
+    @cached_property
+    def _by_workload(self) -> Dict[str, List[str]]:
+        """Known once the items are: an endpoint stays in its workload."""
+        found: Dict[str, List[str]] = {}
+        for key, endpoint in self.items["endpoint"].items():
+            found.setdefault(endpoint["workload"], []).append(key)
+        return found
+
+    def endpoints_of(self, networks: Set[str]) -> Dict[str, EndpointSpec]:
+        return {key: spec for key, spec in self.items["endpoint"].items() if spec["network"] in networks}
+
+
+def _merged(asked: RoutesRequest, record: Optional[RoutesSpec]) -> Optional[Spec]:
+    """A set of routes after a task: exactly the given routes, or those added to or removed from the recorded ones.
+
+    Routes that stay keep their order, so that a task that lists them in another one changes nothing.
+    """
+    before = record["routes"] if record else []
+    network = record["network"] if record else None
+    if asked["absent"]:
+        gone: Dict[str, List[RemovedRoute]] = {}
+        for row in cast(Iterable[RemovedRoute], asked["routes"]):
+            gone.setdefault(row["prefix"], []).append(row)
+        left = [route for route in before if not any(_is_meant(row, route) for row in gone.get(route["prefix"], ()))]
+        return {"name": asked["name"], "network": network, "routes": left} if left or network else None
+    there = {_place(route): route for route in before}
+    listed = {_place(route): route for route in cast(Iterable[RouteRow], asked["routes"])}
+    merged = listed if asked["exact"] else {**there, **listed}
+    return {
+        "name": asked["name"],
+        "network": asked["network"] or (None if asked["exact"] else network),
+        "routes": before if merged == there else list(merged.values()),
+    }
+
+
+def _place(route: RouteRow) -> Tuple[object, ...]:
+    return tuple(route[key] for key in ("prefix", "metric", "table", "vrf"))
+
+
+def _is_meant(row: RemovedRoute, route: RouteRow) -> bool:
+    """Whether a route is one of those that a row declares absent."""
+    return all(row[key] in (None, route[key]) for key in ("metric", "table", "vrf"))
+
+
+def dummy_name(network: NetworkSpec) -> str:
+    """The dummy of a network without a parent: as Docker's ``di-`` and ``dm-``, of a digest of the name."""
+    return digest_name("di-" if network["driver"] == "ipvlan" else "dm-", network["name"])

@@ -1,0 +1,275 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rules between items, and between items and the host.
+
+The kernel enforces some of these late and without a text, and breaks others silently (another mode on an
+ipvlan parent switches every ipvlan there, in every namespace); so all are judged before anything is touched.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, Iterator, List, Tuple, Union
+
+from ..core.change import DRIVERS
+from ..core.specs import EndpointSpec, Generic, NetworkSpec
+from ..declare.naming import link_names
+from . import network_rules, parent_rules, route_rules
+from .desired import DesiredState
+
+
+def check(desired: DesiredState) -> None:
+    """Record every broken rule of the items in scope as a problem, and every risk as a warning."""
+    network_rules.check(desired)
+    _namespace_once(desired)
+    route_rules.check(desired)
+    if not desired.observed.ipv6:
+        _without_ipv6(desired)
+    if desired.observed.lacking or desired.observed.outdated:
+        _without_drivers(desired)
+    for key, item in desired.scope["endpoint"].items():
+        _not_elsewhere(desired, key)
+        if item.released:
+            _workload_gone(desired, key)
+    _workloads_seen(desired)
+    for key, item in desired.scope["vlan"].items():
+        _way_in_stays(desired, key)
+        if item.spec is None:
+            _vlan_unused(desired, key)
+        else:
+            _vlan(desired, key)
+
+
+def _vlan(desired: DesiredState, key: str) -> None:
+    _vlan_changeable(desired, key)
+    _vlan_carries(desired, key)
+    parent_rules.of_vlan(desired, key)
+    for position, address in enumerate(desired.items["vlan"][key].get("addresses") or ()):
+        if address not in ((desired.before("vlan", key) or {}).get("addresses") or ()):
+            route_rules.not_the_path(desired, desired.path("vlan", key, f"addresses[{position}]"), address)
+
+
+def _without_ipv6(desired: DesiredState) -> None:
+    """Refuse items that need IPv6 on a kernel without it."""
+    for kind, items in desired.scope.items():
+        for key, item in items.items():
+            for option, value in _of_ipv6(kind, desired.of_kind(kind)[key]) if item.spec is not None else ():
+                desired.refuse(
+                    kind,
+                    key,
+                    option,
+                    f"{value} is IPv6, and this host runs without IPv6",
+                    "leave it out, or boot the host without ipv6.disable=1",
+                )
+
+
+def _of_ipv6(kind: str, spec: Generic) -> Iterator[Tuple[str, str]]:
+    """The options of an item that ask for IPv6, each with what it asks for."""
+    lists = {"vlan": "addresses", "network": "subnets", "routes": "routes", "endpoint": "routes"}
+    for position, row in enumerate(spec.get(lists[kind]) or ()):
+        part = {"network": "subnet", "vlan": ""}.get(kind, "prefix")
+        value = row[part] if part else row
+        if ":" in str(value):
+            yield f"{lists[kind]}[{position}]" + (f".{part}" if part else ""), str(value)
+    if kind == "network" and spec["enable_ipv6"] and not any(":" in str(row["subnet"]) for row in spec["subnets"]):
+        yield "enable_ipv6", "true"
+    if kind == "endpoint":
+        for option in ("ipv6_address", "subnet"):
+            if ":" in str(spec[option]):
+                yield option, spec[option]
+        for option in ("ipv6_addresses", "allowed_addresses"):
+            yield from ((f"{option}[{at}]", ip) for at, ip in enumerate(spec[option]) if ":" in ip)
+        if spec["accept_ra"]:
+            yield "accept_ra", "a router advertisement"
+        yield from (("sysctls", name) for name in spec["sysctls"] if name.startswith("ipv6."))
+
+
+def _without_drivers(desired: DesiredState) -> None:
+    """Refuse kinds of links that the kernel cannot create."""
+    for kind, items in desired.scope.items():
+        for key, item in items.items():
+            for option, link in _makes(desired, kind, key) if item.spec is not None else ():
+                if link in desired.observed.outdated:
+                    what = desired.observed.outdated[link]
+                    desired.refuse(kind, key, option, what, "boot a newer kernel")
+                elif link in desired.observed.lacking:
+                    desired.refuse(
+                        kind,
+                        key,
+                        option,
+                        f"the kernel of this host has no driver {DRIVERS[link]}",
+                        "install the package with the other modules of this kernel (the role prepare names it), or boot one that has it",
+                    )
+
+
+def _makes(desired: DesiredState, kind: str, key: str) -> Iterator[Tuple[str, str]]:
+    """The options of an item that ask for a link, each with the kind of link."""
+    if kind == "vlan":
+        yield "vlan_id", "vlan"
+    elif kind == "network":
+        network = desired.items["network"][key]
+        yield "driver", network["driver"]
+        parent = desired.parent(network)
+        if parent is None or parent.link is None:
+            yield "parent", "vlan" if network["parent"] else "dummy"
+    elif kind == "endpoint":
+        joined = desired.items["endpoint"][key]["network"]
+        if joined not in desired.scope["network"] and joined in desired.items["network"]:
+            yield "network", desired.items["network"][joined]["driver"]
+
+
+def _way_in_stays(desired: DesiredState, key: str) -> None:
+    """Refuse to remove the address through which the host is managed."""
+    spec = desired.scope["vlan"][key].spec
+    kept = (spec or {}).get("addresses") or ()
+    for address in (desired.before("vlan", key) or {}).get("addresses") or ():
+        if address not in kept and address.partition("/")[0] in desired.observed.managed_at:
+            desired.refuse(
+                "vlan",
+                key,
+                "state" if spec is None else "addresses",
+                f"this host is managed through {address} of {key}",
+                "connect through another of its addresses to remove it",
+            )
+
+
+def _namespace_once(desired: DesiredState) -> None:
+    """Refuse a second endpoint of a network in one namespace, whatever that is called."""
+    first: Dict[Tuple[str, Union[str, Tuple[int, int]]], str] = {}
+    endpoints = desired.items["endpoint"]
+    for key in sorted(endpoints, key=lambda key: (desired.before("endpoint", key) is None, key)):
+        workload = endpoints[key]["workload"]
+        space = desired.observed.space(workload) or workload  # a namespace that this run creates has a name only
+        other = first.setdefault((endpoints[key]["network"], space), key)
+        there = endpoints[other]["workload"]
+        if other != key and key in desired.scope["endpoint"]:
+            desired.refuse(
+                "endpoint",
+                key,
+                "network",
+                f"{workload} is already in this network, as {other}"
+                if there == workload
+                else f"{workload} and {there} are one network namespace, which has {other} already",
+                "a namespace can join a network only once: remove that endpoint first, or join another network",
+            )
+
+
+def _not_elsewhere(desired: DesiredState, key: str) -> None:
+    """What lives on under another name cannot be attached, removed or released."""
+    before, found = desired.before("endpoint", key), desired.moved_link(key)
+    spec = desired.items["endpoint"].get(key)
+    if before is None or found is None or (spec and spec["workload"] in desired.moved_workloads):
+        return
+    if not desired.is_renamed(key):
+        return  # its owner began anew, and it follows: see ``plan``
+    namespace, link = found
+    option = (
+        "name"
+        if spec is None
+        else "container"
+        if before["workload"].startswith(("docker:", "podman:"))
+        else before["workload"].partition(":")[0]
+    )
+    desired.refuse(
+        "endpoint",
+        key,
+        option,
+        f"{key} lives on as {link.name} in {namespace.workload or 'the host'}, while {before['workload']} is gone or was replaced",
+        "if it was renamed, attach it by its new name first, otherwise remove that link by hand",
+    )
+
+
+def _workloads_seen(desired: DesiredState) -> None:
+    """It is unknown whether a container lives whose engine does not answer: one problem for each engine."""
+    unseen: Dict[str, List[str]] = {}
+    for key, item in desired.scope["endpoint"].items():
+        before = desired.before("endpoint", key) if item.spec is None else None
+        refusal = desired.observed.refusals.get(before["workload"]) if before else None
+        if before and refusal and before["workload"] not in desired.observed.gone:
+            unseen.setdefault(refusal, []).append(f"{key} ({before['workload']})")
+    for refusal, endpoints in unseen.items():
+        first, names = endpoints[0].partition(" ")[0], _some(endpoints)
+        desired.refuse(
+            "endpoint",
+            first,
+            "name",
+            f"{refusal}, so whether {names} can be removed is unknown",
+            "start or repair the container engine, then run again: a container that it no longer has is released",
+        )
+
+
+def _some(names: List[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _workload_gone(desired: DesiredState, key: str) -> None:
+    """A lease is dropped only when its workload is gone."""
+    before = desired.before("endpoint", key)
+    if before and desired.observed.link(before["workload"], before["interface"]):
+        desired.refuse(
+            "endpoint",
+            key,
+            "state",
+            f"{key} lives, as {before['interface']} in {before['workload']}",
+            "use state: absent to remove it",
+        )
+
+
+def _vlan_unused(desired: DesiredState, key: str) -> None:
+    before = desired.before("vlan", key)
+    if before is None and (link := desired.observed.host.names.get(key)) is not None and not desired.declared.adopt:
+        desired.refuse(
+            "vlan",
+            key,
+            "name",
+            f"{link.name} exists and was not created by us",
+            "remove it by hand, or set adopt: true to have it removed",
+        )
+    users = [network for network in desired.items["network"].values() if before and _hangs_on(desired, network, key)]
+    if users:
+        desired.refuse(
+            "vlan",
+            key,
+            "state",
+            f"{key} is the parent of {network_rules.names(users)}",
+            "make those networks absent first",
+        )
+
+
+def _hangs_on(desired: DesiredState, network: NetworkSpec, key: str) -> bool:
+    """Whether a sub-interface carries a network, itself or through others of ours."""
+    name, parent = link_names(key)[0], desired.parent(network)
+    while parent is not None and parent.name != name:
+        parent = desired.resolve(parent.base) if parent.base else None
+    return parent is not None
+
+
+def _vlan_carries(desired: DesiredState, key: str) -> None:
+    """Refuse an MTU of a sub-interface below that of the links on it, which the kernel would lower too."""
+    mtu, before = desired.items["vlan"][key].get("mtu"), desired.before("vlan", key)
+    if mtu is None or before is None or mtu == before.get("mtu"):
+        return
+    networks = {name: spec for name, spec in desired.items["network"].items() if spec["parent"] == key}
+    endpoints = desired.endpoints_of(set(networks))
+    users: List[Union[NetworkSpec, EndpointSpec]] = [*networks.values(), *endpoints.values()]
+    larger = [spec for spec in users if (spec["mtu"] or 0) > mtu]
+    if larger:
+        desired.refuse(
+            "vlan",
+            key,
+            "mtu",
+            f"{mtu} is less than the {larger[0]['mtu']} of {network_rules.names(larger)}",
+            "lower that first, or in the same map",
+        )
+
+
+def _vlan_changeable(desired: DesiredState, key: str) -> None:
+    before, vlan = desired.before("vlan", key), desired.items["vlan"][key]
+    for option in ("vlan_id", "protocol", "parent"):
+        if before and before[option] != vlan[option]:
+            desired.refuse(
+                "vlan",
+                key,
+                option,
+                f"{key} has {option} {before[option]}, which the kernel cannot change in place",
+                "make it absent first, or give another name",
+            )

@@ -1,0 +1,297 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Restores the kernel from the registry, object by object: after a boot, and when something of ours was lost.
+
+What can be restored is; what waits for something (a NIC that comes late, a container that is not running) waits, and
+what the kernel refuses is reported. Nothing is ever removed, and nothing is made that is not recorded as ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from dataclasses import dataclass, field, replace
+from typing import Callable, Collection, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from ..core.change import (
+    HOST,
+    HOST_KINDS,
+    LINK_GROUPS,
+    PRIVATE_GROUPS,
+    Change,
+    Records,
+)
+from ..core.errors import KernelRefused, OtherMachine, OtherRegistry, RegistryBusy, RegistryError, UnderlayError
+from ..core.isolation import BARRED
+from ..core.specs import Spec
+from ..core.state import HostState, Need
+from ..core.validate import Fault
+from ..kernel import barrier, namespaces
+from ..kernel.observe import observe
+from ..plan import compare, inverse, order
+from ..plan.wanted import Key
+from ..store import holds, hostlock
+from ..store.registry import Registry
+from .guard import fire
+from .restore_plan import LATER, STAYS, NotRestored, RestorePlan
+from .rollback import RESTORE, apply_all, hosts_entries, recover
+from .transact import RunOptions
+from .undo import Reverted
+
+#: Refusals of the kernel after which the rest is left for the next time.
+_ROUNDS = 60
+
+
+@dataclass
+class Restored:
+    """What was restored, and what was not."""
+
+    done: List[Change] = field(default_factory=list)
+    left: List[NotRestored] = field(default_factory=list)
+    notes: List[str] = field(default_factory=list)
+    records: Records = field(default_factory=dict)
+    observed: Optional[HostState] = None  # the host after the last change
+    stamp: str = ""  # of the registry's files: see ``Registry.stamp``
+
+
+class RestoreScope(NamedTuple):
+    """What a restore may touch, by ``kind key``."""
+
+    boot: bool = False  # set up the NICs that lie under what is ours, as the play did; later that is up to the person who took them down
+    only: Optional[Collection[str]] = None  # nothing else
+    later: Collection[str] = ()  # not this time
+    fragile: Collection[str] = ()  # to be held if it is gone once more
+    looking: Callable[[], None] = lambda: None  # called before each look at the kernel
+
+
+def restore(run: RunOptions, aims: RestoreScope = RestoreScope()) -> Restored:  # noqa: B008  (never changed)
+    """Restore the kernel from the registry, as far as possible.
+
+    Raises RegistryBusy, OtherRegistry, OtherMachine, and RegistryError where the registry cannot be read; a disk that cannot be written keeps no
+    network down.
+    """
+    registry = Registry(run.state_dir)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(namespaces.held())
+        journal = True
+        try:
+            stack.enter_context(hostlock.lock(registry, run.lock_timeout, run.who))
+        except (RegistryBusy, OtherRegistry, OtherMachine):
+            raise
+        except RegistryError as error:
+            journal = False
+            run.notes.append(f"without the registry's lock: {error}")
+        records, faults = _settled(registry, run, journal)
+        found = _RestoreRun(registry, run, aims, journal, records).carry_out()
+        found.stamp = registry.stamp()
+    found.left += _unusable(faults)
+    found.notes = run.notes
+    return found
+
+
+def _unusable(faults: Sequence[Fault]) -> List[NotRestored]:
+    """The records that cannot be used: everything else is restored."""
+    return [NotRestored(it.kind, it.key, "", f"its record cannot be used: {it.why}", STAYS) for it in faults]
+
+
+def _settled(registry: Registry, run: RunOptions, writable: bool) -> Tuple[Records, List[Fault]]:
+    """What was interrupted, or not confirmed in time, is taken back before anything is restored: what is left.
+
+    Where that cannot be written down, it is not restored all the same. With it, the records that cannot be used.
+    """
+    if writable:
+        try:
+            recover(registry, run)
+        except UnderlayError as error:
+            run.notes.append(str(error))
+    armed = registry.armed()
+    if armed is None or armed.left or registry.transaction(armed.number).state != "unconfirmed":
+        return registry.sound()
+    try:
+        if writable:
+            fire(armed.number, registry, run)
+            return registry.sound()
+    except UnderlayError as error:
+        run.notes.append(str(error))
+    records, faults = registry.sound()
+    return Reverted(registry.transaction(armed.number), records).after, faults
+
+
+class _RestoreRun:
+    """One restore: rounds of observing and changing, until nothing more can be done."""
+
+    def __init__(
+        self, registry: Registry, run: RunOptions, aims: RestoreScope, journal: bool, records: Records
+    ) -> None:
+        self.registry = registry
+        self.run = run
+        self.aims = aims
+        self.journal = journal
+        self.records = records
+        self.held = holds.load(run.state_dir)
+        self.hosts_entries = hosts_entries(self.records)
+        self.refused: Dict[Key, str] = {}
+        # A container that keeps its file from being opened delays one look, and then only those that try it again.
+        self.need = _need({**records, "hosts": {key: record for key, record in records.get("hosts", {}).items()
+                                                if f"hosts {key}" not in aims.later}})  # fmt: skip
+
+    def carry_out(self) -> Restored:
+        found = Restored(records=self.records)
+        self._filter(found)
+        observed = self._observe()
+        view = self._plan(observed)
+        for _rest in range(_ROUNDS):
+            changes = order.order_changes(view.steps())
+            if not changes:
+                break
+            observed = self._change(changes, observed, found.done)
+            view = self._plan(observed)
+        found.left += view.left
+        found.observed = observed
+        return found
+
+    def _plan(self, observed: HostState) -> RestorePlan:
+        return RestorePlan(self.records, observed, self.aims.boot, self._touchable, self.refused)
+
+    def _filter(self, found: Restored) -> None:
+        """The packet filter, before any link that relies on it."""
+        change = _lost_filter(self.records)
+        if change is None:
+            return
+        why = self._touchable(change.kind, change.key, "")
+        if why or barrier.install():
+            found.left.append(NotRestored(change.kind, change.key, "", why or "the kernel refused it", STAYS))
+        else:
+            found.done.append(change)
+
+    def _touchable(self, kind: str, key: str, of: str) -> str:
+        """Why an object must not be touched now; empty if it may."""
+        name = f"{kind} {key}"
+        if name in self.aims.fragile and not holds.reason(self.held, kind, key, of):
+            self.held[name] = "it was removed or changed three times in a minute"
+            self._hold()
+        why = holds.reason(self.held, kind, key, of)
+        if not why and self.aims.only is not None and name not in self.aims.only:
+            why = "lost since the boot, and repair is off"
+        return why or (LATER if name in self.aims.later else "")
+
+    def _hold(self) -> None:
+        try:
+            holds.save(self.run.state_dir, self.held)
+        except RegistryError as error:
+            self.run.notes.append(str(error))
+
+    def _change(self, changes: List[Change], observed: HostState, done: List[Change]) -> HostState:
+        group = random.choice(PRIVATE_GROUPS)
+        number = self._begin(changes, group)
+        try:
+            apply_all(changes, observed, group, self.hosts_entries)
+        except KernelRefused as error:
+            self.refused[error.change.kind, error.change.key] = error.text
+        after = self._observe()
+        after = self._sweep(changes, after, group)
+        self._withdraw(number)
+        unapplied = {(change.kind, change.key): state for change, state in compare.unapplied(changes, after)}
+        if not any((change.kind, change.key) in self.refused for change in changes):
+            for where, state in unapplied.items():
+                self.refused[where] = f"was acknowledged by the kernel, but {state}"
+        listed: Set[Key] = set()
+        for change in changes:
+            where = (change.kind, change.key)
+            if where not in unapplied and where not in listed:
+                listed.add(where)
+                done.append(change)
+        return after
+
+    def _begin(self, changes: List[Change], group: int) -> int:
+        """Written down, so that a run that is killed leaves no half-made link unknown; without, where the disk is full."""
+        if self.journal:
+            try:
+                return self.registry.begin(self.run.who, RESTORE, changes, group)
+            except RegistryError as error:
+                self.journal = False
+                self.run.notes.append(f"without a journal: {error}")
+        return 0
+
+    def _withdraw(self, number: int) -> None:
+        """Written off; where the disk is full by now, the next run sweeps up after this one and finds nothing."""
+        try:
+            if number:
+                self.registry.withdraw(number)
+        except RegistryError as error:
+            self.journal = False
+            self.run.notes.append(f"without a journal: {error}")
+
+    def _sweep(self, changes: List[Change], observed: HostState, group: int) -> HostState:
+        """Remove what was only partly created when something was refused."""
+        made = [change for change in changes if change.kind == "link" and change.before is None]
+        back = inverse.invert(made, observed, (group,)).changes
+        if not back:
+            return observed
+        try:
+            apply_all(back, observed, group, self.hosts_entries)
+        except KernelRefused as error:
+            self.refused[error.change.kind, error.change.key] = error.text
+        return self._observe()
+
+    def _observe(self) -> HostState:
+        self.aims.looking()
+        observed = observe(self.need)
+        self.need = replace(self.need, again=True)
+        return observed
+
+
+def drift(registry: Registry) -> Tuple[List[Change], List[NotRestored], Records]:
+    """What a restore would change now, and what it could not; no lock is taken."""
+    records, faults = registry.sound()
+    held = holds.load(registry.directory)
+    observed = observe(_need(records))
+    view = RestorePlan(records, observed, False, lambda kind, key, of: holds.reason(held, kind, key, of), {})
+    changes = order.order_changes(view.steps())
+    lost = _lost_filter(records)
+    if lost is not None and not holds.reason(held, lost.kind, lost.key, ""):
+        changes.insert(0, lost)
+    return changes, view.left + _unusable(faults), records
+
+
+def check_clone(registry: Registry) -> None:
+    """Raises RegistryError where something of the registry is in this kernel: then it is no other machine's."""
+    registry.check_machine_differs()
+    records, _faults = registry.sound()
+    observed = observe(_need(records))
+    for key, record in records.get("link", {}).items():
+        found = observed.find("link", record.spec)
+        if found is not None and found["group"] in LINK_GROUPS:
+            raise RegistryError(f"{key} of this registry is on this host; run underlay rehost same")
+
+
+def _lost_filter(records: Records) -> Optional[Change]:
+    """The packet filter where a link of ours needs it, the kernel can have it, and it is not as it was made."""
+    links = (record.spec for record in records.get("link", {}).values())
+    if not any(spec["netns"] == HOST and spec.get("isolation") in BARRED for spec in links):
+        return None
+    if barrier.is_whole() or barrier.why_not():
+        return None
+    return Change("filter", barrier.TABLE, None, {"netns": HOST}, "is gone or differs")
+
+
+def _need(records: Records) -> Need:
+    namespaces = {spec["netns"] for spec in _specs(records)} | set(records.get("netns", {}))
+    workloads = tuple(sorted(namespace for namespace in namespaces - {HOST} if not namespace.startswith("pid:")))
+    readers = tuple(sorted(key for key in records.get("hosts", {}) if not key.startswith("pid:")))
+    siblings = tuple(sorted(namespace for namespace in namespaces if namespace.startswith("pid:")))
+    return Need(
+        workloads,
+        everywhere=True,
+        routes=True,
+        rules=bool(records.get("rule")),
+        readers=readers,
+        siblings=siblings,
+        records=records,
+    )
+
+
+def _specs(records: Records) -> Iterator[Spec]:
+    for kind in HOST_KINDS:
+        for record in records.get(kind, {}).values():
+            yield record.spec

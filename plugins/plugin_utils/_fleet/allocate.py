@@ -1,0 +1,175 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This file is private to netops.underlay: it may change at any time.
+"""What a fleet needs against what the ledger gives: what is missing, stale or in conflict, released or renamed.
+
+What is given stays, until it is released by name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
+
+from ...module_utils._engine.core.errors import Problem
+from .completing import Completed, complete
+from .fitting import fits, held_by, is_current, slices_of, wants_of
+from .ledger import Ledger, inside
+from .needs import Fleet, Want
+
+__all__ = ["Completed", "complete", "conflicts", "missing", "outside", "release", "rename", "stale"]
+
+
+def missing(fleet: Fleet, ledger: Ledger) -> List[Want]:
+    """What is needed and not given."""
+    held = held_by(ledger)
+    return [
+        want
+        for want in (*fleet.slices, *fleet.addresses)
+        if not any(fits(text, want) for text in held.get(want.who, ()))
+    ]
+
+
+def stale(fleet: Fleet, ledger: Ledger) -> List[str]:
+    """What is given and no longer needed, in the words that release it."""
+    needed = wants_of(fleet)
+    found: Set[str] = set()
+    for (is_slice, network, holder), texts in held_by(ledger).items():
+        wants = needed.get((is_slice, network, holder), [])
+        if not all(any(fits(text, want) for want in wants) for text in texts):
+            found.add(f"{network}/{holder}")
+    return sorted(found)
+
+
+def outside(fleet: Fleet, ledger: Ledger) -> List[str]:
+    """Addresses and slices that are in use and no longer in the pool, because the map's ranges or slices changed."""
+    found = []
+    held, slices = held_by(ledger), slices_of(ledger)
+    for want in (*fleet.slices, *fleet.addresses):
+        for text in held.get(want.who, ()):
+            if fits(text, want) and not is_current(fleet, slices, text, want):
+                found.append(f"{want.network}/{want.holder}: {text}")
+    return sorted(found)
+
+
+def conflicts(fleet: Fleet, ledger: Ledger) -> List[Problem]:
+    """What is given or asked for twice in the fleet, or can no longer be had."""
+    found: List[Problem] = []
+    for network, asked in fleet.static.items():
+        given = ledger.addresses.get(network, {})
+        for address, holder in sorted(asked.items()):
+            if given.get(address, holder) != holder:
+                found.append(Problem(f"{holder} in {network}", f"{address} is given to {given[address]} in the ledger",
+                                     "request another address, or let the ledger assign one"))  # fmt: skip
+    for network in sorted({*fleet.static, *ledger.addresses}):
+        if network in fleet.rows and fleet.rows[network].get("per_host"):
+            taken = {**fleet.static.get(network, {}), **ledger.addresses.get(network, {})}
+            found += _in_others(network, taken, ledger.slices.get(network, {}))
+    for network, given in ledger.addresses.items():
+        for subnet in fleet.spec(network)["subnets"] if network in fleet.rows else ():
+            for address, why in fleet.reserved(network, subnet).items():
+                if address in given:
+                    found.append(Problem(f"{given[address]} in {network}", f"its address {address} is now {why}",
+                                         "revert that in the map, release the endpoint, or allocate with move: true"))  # fmt: skip
+    held = held_by(ledger)
+    for want in (*fleet.slices, *fleet.addresses):
+        texts = [text for text in held.get(want.who, ()) if fits(text, want)]
+        if len({subnet for text in texts for subnet in want.subnets if inside(text, subnet)}) < len(texts):
+            found.append(
+                Problem(
+                    f"{want.holder} in {want.network}",
+                    f"has {' and '.join(texts)} in the ledger",
+                    "remove one of the lines",
+                )
+            )
+    return found
+
+
+def release(fleet: Fleet, ledger: Ledger, words: Sequence[Any]) -> Tuple[Ledger, List[str], List[Problem]]:
+    """The ledger without what the words name: NETWORK/HOST, NETWORK/HOST/ENDPOINT, or ``gone`` for all that is not needed."""
+    unneeded = set(stale(fleet, ledger))
+    held = {f"{network}/{holder}": (is_slice, network, holder) for is_slice, network, holder in held_by(ledger)}
+    wanted: List[str] = []
+    problems: List[Problem] = []
+    for position, word in enumerate(map(str, words)):
+        if word == "gone":
+            wanted += sorted(unneeded)
+        elif word not in held:
+            problems.append(
+                Problem(
+                    f"release[{position}]",
+                    f"the ledger has no {word}",
+                    "name NETWORK/HOST or NETWORK/HOST/ENDPOINT, or gone",
+                )
+            )
+        elif word not in unneeded:
+            problems.append(
+                Problem(f"release[{position}]", f"{word} is still needed by the inventory", "remove it there first")
+            )
+        else:
+            wanted.append(word)
+    new = ledger.copy()
+    needed = wants_of(fleet)
+    for word in set(wanted):
+        is_slice, network, holder = held[word]
+        given = (new.slices if is_slice else new.addresses)[network]
+        for text in [text for text, who in given.items() if who == holder]:
+            if not any(fits(text, want) for want in needed.get(held[word], ())):
+                del given[text]
+    return new, sorted(set(wanted)), problems
+
+
+def rename(ledger: Ledger, names: Mapping[str, str]) -> Tuple[Ledger, List[str], List[Problem]]:
+    """The ledger with other holders: HOST to HOST, or NETWORK/HOST/ENDPOINT to the same with another host or endpoint."""
+    new = ledger.copy()
+    done: List[str] = []
+    problems: List[Problem] = []
+    for old, now in names.items():
+        before = len(done)
+        network, _slash, rest = old.partition("/")
+        if rest:
+            target, _slash, holder = now.partition("/")
+            if target != network or holder.count("/") < 1:
+                problems.append(
+                    Problem(
+                        f"rename.{old}",
+                        f"{now} is not an endpoint of network {network}",
+                        "write NETWORK/HOST/ENDPOINT, with the same network",
+                    )
+                )
+                continue
+            _rename(new.addresses.get(network, {}), {rest: holder}, network, done)
+        else:
+            for name, given in new.slices.items():
+                _rename(given, {old: now}, name, done)
+            for name, given in new.addresses.items():
+                holders = {
+                    who: f"{now}/{who.rpartition('/')[2]}" for who in given.values() if who.rpartition("/")[0] == old
+                }
+                _rename(given, holders, name, done)
+        if len(done) == before:
+            problems.append(
+                Problem(f"rename.{old}", f"the ledger has no {old}", "name a HOST, or NETWORK/HOST/ENDPOINT")
+            )
+    return new, done, problems
+
+
+def _rename(given: Dict[str, str], holders: Mapping[str, str], network: str, done: List[str]) -> None:
+    for text, who in given.items():
+        if who in holders:
+            given[text] = holders[who]
+            done.append(f"{network}/{who}: {text} is {network}/{holders[who]}'s")
+
+
+def _in_others(network: str, taken: Mapping[str, str], slices: Mapping[str, str]) -> Iterator[Problem]:
+    """Addresses of endpoints that lie in the slice of another host."""
+    lengths: Dict[int, Dict[str, str]] = {}
+    for text, host in slices.items():
+        lengths.setdefault(ipaddress.ip_network(text).prefixlen, {})[text] = host
+    for address, holder in taken.items():
+        ip = ipaddress.ip_network(address)
+        for length, hosts in lengths.items():
+            block = str(ip.supernet(new_prefix=length)) if length <= ip.max_prefixlen else ""
+            if hosts.get(block, holder.rpartition("/")[0]) != holder.rpartition("/")[0]:
+                yield Problem(f"{holder} in {network}", f"{address} is in {block}, the slice of {hosts[block]}",
+                              "request an address of its own host's slice, or let the ledger assign one")  # fmt: skip
