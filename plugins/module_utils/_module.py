@@ -14,12 +14,13 @@ from typing import Any, Callable, Dict, List, Mapping, NoReturn, cast
 from . import _argspec, _result
 from ._base import BaseModule
 from ._engine.core.errors import InputError, Problem, UnderlayError
+from ._engine.core.specs import is_tap
 from ._engine.declare import model
 from ._engine.declare.declaration import Declaration
 from ._engine.plan import simulate
 from ._engine.report import summary
 from ._engine.run import guard_probes
-from ._engine.run.converge import Outcome, converge, is_persistent
+from ._engine.run.converge import Outcome, converge, is_persistent, may_make_taps
 from ._engine.run.guard import HostGuard
 from ._engine.run.memory import Answer, Memory
 from ._engine.run.transact import DEFAULT_STATE_DIR, RunOptions
@@ -140,6 +141,11 @@ class Module(BaseModule):
                 own = f"underlay --state-dir {state_dir} restore --boot"
                 why = f"the service restores only {DEFAULT_STATE_DIR}; leave out state_dir, or run at boot {own}"
             outcome.warnings.append(f"will not survive a reboot: {why}")
+        if outcome.changed and persistent and not self.check_mode and _has_tap(outcome) and not may_make_taps():
+            outcome.warnings.append(
+                "the device nodes of taps will not survive a reboot: run the role netops.underlay.prepare again, whose service "
+                "keeps them once there is a tap"
+            )
         result = {
             "changed": outcome.changed,
             "plan": summary.summary(outcome.changes, outcome.plan_file),
@@ -208,6 +214,10 @@ def _expand_short_forms(params: Dict[str, Any]) -> None:
                 engine, name = _only_engine(), text
             if engine:
                 row["container"] = {"engine": engine, "name": name}
+
+
+def _has_tap(outcome: Outcome) -> bool:
+    return any(map(is_tap, outcome.items["endpoint"].values()))
 
 
 def _only_engine() -> str:

@@ -21,6 +21,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional
 # The engine is imported whole, so that the host gets all of it.
 from . import _engine
 from ._engine.core.change import HOST_KINDS, LINK_GROUPS
+from ._engine.core.errors import RegistryError
 from ._engine.core.version import VERSION
 from ._engine.declare import model  # noqa: F401  pylint: disable=unused-import
 from ._engine.kernel import programs
@@ -86,19 +87,15 @@ UMask=0077
 
 # NET_ADMIN makes links, addresses and routes. SYS_ADMIN enters the namespaces of endpoints and mounts named ones.
 # SYS_PTRACE looks at the namespaces of other users' processes. SYS_CHROOT goes to the mounts of the first process, in
-# which a named namespace has to appear. NET_BROADCAST hears the events of other namespaces. MKNOD and CHOWN make the
-# device nodes of taps, whose owner opens them.
-CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_SYS_CHROOT CAP_NET_BROADCAST CAP_MKNOD CAP_CHOWN
+# which a named namespace has to appear. NET_BROADCAST hears the events of other namespaces.
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_SYS_CHROOT CAP_NET_BROADCAST
 AmbientCapabilities=
 NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
 PrivateMounts=yes
-# Not PrivateDevices: the nodes of taps are in the host's /dev. They are made here and never opened.
-DevicePolicy=closed
-DeviceAllow=char-* m
-ProtectClock=yes
+{devices}ProtectClock=yes
 ProtectControlGroups=yes
 ProtectHostname=yes
 ProtectKernelLogs=yes
@@ -125,6 +122,14 @@ SystemCallErrorNumber=EPERM
 WantedBy=multi-user.target
 """
 )
+
+_NO_DEVICES = "PrivateDevices=yes\n"
+_DEVICES_OF_TAPS = """\
+# The nodes of taps are in the host's /dev: MKNOD makes them and CHOWN gives them to their owner. They are never opened here.
+CapabilityBoundingSet=CAP_MKNOD CAP_CHOWN
+DevicePolicy=closed
+DeviceAllow=char-* m
+"""
 
 # While they are made, many links are in a group of PRIVATE_GROUPS, 802100000 to 802199999.
 _UDEV_RULE = (
@@ -191,6 +196,7 @@ class Step(NamedTuple):
 class Wanted(NamedTuple):
     interpreter: str
     heal: bool = True
+    taps: Optional[bool] = None  # None: if the registry records one
     present: bool = True
     forget: bool = False  # with the service, the registry too, if nothing is recorded in it
 
@@ -286,7 +292,7 @@ def _install(host: Host, wanted: Wanted) -> List[Step]:
     steps.append(
         Step("link", installed.CURRENT.lstrip("/"), host.target(installed.CURRENT), os.path.basename(directory))
     )
-    for name, (text, mode) in _texts(wanted).items():
+    for name, (text, mode) in _texts(wanted, _keeps_taps(host) if wanted.taps is None else wanted.taps).items():
         steps.append(Step("file", name, host.read(name), text, mode))
     steps.append(Step("link", _WANTED, host.target(_WANTED), f"../{SERVICE}"))
     changed = [
@@ -305,7 +311,15 @@ def _install(host: Host, wanted: Wanted) -> List[Step]:
     return changed
 
 
-def _texts(wanted: Wanted) -> Dict[str, tuple[str, int]]:
+def _keeps_taps(host: Host) -> bool:
+    try:
+        endpoints = Registry(host.path(DEFAULT_STATE_DIR)).load().get("endpoint", {})
+    except RegistryError:  # what needs the registry will say so
+        return False
+    return any(record.spec["kind"] == "tap" for record in endpoints.values())
+
+
+def _texts(wanted: Wanted, taps: bool) -> Dict[str, tuple[str, int]]:
     if wanted.heal:
         what, options, more = (
             "restored at boot, repaired when something is lost",
@@ -321,6 +335,7 @@ def _texts(wanted: Wanted) -> Dict[str, tuple[str, int]]:
     unit = _SERVICE.format(
         what=what, options=options, more=more, command=installed.COMMAND, root=installed.ROOT, state_dir=DEFAULT_STATE_DIR,
         state=os.path.basename(DEFAULT_STATE_DIR), runtime=os.path.basename(_METRICS),
+        devices=_DEVICES_OF_TAPS if taps else _NO_DEVICES,
     )  # fmt: skip
     return {
         installed.COMMAND.lstrip("/"): (
@@ -339,7 +354,7 @@ def _remove(host: Host, wanted: Wanted) -> List[Step]:
     steps = []
     if host.target(_WANTED) is not None:
         steps.append(Step("link", _WANTED, host.target(_WANTED), None))
-    for name in _texts(Wanted("")):
+    for name in _texts(Wanted(""), taps=False):
         before = host.read(name)
         if before is not None:
             steps.append(Step("file", name, before, None))

@@ -89,6 +89,7 @@ options:
       - V(tap) makes a macvtap for a virtual machine instead of a link for the namespace. QEMU opens its device node, which is
         C(/dev/netops-underlay/NETWORK/NAME) and returned as C(device) of RV(endpoint). The kernel's own node, C(/dev/tapN), has another number
         after each boot, and is left as it is.
+      - The node is back after a reboot if the service may make it, see O(netops.underlay.vlan_service#module:taps).
       - The addresses are leased and reserved as ever, and other members of the network know the endpoint by its name. They are for the
         guest and not set on the link, so the guest is given RV(addresses), RV(gateway) and RV(mac).
       - A tap needs a macvlan network, O(netns), which nothing else has to use, and Linux 5.2.

@@ -33,6 +33,12 @@ options:
       - Root runs it, so only root may be able to change it, its modules, and the directories and links on the way.
       - Defaults to the Python that Ansible uses on the host.
     type: path
+  taps:
+    description:
+      - Whether the service may make the device nodes of taps, the endpoints with C(kind=tap). It gets two more capabilities for that, and
+        sees the devices of the host.
+      - Defaults to whether the registry records a tap. Set it on a host that will get its first one.
+    type: bool
   forget:
     description:
       - Whether O(state=absent) also removes the registry, the directory C(/var/lib/netops-underlay).
@@ -229,12 +235,17 @@ def main() -> None:
             "heal": {"type": "bool", "default": True},
             "interpreter": {"type": "path"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "taps": {"type": "bool"},
         },
         supports_check_mode=True,
     )
     params = module.params
     wanted = Wanted(
-        params["interpreter"] or sys.executable, params["heal"], params["state"] == "present", params["forget"]
+        params["interpreter"] or sys.executable,
+        params["heal"],
+        params["taps"],
+        params["state"] == "present",
+        params["forget"],
     )
     if wanted.present:
         problem = interpreter_problem(wanted.interpreter)

@@ -19,8 +19,10 @@ from tests.support.network_host import links, run
 
 pytestmark = pytest.mark.slow
 
-#: The file of the unit has them in one line.
-CAPABILITIES = re.search(r"^CapabilityBoundingSet=(.*)$", _service._SERVICE, re.MULTILINE).group(1).split()  # type: ignore[union-attr]
+#: The file of the unit has them in one line, and in another one where there are taps.
+CAPABILITIES = [
+    name for part in (_service._SERVICE, _service._DEVICES_OF_TAPS) for name in re.findall(r"CAP_[A-Z_]+", part)
+]
 ENGINE = Path(_service.__file__).parent
 UNPRIVILEGED = 65534
 MAPPED = "--uidmap 0:100000:65536 --gidmap 0:100000:65536"  # a user namespace of its own

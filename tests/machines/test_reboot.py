@@ -68,13 +68,15 @@ def log(host: Host) -> str:
 
 TAP = """\
   tasks:
-    - netops.underlay.vlan_endpoint: {network: far, name: vm, netns: vm, kind: tap, tap_owner: daemon, tap_mode: "0600"}
+    - name: tap
+      netops.underlay.vlan_endpoint: {network: far, name: vm, netns: vm, kind: tap, tap_owner: daemon, tap_mode: "0600"}
 """
 NODE = "stat -c '%F %U %a' /dev/netops-underlay/far/vm"
 
 
 def test_the_map_is_back_after_a_reboot_and_a_power_cut(host: Host, rack: Rack) -> None:
-    play(rack, TAP)
+    assert "nodes of taps will not survive" in str(play(rack, TAP)["tap"]["h1"]["warnings"])
+    prepare(rack)  # a tap is recorded, so the service keeps its node from now on
     before = picture(host, *SPACES)
     assert before["web/eth0"][5] == ["192.168.10.3/24"]
     host.reboot()
@@ -307,7 +309,7 @@ def test_the_unit_is_hardened_and_others_leave_ours_alone(host: Host) -> None:
     said = host.ssh("systemd-analyze security --no-pager netops-underlay | tail -1").stdout
     score = float(re.search(r": ([\d.]+) ", said)[1])  # type: ignore[index]
     print(f"systemd-analyze security: {score}")
-    assert score < 3.5
+    assert score < 3.0
     assert host.ssh("systemd-analyze verify netops-underlay.service 2>&1").stdout.strip() == ""
     before = picture(host, *SPACES)
     host.ssh("systemctl restart systemd-networkd; sleep 1")

@@ -119,7 +119,7 @@ TASKS: Dict[str, st.SearchStrategy[Dict[str, Any]]] = {
                                            if isinstance(task.get("endpoints"), list) else task),
     "vlan_info": _rows({"gather_subset": 1, "name": 1}, gather_subset=_SUBSETS, name=st.lists(NAMES, max_size=2)),
     "vlan_host": _rows({"drivers": 1, "neighbours": 1, "names": 1, "state": 1, "install": 1}, state=_STATE, neighbours=NUMBERS, names=FLAGS),
-    "vlan_service": _rows({"heal": 1, "interpreter": 1, "state": 1}, state=_STATE, heal=FLAGS,
+    "vlan_service": _rows({"heal": 1, "interpreter": 1, "state": 1, "taps": 1}, state=_STATE, heal=FLAGS, taps=FLAGS,
                           interpreter=st.sampled_from(["/usr/bin/python3", "/nowhere", "x"])),
     "vlan_verify": _task(MAPS, endpoints_name=NAMES | WILD, unknown=WILD),
 }  # fmt: skip

@@ -15,13 +15,18 @@ from typing import Dict
 import pytest
 import yaml
 from ansible_collections.netops.underlay.plugins.module_utils import _service
-from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import LINK_GROUPS, PRIVATE_GROUPS
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import (
+    LINK_GROUPS,
+    PRIVATE_GROUPS,
+)
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.version import VERSION
 from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
 from ansible_collections.netops.underlay.plugins.module_utils._service import Host, Wanted
 
 from tests.support.checkout import CHECKOUT
+from tests.support.planning import declare, mapped
 from tests.support.registry_runs import link, run
+from tests.support.simulated_kernel import SimulatedKernel
 
 WANTED = Wanted(sys.executable)
 CURRENT = "usr/local/lib/netops-underlay/current"
@@ -110,6 +115,30 @@ def test_healing_on_and_off(host: Host) -> None:
     off = WANTED._replace(heal=False)
     _service.carry_out(host, _service.survey(host, off), off)
     assert "watch --sandboxed --no-heal\nRemainAfterExit=yes\n" in str(host.read(unit))
+
+
+@pytest.mark.parametrize(
+    ("option", "recorded", "may"), [(None, False, False), (None, True, True), (True, False, True), (False, True, False)]
+)
+def test_the_service_may_make_the_nodes_of_taps_only_where_there_are_any(
+    host: Host, option: bool | None, recorded: bool, may: bool
+) -> None:
+    if recorded:
+        kernel = SimulatedKernel("eth0")
+        network = {"name": "red", "driver": "macvlan", "parent": "eth0", "subnets": [{"subnet": "10.1.0.0/24"}]}
+        vm = {"network": "red", "name": "vm", "netns": "vm", "kind": "tap"}
+        tap = declare(kernel, mapped(networks=[network], endpoints=[vm]))
+        os.makedirs(host.path("var/lib"))
+        run(Registry(host.path(_service.DEFAULT_STATE_DIR)), *tap.changes)
+    wanted = WANTED._replace(taps=option)
+    _service.carry_out(host, _service.survey(host, wanted), wanted)
+    unit = str(host.read("etc/systemd/system/netops-underlay.service"))
+    assert ("CAP_MKNOD CAP_CHOWN" in unit, "DeviceAllow=char-* m" in unit, "PrivateDevices=yes" in unit) == (
+        may,
+        may,
+        not may,
+    )
+    assert _service.survey(host, wanted) == []
 
 
 def tree(root: Path) -> Dict[str, str]:

@@ -194,6 +194,13 @@ def is_persistent(state_dir: str) -> bool:
     )
 
 
+def may_make_taps() -> bool:
+    """Whether the service makes the device nodes of taps anew: by default vlan_service does not let it."""
+    with contextlib.suppress(OSError), open(f"/etc/systemd/system/{SERVICE}", encoding="utf-8") as unit:
+        return "CAP_MKNOD" in unit.read()
+    return False
+
+
 def observation_needed(declared: Declaration, records: Records) -> Need:
     """What an observation must cover for a declaration: its workloads, and those of the networks it touches."""
     endpoints = {key: record.spec for key, record in records.get("endpoint", {}).items()}
