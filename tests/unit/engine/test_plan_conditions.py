@@ -119,6 +119,39 @@ def test_adopted_with_our_mark_goes_with_its_network() -> None:
     assert "eth0.10" not in kernel.observed.host.names
 
 
+def on_another_parent(group: int) -> SimulatedKernel:
+    """A macvlan of eth0 with a setting of its own, where an endpoint of eth0.10 would have its link."""
+    kernel = blue()
+    declare(kernel, task("network", **{**BLUE, "name": "green", "parent": "eth0.20", "subnets": []}))
+    declare(kernel, task("endpoint", network="green", name="other", netns="a", interface="eth1"))
+    base = kernel.observed.host.names["eth0"].index
+    kernel.add(
+        "netns:a", "eth0", kind="macvlan", parent=base, parent_ns="", data={"mode": "bridge"}, group=group, up=True
+    )
+    return kernel
+
+
+def test_what_would_have_to_be_made_anew_is_not_taken_over() -> None:
+    kernel = on_another_parent(0)
+    there = kernel.observed.link("netns:a", "eth0")
+    assert refusal(kernel, task("endpoint", adopt=True, network="blue", name="a", netns="a", interface="eth0")) == [
+        "interface: netns:a/eth0 (macvlan) exists and was not created by us; remove it, or give another name"
+    ]
+    assert kernel.observed.link("netns:a", "eth0") is there
+
+
+def test_with_our_mark_it_is_made_anew() -> None:
+    """It is of a registry that was lost, and the network has moved to another parent since."""
+    kernel = on_another_parent(LINK_GROUP)
+    found = declare(kernel, task("endpoint", adopt=True, network="blue", name="a", netns="a", interface="eth0"))
+    assert [(change.before is None, change.after is None) for change in found.changes if change.key == "netns:a/eth0"][
+        :2
+    ] == [
+        (False, True),
+        (True, False),
+    ]
+
+
 @pytest.mark.parametrize("vlan_id", [1, 4094])
 def test_the_first_and_the_last_vlan(vlan_id: int) -> None:
     kernel = SimulatedKernel("eth0")

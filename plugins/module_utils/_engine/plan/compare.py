@@ -53,9 +53,10 @@ def diff(states: Iterable[ObjectState], observed: HostState, leaving: Iterable[S
         now = observed.find(kind, spec)
         if kind == "link" and "mtu" in spec:
             now = _below(now, spec, mtus)
-        if now is not None and kind == "link" and _is_another(now, spec):
+        if now is not None and kind == "link" and is_another(now, spec):
             remade.add(key)
-            yield Step(kind, key, {**(old or now), "group": now["group"]}, None, of, "cannot be changed in place")
+            before: Spec = {**(old or _as_recorded(now, spec)), "group": now["group"]}
+            yield Step(kind, key, before, None, of, "cannot be changed in place")
             now = None
         elif now is not None and kind in ("address", "route") and link_key(spec["netns"], _device(spec)) in remade:
             yield Step(kind, key, now, None, of, "is removed with its link")
@@ -110,7 +111,15 @@ def _flushed(leaving: Iterable[Spec], observed: HostState) -> Set[str]:
     return found
 
 
-def _is_another(now: Generic, spec: Generic) -> bool:
+def _as_recorded(now: Generic, spec: Spec) -> Spec:
+    """An observed link in the form in which one of its kind is recorded."""
+    found = cast(Spec, {option: now[option] for option in spec if option in now})
+    if "sysctls" in spec:
+        found["sysctls"] = {name: now["sysctls"].get(name) for name in spec["sysctls"]}
+    return found
+
+
+def is_another(now: Generic, spec: Generic) -> bool:
     """Whether a link has to be recreated to become as wanted (passthru is for life too: kernel facts, 9)."""
     modes = {now.get("mode"), spec.get("mode", now.get("mode"))}
     return any(now[option] != spec[option] for option in FIXED if option in spec) or (

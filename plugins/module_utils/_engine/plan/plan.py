@@ -32,7 +32,7 @@ from ..declare.declaration import Declaration
 from ..declare.naming import link_names
 from . import dependants as foreign
 from . import purge, rules
-from .compare import ObjectState, diff, update_step, with_recorded
+from .compare import ObjectState, diff, is_another, update_step, with_recorded
 from .desired import ITEM_KINDS, DesiredState, desired_state
 from .expand import Expansion, expand
 from .hosts_lines import HostsEntries
@@ -191,7 +191,7 @@ def _steps(desired: DesiredState, wanted: Mapping[Key, DesiredObject], removals:
         yield with_recorded(step, want.spec, record.spec) if record and step.before and step.after else step
     for (kind, key), want in wanted.items():
         record = _record(desired, kind, key, want)
-        if record is None or ((kind, key) in stated and record.of == want.of):
+        if record is None or (kind, key) in stated:
             continue
         if record.of != want.of or differences(record.spec, want.spec):
             # The kernel has it so already; the record follows.
@@ -217,10 +217,14 @@ def _is_own(desired: DesiredState, key: str, want: DesiredObject, now: Link) -> 
     path = desired.path(kind, item, option) if kind in ITEM_KINDS else want.spec["name"]
     if _is_of_another_name(desired, want, path):
         return False
-    if desired.declared.adopt and now.kind == want.spec["kind"]:
+    there = desired.observed.find("link", want.spec)
+    # What others made is not removed to be made anew as we want it.
+    alike = now.kind == want.spec["kind"] and (
+        now.group in LINK_GROUPS or (there is not None and not is_another(there, want.spec))
+    )
+    if desired.declared.adopt and alike:
         return True
     what = "no longer has our mark" if desired.record("link", key) else "exists and was not created by us"
-    alike = now.kind == want.spec["kind"]  # a link of another kind is never taken over
     fix = "set adopt: true to take it over, or give another name" if alike else "remove it, or give another name"
     desired.refuse_at(path, f"{key} ({now.kind or 'a NIC'}) {what}", fix)
     return False
