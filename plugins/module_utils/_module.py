@@ -13,8 +13,8 @@ from typing import Any, Callable, Dict, List, Mapping, NoReturn, cast
 
 from . import _argspec, _result
 from ._base import BaseModule
+from ._engine.core.endpoint_specs import is_tap
 from ._engine.core.errors import InputError, Problem, UnderlayError
-from ._engine.core.specs import is_tap
 from ._engine.declare import model
 from ._engine.declare.declaration import Declaration
 from ._engine.plan import simulate

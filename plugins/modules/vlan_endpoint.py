@@ -435,7 +435,7 @@ problems:
 from typing import Any, Dict
 
 from ..module_utils import _argspec, _module
-from ..module_utils._engine.core.specs import EndpointSpec
+from ..module_utils._engine.core.endpoint_specs import EndpointSpec
 from ..module_utils._engine.report import describe
 from ..module_utils._engine.run.converge import Outcome
 

@@ -319,7 +319,7 @@ problems:
 from typing import Any, Dict
 
 from ..module_utils import _argspec, _module
-from ..module_utils._engine.core.specs import NetworkSpec
+from ..module_utils._engine.core.network_specs import NetworkSpec
 from ..module_utils._engine.report import describe
 from ..module_utils._engine.run.converge import Outcome
 

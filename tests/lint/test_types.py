@@ -13,23 +13,36 @@ from pathlib import Path
 from typing import Any, Iterator, get_args, is_typeddict
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine.core import specs
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core import (
+    endpoint_specs,
+    link_specs,
+    network_specs,
+    records,
+    route_specs,
+    specs,
+)
 
 from tests.support.checkout import CHECKOUT, collections_path
 
 pytest.importorskip("mypy")  # the lab has none
 
-NAMES = sorted(name for name, found in vars(specs).items() if is_typeddict(found) and name.endswith("Spec"))
+FILES = (endpoint_specs, link_specs, network_specs, route_specs, specs)
+SPECS = {
+    name: found
+    for file in FILES
+    for name, found in sorted(vars(file).items())
+    if is_typeddict(found) and name.endswith("Spec") and found.__module__ == file.__name__
+}
 CODE = """\
-def read_{name}(spec: specs.{name}) -> object:
+def read_{name}(spec: {file}.{name}) -> object:
     return spec["{right}"], spec["{wrong}"]
 
 
-def write_{name}(spec: specs.{name}) -> None:
+def write_{name}(spec: {file}.{name}) -> None:
     spec["{wrong}"] = None
 
 
-def make_{name}() -> specs.{name}:
+def make_{name}() -> {file}.{name}:
     return {{"{wrong}": None}}
 """
 #: What hands a spec from one package to another -> an expression of it that is a spec.
@@ -65,14 +78,16 @@ def mypy(directory: Path, lines: list[str]) -> dict[int, list[str]]:
 
 def test_a_misspelt_key_of_a_spec_is_an_error(tmp_path: Path) -> None:
     """Read, written or made with it, in every spec; the right key beside it is none."""
-    assert {"Spec", "NetworkSpec", "EndpointSpec", "VlanSpec", "LinkSpec", "ProcessSpec", "TrunkSpec"} <= set(NAMES)
-    lines = [f"from {specs.__name__.rpartition('.')[0]} import specs", ""]
+    assert {"Spec", "NetworkSpec", "EndpointSpec", "VlanSpec", "LinkSpec", "ProcessSpec", "TrunkSpec"} <= SPECS.keys()
+    core = specs.__name__.rpartition(".")[0]
+    lines = [f"from {core} import {', '.join(file.__name__.rpartition('.')[2] for file in FILES)}", ""]
     expected = {}
-    for name in NAMES:
-        right = next(iter(getattr(specs, name).__annotations__))
+    for name, spec in SPECS.items():
+        file = spec.__module__.rpartition(".")[2]
+        right = next(iter(spec.__annotations__))
         wrong = f"{right}x"
         start = len(lines)
-        lines += CODE.format(name=name, right=right, wrong=wrong).splitlines()
+        lines += CODE.format(file=file, name=name, right=right, wrong=wrong).splitlines()
         expected.update({start + offset: wrong for offset in (2, 6, 10)})
     found = mypy(tmp_path, lines)
     assert found.keys() == expected.keys(), found
@@ -104,7 +119,7 @@ def _members(hint: Any) -> Iterator[Any]:
 
 
 def test_the_spec_of_any_kind_has_the_keys_of_all_kinds() -> None:
-    known = {key for hint in specs.RECORDS.values() for member in _members(hint) for key in member.__annotations__}
+    known = {key for hint in records.RECORDS.values() for member in _members(hint) for key in member.__annotations__}
     assert known - specs.Spec.__annotations__.keys() == set()
     also = set(specs.LinkSpec.__annotations__)  # a link as observed
     assert specs.Spec.__annotations__.keys() - known - also == set()

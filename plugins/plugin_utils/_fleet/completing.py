@@ -15,7 +15,9 @@ except ImportError:  # the plugins say so
     pass
 
 from ...module_utils._engine.core.errors import AddressError, Problem
-from ...module_utils._engine.core.specs import SubnetSpec, is_l3, version_of
+from ...module_utils._engine.core.formats import version_of
+from ...module_utils._engine.core.network_specs import SubnetSpec
+from ...module_utils._engine.core.specs import is_l3
 from ...module_utils._engine.declare import ipam
 from .fitting import Slices, Who, fits, held_by, is_current, needed_by, slices_of, wants_of
 from .ledger import Ledger, inside

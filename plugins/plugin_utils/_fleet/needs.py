@@ -7,16 +7,11 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple, cast
 
+from ...module_utils._engine.core.endpoint_specs import EndpointSpec, given_addresses, static_address
 from ...module_utils._engine.core.errors import Problem
-from ...module_utils._engine.core.specs import (
-    EndpointSpec,
-    NetworkSpec,
-    SubnetSpec,
-    given_addresses,
-    is_l3,
-    static_address,
-    version_of,
-)
+from ...module_utils._engine.core.formats import version_of
+from ...module_utils._engine.core.network_specs import NetworkSpec, SubnetSpec
+from ...module_utils._engine.core.specs import is_l3
 from ...module_utils._engine.declare import ipam, model
 from .ledger import inside
 from .packed import MapRow

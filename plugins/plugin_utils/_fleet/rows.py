@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, cast
 
 from ...module_utils._engine.core.errors import Problem
-from ...module_utils._engine.core.specs import NetworkSpec, SubnetSpec, has_version, is_l3, version_of
+from ...module_utils._engine.core.formats import version_of
+from ...module_utils._engine.core.network_specs import NetworkSpec, SubnetSpec, has_version
+from ...module_utils._engine.core.specs import is_l3
 from ...module_utils._engine.declare import fields, ipam, model
 from .cells import Fault, Place, Row, several
 from .columns import COLUMN_OF, COLUMNS, MODEL_PATH, SAME, SCOPE

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from ...module_utils._engine.core.specs import version_of
+from ...module_utils._engine.core.formats import version_of
 from ...module_utils._engine.declare import ipam
 from .gather import Fleet, Row, Use
 from .hosts import ranges as numbered

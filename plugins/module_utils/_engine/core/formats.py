@@ -1,6 +1,6 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The values that specs are made of: Python types, annotated with what a value has to be beyond them."""
+"""The values that specs are made of: Python types, annotated with what a value has to be beyond them; addresses as texts."""
 
 from __future__ import annotations
 
@@ -131,3 +131,19 @@ AnyRouteType = Literal[
     "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw", "nat",
 ]  # fmt: skip
 Isolation = Literal["none", "routed", "access", "host"]
+
+
+def version_of(text: str) -> int:
+    """The IP version of an address, a prefix or a subnet."""
+    return 6 if ":" in text else 4
+
+
+def host_prefix(address: str) -> str:
+    """An address, with or without a prefix length, as the prefix of a route to it alone."""
+    ip = ip_of(address)
+    return f"{ip}/128" if ":" in ip else f"{ip}/32"
+
+
+def ip_of(address: str) -> str:
+    """An address without its prefix length."""
+    return address.partition("/")[0]

@@ -12,7 +12,9 @@ from __future__ import annotations
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
 from .change import HOST, LINK_GROUPS, Change, Record, Records, address_key, link_key, route_key, rule_key
-from .specs import NicSpec, ProcessSpec, Spec
+from .endpoint_specs import ProcessSpec
+from .link_specs import NicSpec
+from .specs import Spec
 from .state import HostState, Link, Namespace
 
 

@@ -1,6 +1,6 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether JSON values are of the types of ``specs``: every check is made of the type itself.
+"""Whether JSON values are of the types in ``records``: every check is made of the type itself.
 
 Thousands of records have a handful of shapes (their keys, and the Python types of the values). what a shape says is
 found out once; of each further record only those values are looked at whose type alone does not tell.
@@ -35,7 +35,8 @@ from typing import (
 
 from .change import HOST_KINDS, Change, Record, Records, address_key, link_key, route_key, rule_key
 from .formats import Format, Text
-from .specs import RECORDS, LinkSpec, Of, Spec, complete
+from .records import RECORDS, Of, complete
+from .specs import LinkSpec, Spec
 from .text import one_line
 
 Check = Callable[[Any], None]

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from ..core.errors import Problem
-from ..core.specs import Spec, TrunkSpec
+from ..core.link_specs import TrunkSpec
+from ..core.specs import Spec
 
 
 class Item(NamedTuple):

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Any, Dict, List, Optional, Sequence, Tuple, cast
 
 from ..core import errors, isolation
+from ..core.endpoint_specs import DefaultRoute, EndpointRouteSpec, EndpointSpec, given_addresses
 from ..core.errors import Problem
-from ..core.specs import MAIN_TABLE, DefaultRoute, EndpointRouteSpec, EndpointSpec, Spec, given_addresses
+from ..core.route_specs import MAIN_TABLE
+from ..core.specs import Spec
 from . import fields
 from .declaration import Declaration, join
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any, Dict, List, Optional, Sequence, Tuple, cast
 
 from ..core.errors import Problem
-from ..core.formats import PARTS
-from ..core.specs import NetworkSpec, Spec, SubnetSpec, is_l3, version_of
+from ..core.formats import PARTS, version_of
+from ..core.network_specs import NetworkSpec, SubnetSpec
+from ..core.specs import Spec, is_l3
 from . import fields, ipam
 from .declaration import Declaration, join
 

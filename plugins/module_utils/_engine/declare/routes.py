@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any, Callable, Dict, Union
 
-from ..core.specs import MAIN_TABLE, RemovedRoute, RouteRow, RoutesRequest, usual_metric
+from ..core.route_specs import MAIN_TABLE, RemovedRoute, RouteRow, RoutesRequest, usual_metric
 from . import fields
 from .declaration import Declaration, join
 

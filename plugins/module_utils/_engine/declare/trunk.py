@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, cast
 
 from ..core.errors import Problem
-from ..core.specs import TrunkSpec
+from ..core.link_specs import TrunkSpec
 from . import fields
 
 OPTIONS = {"name": fields.link_name, "match": lambda value: value}

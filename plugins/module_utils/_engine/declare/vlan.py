@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Dict, cast
 
 from ..core.errors import Problem
-from ..core.specs import Generic, KindOptions, Spec, VlanSpec
+from ..core.link_specs import VlanSpec
+from ..core.specs import Generic, KindOptions, Spec
 from . import fields
 from .declaration import Declaration, join
 

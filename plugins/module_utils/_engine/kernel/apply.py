@@ -13,7 +13,7 @@ from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple, cast
 from ..core.change import HOST, KERNEL_KINDS, Change, namespace_mark
 from ..core.errors import KernelRefused, NamespaceError, NetlinkError
 from ..core.isolation import BARRED, IPV4
-from ..core.specs import RouteSpec, RuleSpec
+from ..core.route_specs import RouteSpec, RuleSpec
 from ..core.state import PLACED, HostState
 from ..netlink import encode
 from ..netlink.rtnetlink import Message

@@ -10,7 +10,9 @@ from typing import cast
 
 from ..core.change import DRIVERS, Change
 from ..core.errors import KernelRefused
-from ..core.specs import AddressSpec, LinkSpec, RouteSpec
+from ..core.link_specs import AddressSpec
+from ..core.route_specs import RouteSpec
+from ..core.specs import LinkSpec
 
 
 def refusal(change: Change, number: int, text: str = "") -> KernelRefused:

@@ -19,7 +19,7 @@ import stat
 from typing import Dict, Iterable, Iterator, Tuple
 
 from ..core.formats import TAP_DIRECTORY
-from ..core.specs import NodeSpec
+from ..core.link_specs import NodeSpec
 from ..core.state import Namespace
 from . import namespaces
 from .libc import library

@@ -14,7 +14,8 @@ from typing import Dict, Iterable, Mapping, Optional, Tuple
 
 from ..core.change import PROTOCOL
 from ..core.isolation import IPV4
-from ..core.specs import LinkSpec, RouteSpec, RuleSpec
+from ..core.route_specs import RouteSpec, RuleSpec
+from ..core.specs import LinkSpec
 from . import rtnetlink as nl
 from .rtnetlink import Message
 

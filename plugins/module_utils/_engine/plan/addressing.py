@@ -16,21 +16,10 @@ from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from ..core import errors
 from ..core.change import LINK_GROUPS, items_of
-from ..core.formats import parse_subnet
-from ..core.specs import (
-    EndpointSpec,
-    NetworkSpec,
-    Spec,
-    SubnetSpec,
-    given_addresses,
-    has_version,
-    host_prefix,
-    ip_of,
-    is_l3,
-    more_addresses,
-    static_address,
-    version_of,
-)
+from ..core.endpoint_specs import EndpointSpec, given_addresses, more_addresses, static_address
+from ..core.formats import host_prefix, ip_of, parse_subnet, version_of
+from ..core.network_specs import NetworkSpec, SubnetSpec, has_version
+from ..core.specs import Spec, is_l3
 from ..declare import ipam
 from .desired import DesiredState, Parent
 

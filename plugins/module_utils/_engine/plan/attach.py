@@ -8,18 +8,12 @@ import ipaddress
 from typing import Dict, Optional, Union
 
 from ..core.change import HOST, LINK_GROUP, link_key, route_key
-from ..core.specs import (
-    MAIN_TABLE,
-    EndpointRouteSpec,
-    EndpointSpec,
-    LinkSpec,
-    NetworkSpec,
-    NodeSpec,
-    host_prefix,
-    is_tap,
-    node_path,
-    usual_metric,
-)
+from ..core.endpoint_specs import EndpointRouteSpec, EndpointSpec, is_tap, node_path
+from ..core.formats import host_prefix
+from ..core.link_specs import NodeSpec
+from ..core.network_specs import NetworkSpec
+from ..core.route_specs import MAIN_TABLE, usual_metric
+from ..core.specs import LinkSpec
 from ..declare.endpoint import WORKLOADS
 from .desired import DesiredState, Parent
 from .host_links import UNLESS_HELD, HostLinks, access_name, announcing, check_probe

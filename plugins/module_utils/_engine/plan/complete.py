@@ -7,7 +7,8 @@ from __future__ import annotations
 import itertools
 from typing import Collection, Dict, Iterable, List, Set, Tuple
 
-from ..core.specs import EndpointSpec, NetworkSpec
+from ..core.endpoint_specs import EndpointSpec
+from ..core.network_specs import NetworkSpec
 from .addressing import Addressing
 from .desired import DesiredState, Parent
 from .host_links import HostLinks

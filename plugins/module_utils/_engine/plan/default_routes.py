@@ -8,7 +8,8 @@ import ipaddress
 from typing import Dict, List, Tuple
 
 from ..core.change import PROTOCOL
-from ..core.specs import MAIN_TABLE, default_route, is_tap
+from ..core.endpoint_specs import default_route, is_tap
+from ..core.route_specs import MAIN_TABLE
 from ..declare import ipam
 from .addressing import Addressing
 from .attach import is_away

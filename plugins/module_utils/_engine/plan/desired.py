@@ -14,19 +14,12 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tu
 
 from ..core import identity
 from ..core.change import LINK_GROUPS, Record, Records, items_of, link_key, of_kind
+from ..core.endpoint_specs import EndpointSpec
 from ..core.errors import Problem
-from ..core.specs import (
-    EndpointSpec,
-    Items,
-    NetworkSpec,
-    RemovedRoute,
-    RouteRow,
-    RoutesRequest,
-    RoutesSpec,
-    Spec,
-    TrunkSpec,
-    VlanSpec,
-)
+from ..core.link_specs import TrunkSpec, VlanSpec
+from ..core.network_specs import NetworkSpec
+from ..core.route_specs import RemovedRoute, RouteRow, RoutesRequest, RoutesSpec
+from ..core.specs import Items, Spec
 from ..core.state import HostState, Link, Namespace
 from ..declare.declaration import Declaration, Item
 from ..declare.naming import digest_name, link_names

@@ -13,7 +13,8 @@ from typing import Dict, List
 
 from ..core import change
 from ..core.change import HOST, items_of
-from ..core.specs import RoutesSpec, is_l3
+from ..core.route_specs import RoutesSpec
+from ..core.specs import is_l3
 from . import hosts_lines
 from .addressing import Addressing
 from .attach import Attachment

@@ -8,7 +8,9 @@ import functools
 from typing import Dict, Iterable, Optional, Tuple, cast
 
 from ..core.change import HOST, HOST_LINK_GROUP, LINK_GROUP
-from ..core.specs import Generic, LinkSpec, NetworkSpec, VlanSpec, is_l3
+from ..core.link_specs import VlanSpec
+from ..core.network_specs import NetworkSpec
+from ..core.specs import Generic, LinkSpec, is_l3
 from ..core.state import HostState, Link
 from ..declare import ipam
 from ..declare.naming import digest_name

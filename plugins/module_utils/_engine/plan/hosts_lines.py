@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, List, Mapping, Set
 
-from ..core.specs import EndpointSpec, is_tap
+from ..core.endpoint_specs import EndpointSpec, is_tap
 
 
 def hosts_entries(endpoints: Mapping[str, EndpointSpec]) -> HostsEntries:

@@ -8,8 +8,10 @@ import ipaddress
 from typing import Dict, Iterable, List, Optional, Tuple, Union
 
 from ..core.change import LINK_GROUPS, PORTS
+from ..core.endpoint_specs import EndpointSpec
 from ..core.formats import parse_subnet
-from ..core.specs import EndpointSpec, Generic, NetworkSpec, is_l3
+from ..core.network_specs import NetworkSpec
+from ..core.specs import Generic, is_l3
 from ..core.state import Link, Namespace
 from ..declare import ipam
 from . import parent_rules

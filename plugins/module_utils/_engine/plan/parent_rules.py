@@ -8,7 +8,8 @@ import functools
 from typing import Optional, Tuple
 
 from ..core.change import PORTS
-from ..core.specs import NetworkSpec, is_l3
+from ..core.network_specs import NetworkSpec
+from ..core.specs import is_l3
 from ..core.state import LOOPBACK, Link
 from .desired import DesiredState, Parent
 

@@ -26,7 +26,8 @@ from ..core.change import (
     link_key,
 )
 from ..core.errors import InputError
-from ..core.specs import Items, NetworkSpec, Spec
+from ..core.network_specs import NetworkSpec
+from ..core.specs import Items, Spec
 from ..core.state import PLACED, HostState, Link, Namespace
 from ..declare.declaration import Declaration
 from ..declare.naming import link_names

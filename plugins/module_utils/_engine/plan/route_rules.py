@@ -12,7 +12,9 @@ from typing import Dict, Iterator, List, Optional, Set, Tuple, cast
 
 from ..core.change import PROTOCOL, route_key
 from ..core.isolation import IPV6
-from ..core.specs import MAIN_TABLE, RouteRow, RoutesRequest, VlanSpec, is_l3
+from ..core.link_specs import VlanSpec
+from ..core.route_specs import MAIN_TABLE, RouteRow, RoutesRequest
+from ..core.specs import is_l3
 from ..core.state import Link, Route
 from .desired import DesiredState
 from .expand import LAST_METRIC

@@ -11,7 +11,9 @@ from __future__ import annotations
 from typing import Dict, Iterator, List, Tuple, Union
 
 from ..core.change import DRIVERS
-from ..core.specs import EndpointSpec, Generic, NetworkSpec
+from ..core.endpoint_specs import EndpointSpec
+from ..core.network_specs import NetworkSpec
+from ..core.specs import Generic
 from ..declare.naming import link_names
 from . import network_rules, parent_rules, route_rules
 from .desired import DesiredState

@@ -8,7 +8,9 @@ import itertools
 from typing import Dict, Set
 
 from ..core.change import PROTOCOL, rule_key
-from ..core.specs import EndpointSpec, RuleSpec, host_prefix
+from ..core.endpoint_specs import EndpointSpec
+from ..core.formats import host_prefix
+from ..core.route_specs import RuleSpec
 from .addressing import Addressing, subnet_of
 from .default_routes import DEFAULTS
 from .desired import DesiredState

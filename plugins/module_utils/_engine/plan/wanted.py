@@ -8,7 +8,9 @@ from typing import Dict, NamedTuple, Optional, Tuple, cast
 
 from ..core.change import PROTOCOL, address_key, route_key
 from ..core.formats import RouteType
-from ..core.specs import MAIN_TABLE, AddressSpec, Generic, RouteSpec, Spec, usual_metric
+from ..core.link_specs import AddressSpec
+from ..core.route_specs import MAIN_TABLE, RouteSpec, usual_metric
+from ..core.specs import Generic, Spec
 
 Key = Tuple[str, str]
 

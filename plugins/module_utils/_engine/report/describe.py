@@ -12,7 +12,11 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from ..core import identity
 from ..core.change import HOST, LINK_GROUPS, Change, Record, Records, items_of, of_kind
-from ..core.specs import EndpointSpec, Items, NetworkSpec, RoutesSpec, VlanSpec, is_tap, node_path
+from ..core.endpoint_specs import EndpointSpec, is_tap, node_path
+from ..core.link_specs import VlanSpec
+from ..core.network_specs import NetworkSpec
+from ..core.route_specs import RoutesSpec
+from ..core.specs import Items
 from ..core.state import HostState, Need
 from ..declare.declaration import Declaration
 from ..declare.naming import link_names

@@ -19,7 +19,8 @@ from ..core import identity
 from ..core.change import HOST, Change, Records
 from ..core.errors import InputError, Problem, RegistryError
 from ..core.fingerprint import fingerprint
-from ..core.specs import Generic, Items, NetworkSpec, Spec
+from ..core.network_specs import NetworkSpec
+from ..core.specs import Generic, Items, Spec
 from ..core.state import HostState, Need
 from ..declare.declaration import Declaration, Item
 from ..kernel import management

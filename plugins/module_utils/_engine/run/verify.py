@@ -16,8 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..core.change import Change
+from ..core.endpoint_specs import EndpointSpec
 from ..core.errors import Problem
-from ..core.specs import EndpointSpec, NetworkSpec, ip_of, is_l3
+from ..core.formats import ip_of
+from ..core.network_specs import NetworkSpec
+from ..core.specs import is_l3
 from ..core.state import HostState, Link
 from ..declare.declaration import Declaration, specs
 from ..report import summary

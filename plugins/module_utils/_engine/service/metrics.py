@@ -10,7 +10,7 @@ import os
 from typing import Dict, List, Tuple
 
 from ..core.errors import RegistryError
-from ..core.specs import version_of
+from ..core.formats import version_of
 from ..declare import ipam
 from ..run.restore import Restored
 from ..store import statedir

@@ -27,7 +27,7 @@ from ..core import validate
 from ..core.change import Change, Record, Records
 from ..core.errors import OtherMachine, RegistryError
 from ..core.formats import U32
-from ..core.specs import complete
+from ..core.records import complete
 from ..core.text import one_line
 from ..core.validate import Fault
 from . import rows, statedir

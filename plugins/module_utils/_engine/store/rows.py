@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, 
 
 from ..core import validate
 from ..core.change import Change, Record, merged
-from ..core.specs import complete
+from ..core.records import complete
 from ..core.validate import Fault
 from . import statedir
 

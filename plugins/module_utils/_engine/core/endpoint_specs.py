@@ -1,0 +1,138 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The shape of an endpoint and of what its workload has, and what is asked of one again and again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Dict, Iterator, List, Optional, Tuple, TypedDict
+
+from .formats import (
+    S32,
+    TAP_DIRECTORY,
+    U32,
+    Account,
+    EndpointKind,
+    FileMode,
+    Interface,
+    Ip,
+    Ip4,
+    Ip6,
+    KernelName,
+    Mac,
+    Name,
+    Subnet,
+    SysctlName,
+    Text,
+    When,
+    Workload,
+    matching,
+)
+
+
+class _EndpointRoute(TypedDict):
+    prefix: Subnet
+
+
+class EndpointRouteSpec(_EndpointRoute, total=False):
+    """A route of an endpoint, over its link."""
+
+    via: Ip
+    metric: U32
+    table: U32
+
+
+class DefaultRoute(TypedDict):
+    """When an endpoint gives its workload a default route, for each IP version."""
+
+    ipv4: When
+    ipv6: When
+
+
+class EndpointSpec(TypedDict):
+    """One macvlan or ipvlan link inside a workload."""
+
+    network: Name
+    name: Name
+    workload: Workload
+    interface: Optional[KernelName]
+    ipv4_address: Optional[Ip4]
+    ipv6_address: Optional[Ip6]
+    ipv4_addresses: List[Ip4]  # more of its own
+    ipv6_addresses: List[Ip6]
+    allowed_addresses: List[Ip]  # which its workload may take, as may others
+    subnet: Optional[Subnet]
+    mac_address: Optional[Mac]  # as asked for
+    mtu: Optional[U32]
+    aliases: List[Name]
+    hosts: Dict[Name, Ip]
+    gw_priority: S32
+    default_route: DefaultRoute
+    routes: List[EndpointRouteSpec]
+    source_routing: Optional[bool]  # None: as its network has it
+    sysctls: Dict[SysctlName, Optional[S32]]  # None, in a change: not asked for any more
+    accept_ra: bool
+    probe: bool
+    addresses: List[Interface]  # as assigned
+    mac: Optional[Mac]  # as assigned
+    routing_table: Optional[U32]  # as assigned, where it has source routing
+    source_macs: List[Mac]  # sorted; of a source network only
+    kind: EndpointKind
+    tap_owner: Optional[Account]
+    tap_group: Optional[Account]
+    tap_mode: Optional[FileMode]
+    owner: Text
+
+
+class NetnsSpec(TypedDict):
+    """A namespace of ours."""
+
+    netns: Workload
+
+
+class HostsSpec(TypedDict):
+    """Our block in a workload's hosts file."""
+
+    netns: Workload
+    digest: Annotated[str, matching("the digest of a block", "[0-9a-f]{16}")]
+
+
+class ProcessSpec(TypedDict, total=False):
+    """The process or container of a workload, whose number or name another may get."""
+
+    started: str
+    container: str
+
+
+def node_path(endpoint: EndpointSpec) -> str:
+    """Where the device node of a tap is."""
+    return f"{TAP_DIRECTORY}/{endpoint['network']}/{endpoint['name']}"
+
+
+def is_tap(endpoint: EndpointSpec) -> bool:
+    """Whether an endpoint is for a virtual machine, whose guest configures itself."""
+    return endpoint["kind"] == "tap"
+
+
+def static_address(endpoint: EndpointSpec, version: int) -> Optional[str]:
+    """The address of an IP version that an endpoint was given; None for any that is free."""
+    return endpoint["ipv6_address"] if version == 6 else endpoint["ipv4_address"]
+
+
+def more_addresses(endpoint: EndpointSpec) -> List[str]:
+    """The addresses that an endpoint has beside its first ones."""
+    return [*endpoint["ipv4_addresses"], *endpoint["ipv6_addresses"]]
+
+
+def given_addresses(endpoint: EndpointSpec) -> Iterator[Tuple[str, str]]:
+    """The addresses that an endpoint was given for itself, each with its option."""
+    if endpoint["ipv4_address"]:
+        yield "ipv4_address", endpoint["ipv4_address"]
+    if endpoint["ipv6_address"]:
+        yield "ipv6_address", endpoint["ipv6_address"]
+    yield from ((f"ipv4_addresses[{position}]", ip) for position, ip in enumerate(endpoint["ipv4_addresses"]))
+    yield from ((f"ipv6_addresses[{position}]", ip) for position, ip in enumerate(endpoint["ipv6_addresses"]))
+
+
+def default_route(endpoint: EndpointSpec, version: int) -> str:
+    """When an endpoint gives its workload the default route of an IP version."""
+    return endpoint["default_route"]["ipv6"] if version == 6 else endpoint["default_route"]["ipv4"]
