@@ -19,6 +19,17 @@ sys.path.insert(0, str(collections_path(CHECKOUT)))
 os.environ.setdefault(
     "HYPOTHESIS_STORAGE_DIRECTORY", str(CHECKOUT / ".cache" / "hypothesis")
 )  # what is made here lies there
+if importlib.util.find_spec("hypothesis"):
+    from hypothesis import HealthCheck, settings
+
+    # A machine that is busy is no fault of what is tested.
+    settings.register_profile(
+        "any machine",
+        settings.get_profile(settings.get_current_profile_name()),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.load_profile("any machine")
 #: Whether this is make soak; the same as in tests.support.soak, which wants hypothesis.
 SOAK = bool(os.environ.get("UNDERLAY_SOAK"))
 #: The lab has no browser.
