@@ -219,7 +219,7 @@ def _is_own(desired: DesiredState, key: str, want: DesiredObject, now: Link) -> 
     if _is_of_another_name(desired, want, path):
         return False
     there = desired.observed.find("link", want.spec)
-    # What others made is not removed to be made anew as we want it.
+    # What others made is not removed to be recreated as we want it.
     alike = now.kind == want.spec["kind"] and (
         now.group in LINK_GROUPS or (there is not None and not is_another(there, want.spec))
     )
