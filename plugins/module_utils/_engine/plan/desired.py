@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cached_property
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, cast
+from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, cast
 
 from ..core import identity
 from ..core.change import LINK_GROUPS, Record, Records, items_of, link_key, of_kind
 from ..core.endpoint_specs import EndpointSpec
 from ..core.errors import Problem
-from ..core.link_specs import TrunkSpec, VlanSpec
+from ..core.link_specs import VlanSpec
 from ..core.network_specs import NetworkSpec
-from ..core.route_specs import RemovedRoute, RouteRow, RoutesRequest, RoutesSpec
+from ..core.route_specs import RouteRow, RoutesRequest, RoutesSpec
 from ..core.specs import Items, Spec
 from ..core.state import HostState, Link, Namespace
 from ..declare.declaration import Declaration, Item
 from ..declare.naming import digest_name, link_names
-from . import purge
+from . import purge, route_sets
+from .nics import Nics
 
 ITEM_KINDS = ("vlan", "network", "endpoint", "routes")
 
@@ -63,9 +64,7 @@ class DesiredState:
         self.items = items_of(records)
         self.scope: Dict[str, Dict[str, Item]] = {kind: {} for kind in ITEM_KINDS}
         self._parents: Dict[str, Optional[Parent]] = {}
-        self._trunks: Dict[str, str] = {}
         self.asked: Dict[str, List[List[str]]] = {}  # the registry's name of a NIC -> what this run asks for it by
-        self._nics: Dict[Tuple[str, Optional[str]], str] = {}
         self._moved: Dict[str, Optional[Tuple[Namespace, Link]]] = {}
         self._broken: Set[Tuple[str, str]] = set(declared.broken)  # what has a problem of its own already
 
@@ -73,9 +72,11 @@ class DesiredState:
 
     def overlay_declared(self) -> None:
         """Lay the declared items over the recorded ones, with NICs in the place of logical trunks."""
-        self._trunks = {name: nic for name, row in self.declared.trunks.items() if (nic := self._trunk(name, row))}
-        items = [self._on_nics(item) for item in self.declared.items]
-        self.declared = dataclasses.replace(self.declared, items=items)
+        nics = Nics(self.declared, self.records, self.observed)
+        self.declared = dataclasses.replace(self.declared, items=nics.named())
+        self.problems += nics.problems
+        self._broken |= nics.broken
+        self.asked = nics.asked
         for item in (*self.declared.items, *self._purged()):
             self._overlay(item)
 
@@ -98,7 +99,9 @@ class DesiredState:
         if item.kind == "routes" and item.spec is not None:
             rows = [{**row, "dev": self.device(row["dev"])} if row.get("dev") else row for row in item.spec["routes"]]
             asked, recorded = {**item.spec, "routes": rows}, record.spec if record else None
-            item = item._replace(spec=_merged(cast(RoutesRequest, asked), cast(Optional[RoutesSpec], recorded)))
+            item = item._replace(
+                spec=route_sets.merged(cast(RoutesRequest, asked), cast(Optional[RoutesSpec], recorded))
+            )
         self.scope[item.kind][item.key] = item
         if item.spec is None:
             self.of_kind(item.kind).pop(item.key, None)
@@ -155,131 +158,7 @@ class DesiredState:
         """Record a warning about an option of an item."""
         self.warnings.append(f"{self.path(kind, key, option)}: {message}")
 
-    # -- trunks and parents -----------------------------------------------------------------------
-
-    def _trunk(self, name: str, row: TrunkSpec) -> Optional[str]:
-        """The NIC of a logical trunk, by the registry's name; None where none fits, or several do."""
-        path, source = f"trunks.{name}", f"{self.declared.owner} {name}"
-        ((by, value),) = row["match"].items() if "match" in row else (("name", row["name"]),)
-        found = identity.matching(self.observed, by, value)
-        asked = {tuple(pair[1:]): handle for handle, pair in self._asked_before() if pair[0] == source}
-        handle = asked.get((by, value)) or (None if asked else self._owner(by, value))
-        if len(found) > 1 or not (found or handle):
-            fits = f"fits {len(found)} links: " + ", ".join(link.name for link in found)
-            self.refuse_at(path, fits if found else "fits no link of this host", f"this host has {self.links_there()}")
-            self._broken.add(("trunk", name))
-            return None
-        return self._nic(source, by, value, handle, path)
-
-    def _asked_before(self) -> Iterator[Tuple[str, List[str]]]:
-        """What the recorded NICs were asked for by: the registry's name, and source, kind and value."""
-        for handle, record in self.records.get("nic", {}).items():
-            for asked in record.spec["asked"]:
-                yield handle, asked
-
-    def _owner(self, by: str, value: str) -> Optional[str]:
-        """The registry's name of the NIC that was asked for by a name or a match."""
-        found = next((handle for handle, asked in self._asked_before() if asked[1:] == [by, value]), None)
-        return found or (value if by == "name" and value in self.records.get("nic", {}) else None)
-
-    def _nic(self, source: str, by: str, value: str, handle: Optional[str], path: str) -> str:
-        """The registry's name of the NIC that a name or a match fits, which was ``handle`` where it was used before.
-
-        Refused is a link that is another than that one, unless it is to be adopted.
-        """
-        observed = self.observed
-        link = next(iter(identity.matching(observed, by, value)), None)
-        if link is None:
-            return handle or value
-        handle = handle or (value if by == "name" and link.index not in observed.handles else observed.called(link))
-        was = observed.nics.get(handle)
-        if handle in observed.nics and was is not link:
-            if self.declared.adopt or (by in ("mac", "pci") and was is None):
-                identity.take(observed, self.records, handle, link)
-            else:
-                here = f" (here {was.name})" if was is not None else ""
-                self.refuse_at(
-                    path,
-                    identity.dispute(observed, value, self.records["nic"][handle].spec, link),
-                    f"give the name of the intended NIC{here}, or set adopt: true to use the one with this name now",
-                )
-                return handle
-        asked = self.asked.setdefault(observed.called(link), [])
-        if [source, by, value] not in asked:
-            asked.append([source, by, value])
-        return handle
-
-    def _on_nic(self, name: str, before: Optional[str], path: str) -> str:
-        """A parent's name as the registry has it, which begins with the first name of its NIC.
-
-        ``before`` is the recorded parent of the same item: a name that is given anew means what has it now.
-        """
-        if name in self._trunks:
-            return self._trunks[name]
-        base, dot, tail = name.rpartition(".")
-        if base in self._trunks:
-            return f"{self._trunks[base]}.{tail}"
-        record = self.record("link", name)
-        there = next(iter(identity.matching(self.observed, "name", name)), None)
-        foreign = there is not None and there.group not in LINK_GROUPS  # else ours, whose record was lost
-        if record is None and (not dot or not tail.isdecimal() or foreign):
-            return self._by_name(name, before, path)
-        if name == before and record is not None:
-            if tail == str(record.spec.get("vlan_id")):
-                self._by_name(base, record.spec["parent"], path)
-            return name
-        if record is None or tail == str(record.spec.get("vlan_id")):
-            return f"{self._on_nic(base, before and before.rpartition('.')[0], path)}.{tail}"
-        return name
-
-    def _by_name(self, name: str, before: Optional[str], path: str) -> str:
-        key = (name, before)
-        if key not in self._nics:
-            handle = self._owner("name", name) if before is None else before
-            if before is not None and not (before in self.observed.nics and self._is_called(name, before)):
-                handle = None
-            self._nics[key] = self._nic("", "name", name, handle, path)
-        return self._nics[key]
-
-    def _is_called(self, name: str, handle: str) -> bool:
-        """Whether a name is one by which a NIC was asked for."""
-        return name == handle or ["", "name", name] in self.records["nic"][handle].spec["asked"]
-
-    def _on_nics(self, item: Item) -> Item:
-        """An item with the registry's names of NICs, also in the name of a sub-interface that was given none."""
-        if item.spec is None:
-            if item.kind == "vlan" and self.record("vlan", item.key) is None:
-                known = self._vlan_of_nic(*item.key.rpartition(".")[::2])
-                return item._replace(key=known or self._on_nic(item.key, None, item.path))
-            return item
-        path = f"{item.path}.parent" if item.path else "parent"
-        spec: Spec = {}
-        asked = item.spec.get("parent")
-        before = self.before(item.kind, item.key) or {}
-        if item.kind == "vlan" and not before and asked and item.key == f"{asked}.{item.spec['vlan_id']}":
-            before = self.before("vlan", self._vlan_of_nic(asked, item.spec["vlan_id"]) or "") or {}
-        parent = self._on_nic(asked, before.get("parent"), path) if asked else asked
-        if parent != asked:
-            spec["parent"] = parent
-            if item.kind == "vlan" and item.key == f"{asked}.{item.spec['vlan_id']}":
-                spec["name"] = f"{parent}.{item.spec['vlan_id']}"
-        if item.kind == "routes":
-            devices = {row["prefix"]: row["dev"] for row in before.get("routes", ())}
-            spec["routes"] = [
-                {**row, "dev": self._on_nic(row["dev"], devices.get(row["prefix"]), item.path)}
-                if row.get("dev")
-                else row
-                for row in item.spec["routes"]
-            ]
-        return item._replace(key=spec.get("name", item.key), spec={**item.spec, **spec}) if spec else item
-
-    def _vlan_of_nic(self, name: str, vlan_id: object) -> Optional[str]:
-        """The declared sub-interface of the NIC that has a name now, where it had another when that was declared."""
-        for link in identity.matching(self.observed, "name", name):
-            key = f"{self.observed.called(link)}.{vlan_id}"
-            if self.record("vlan", key) is not None:
-                return key
-        return None
+    # -- links and parents ----------------------------------------------------------------------------
 
     def device(self, name: str) -> str:
         """The kernel's name of a link that is there, or will be, by any of its names."""
@@ -292,13 +171,6 @@ class DesiredState:
             return route["table"]
         vrf = self.observed.host.names.get(route["vrf"])
         return int(vrf.data["table"]) if vrf is not None and vrf.kind == "vrf" else None
-
-    def links_there(self) -> str:
-        """The links that can be a base, for the message about a mistyped one."""
-        names = [
-            link.name for link in self.observed.host.links.values() if link.kind != "vlan" and not link.is_loopback
-        ]
-        return ", ".join(sorted(names)[:8]) + (", ..." if len(names) > 8 else "") or "no link but lo"
 
     def parent(self, network: NetworkSpec) -> Optional[Parent]:
         """The parent of a network; None if there is none (the rules report that once)."""
@@ -436,38 +308,6 @@ class DesiredState:
 
     def endpoints_of(self, networks: Set[str]) -> Dict[str, EndpointSpec]:
         return {key: spec for key, spec in self.items["endpoint"].items() if spec["network"] in networks}
-
-
-def _merged(asked: RoutesRequest, record: Optional[RoutesSpec]) -> Optional[Spec]:
-    """A set of routes after a task: exactly the given routes, or those added to or removed from the recorded ones.
-
-    Routes that stay keep their order, so that a task that lists them in another one changes nothing.
-    """
-    before = record["routes"] if record else []
-    network = record["network"] if record else None
-    if asked["absent"]:
-        gone: Dict[str, List[RemovedRoute]] = {}
-        for row in cast(Iterable[RemovedRoute], asked["routes"]):
-            gone.setdefault(row["prefix"], []).append(row)
-        left = [route for route in before if not any(_is_meant(row, route) for row in gone.get(route["prefix"], ()))]
-        return {"name": asked["name"], "network": network, "routes": left} if left or network else None
-    there = {_place(route): route for route in before}
-    listed = {_place(route): route for route in cast(Iterable[RouteRow], asked["routes"])}
-    merged = listed if asked["exact"] else {**there, **listed}
-    return {
-        "name": asked["name"],
-        "network": asked["network"] or (None if asked["exact"] else network),
-        "routes": before if merged == there else list(merged.values()),
-    }
-
-
-def _place(route: RouteRow) -> Tuple[object, ...]:
-    return tuple(route[key] for key in ("prefix", "metric", "table", "vrf"))
-
-
-def _is_meant(row: RemovedRoute, route: RouteRow) -> bool:
-    """Whether a route is one of those that a row declares absent."""
-    return all(row[key] in (None, route[key]) for key in ("metric", "table", "vrf"))
 
 
 def dummy_name(network: NetworkSpec) -> str:

@@ -17,6 +17,7 @@ from ..declare.naming import digest_name
 from ..declare.vlan import VLAN_FLAGS
 from .addressing import Addressing
 from .desired import DesiredState, Parent
+from .nics import links_there
 from .wanted import DesiredObject, Key, Wanted
 
 #: The options of a sub-interface that its link has too.
@@ -115,7 +116,7 @@ class HostLinks:
                 f"{name} does not exist, and {tail!r} is no VLAN ID",
                 f"write {base}.VID, from 1 to 4094 without a leading zero",
             )
-        return f"{name} does not exist", f"this host has {self.desired.links_there()}"
+        return f"{name} does not exist", f"this host has {links_there(self.desired.observed)}"
 
     def _host_access(self, network: NetworkSpec, parent: Parent) -> None:
         """The host's own link on the parent; each endpoint adds the route to itself (kernel facts, 5)."""
@@ -190,7 +191,7 @@ class HostLinks:
             return made.name
         if not self.desired.lacks_trunk(parent.base):
             what = f"{parent.base} does not exist"
-            self.desired.refuse(*item, "parent", what, f"this host has {self.desired.links_there()}")
+            self.desired.refuse(*item, "parent", what, f"this host has {links_there(self.desired.observed)}")
         return None
 
     def _usable_base(self, parent: Parent, base: Link, protocol: str, item: Key) -> bool:
@@ -198,7 +199,9 @@ class HostLinks:
         there = self.desired.same_vlan(base, parent.vlan_id, protocol)
         refuse = functools.partial(self.desired.refuse, *item, "parent")
         if base.is_loopback:
-            refuse(f"{base.name} is the loopback, and has no VLANs", f"this host has {self.desired.links_there()}")
+            refuse(
+                f"{base.name} is the loopback, and has no VLANs", f"this host has {links_there(self.desired.observed)}"
+            )
         elif there is not None and there is not parent.link:
             what = f"VLAN {parent.vlan_id} of {base.name} already exists as {there.name}"
             refuse(what, f"give parent: {there.name}")

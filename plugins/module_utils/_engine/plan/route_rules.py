@@ -18,6 +18,7 @@ from ..core.specs import is_l3
 from ..core.state import Link, Route
 from .desired import DesiredState
 from .expand import LAST_METRIC
+from .nics import links_there
 
 #: Prefix, metric and table: the kernel keeps routes of one place apart by nothing that a user sees.
 Location = Tuple[str, int, int]
@@ -110,7 +111,7 @@ class _Rules:
             return
         if name and link is None and name not in self.wires.coming:
             self.desired.refuse_at(
-                f"{path}.dev", f"{route['dev']} does not exist", f"this host has {self.desired.links_there()}"
+                f"{path}.dev", f"{route['dev']} does not exist", f"this host has {links_there(self.desired.observed)}"
             )
         elif link is not None and not link.up and link.name not in self.wires.coming:
             self.desired.refuse_at(f"{path}.dev", f"{route['dev']} is down", "set it up first")
