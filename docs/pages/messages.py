@@ -26,7 +26,7 @@ SYMPTOMS = Path(__file__).with_name("symptoms.txt")
 SAYS: Dict[str, Tuple[int, Optional[int]]] = {
     "Problem": (1, 2), "refuse": (-2, -1), "refuse_at": (-2, -1), "warn": (-1, None), "InvalidValue": (0, 1), "AddressError": (0, 1), "fault": (1, 2),
     **dict.fromkeys(("RegistryError", "RegistryBusy", "NamespaceError", "NamespaceMissing", "WorkloadGone", "KernelError", "RolledBack", "RollbackFailed",
-                     "GuardError", "OtherRegistry",
+                     "GuardError", "OtherRegistry", "EngineSilent",
                      "HostsFileError", "HostsFileSlow", "MeshError", "ProbeFailed", "AnsibleActionFail", "AnsibleParserError", "AnsibleLookupError",
                      "AnsibleFilterError"), (0, None)),
     "KernelRefused": (2, None),

@@ -192,6 +192,8 @@ options:
   state:
     description:
       - V(absent) removes the endpoint and releases its addresses.
+      - Removing an endpoint does not need the container engine. If the engine does not answer, the host looks for the link in every network
+        namespace. The lines in the container's hosts file then stay until the container restarts, and a warning says so.
       - V(released) only releases the addresses of a workload that is gone, and fails while it lives.
     type: str
     choices: [present, absent, released]

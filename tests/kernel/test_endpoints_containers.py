@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -20,7 +21,12 @@ from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError, RolledBack
-from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import foreign_file, libc, namespaces
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import (
+    containers,
+    foreign_file,
+    libc,
+    namespaces,
+)
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore, restore_plan, transact
 
 from tests.support.checkout import CHECKOUT
@@ -550,19 +556,87 @@ def test_a_kernel_without_openat2_is_a_warning_and_no_file_is_touched(
     assert "192.0.2.1\tweb" in inside(kind, "web", "cat /etc/hosts")
 
 
-def test_an_engine_that_does_not_answer_is_no_container_that_is_gone(engine: Engine) -> None:
+@contextlib.contextmanager
+def broken(kind: str, how: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The engine ``fails``, or ``hangs`` when it is asked; its containers run on."""
+    with contextlib.ExitStack() as stack, monkeypatch.context() as patched:
+        patched.setattr(containers, "_TIMEOUT", 1.0)
+        if kind == "podman":
+            program = tmp_path / "podman"
+            program.write_text(
+                "#!/bin/sh\n" + {"fails": "exit 125\n", "hangs": "exec sleep 60\n"}[how], encoding="utf-8"
+            )
+            program.chmod(0o755)
+            patched.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        else:
+            os.rename("/run/docker.sock", "/run/docker.hidden")
+            stack.callback(os.rename, "/run/docker.hidden", "/run/docker.sock")
+            if how == "hangs":
+                deaf = stack.enter_context(socket.socket(socket.AF_UNIX))
+                deaf.bind("/run/docker.sock")
+                deaf.listen()
+        yield
+
+
+def test_an_engine_that_does_not_answer_is_no_container_that_is_gone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     engine.network()
     workload = start("docker", "web")
     engine.endpoint("web", **workload)
-    os.rename("/run/docker.sock", "/run/docker.hidden")
-    try:
+    with broken("docker", "fails", monkeypatch, tmp_path):
         with pytest.raises(InputError, match="container: Docker does not answer at"):
             engine.endpoint("web", **workload)
-        with pytest.raises(InputError, match="Docker does not answer at"):
-            engine.absent("web")
-    finally:
-        os.rename("/run/docker.hidden", "/run/docker.sock")
+        with pytest.raises(InputError, match="state: blue/web lives, as eth0 in .*; use state: absent to remove it"):
+            engine.task("endpoint", "released", network="blue", name="web")
     assert engine.records("endpoint")["blue/web"] and held("docker", "web") == ["192.0.2.1/24"]
+
+
+@pytest.mark.parametrize(("kind", "driver", "how"), [("docker", "macvlan", "hangs"), ("podman", "ipvlan", "fails")])
+def test_a_purge_needs_no_engine(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, driver: str, how: str
+) -> None:
+    network = {"name": "blue", "driver": driver, "parent": "trunk.10", "subnets": DUAL, "source_routing": True}
+    rows = [
+        {"network": "blue", "name": "web", **start(kind, "web")},
+        {"network": "blue", "name": "one", "netns": "one"},
+    ]
+    engine.map(networks=[{**network, "host_access": True}], endpoints=rows)
+    pid = pid_of(kind, "web")
+    assert "8021" in run(f"nsenter -t {pid} -n ip rule")
+    with broken(kind, how, monkeypatch, tmp_path):
+        predicted, done = engine.map(check=True, purge=True), engine.map(purge=True)
+    assert (predicted.changes, predicted.warnings) == (done.changes, done.warnings)
+    assert names(kind, "web") == ["lo"] and "8021" not in run(f"nsenter -t {pid} -n ip rule")
+    assert sorted(row["ifname"] for row in ip("link", "show") if row["ifname"].startswith("trunk")) == ["trunk"]
+    assert ip("netns", "list") == [] and not any(all_records(engine).values()) and not engine.records("network")
+    assert [f"{kind}:web keeps the names of its networks" in text for text in done.warnings] == [True], done.warnings
+    assert "netops.underlay" in inside(kind, "web", "cat /etc/hosts")
+    run(f"{kind} restart -t 0 web >/dev/null")  # as the warning says
+    assert "netops.underlay" not in inside(kind, "web", "cat /etc/hosts")
+
+
+def test_what_others_declared_for_a_container_stays_without_its_engine(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    workload = start("podman", "web")
+    engine.map(
+        networks=[{"name": "blue", "driver": "macvlan", "parent": "trunk.10", "subnets": DUAL}],
+        endpoints=[{"network": "blue", "name": "web", **workload, "gw_priority": 1}],
+    )
+    engine.network("red", parent="trunk.20", subnets=[{"subnet": "198.51.100.0/24"}])
+    engine.endpoint("web", "red", **workload)
+    run("ip link add link trunk.10 name theirs type macvlan mode bridge")
+    run(f"ip link set theirs netns {pid_of('podman', 'web')}")
+    with broken("podman", "fails", monkeypatch, tmp_path):
+        done = engine.map(purge=True)
+    assert names("podman", "web") == ["eth1", "lo", "theirs"] and held("podman", "web", "eth1") == ["198.51.100.2/24"]
+    assert any("trunk.10 stays" in text and "theirs in " in text for text in done.warnings), done.warnings
+    assert list(engine.records("endpoint")) == ["red/web"] and "podman:web/eth1" in engine.records("link")
+    engine.endpoint("web", "red", **workload)
+    assert "default via 198.51.100.1 dev eth1" in inside("podman", "web", "ip route")
+    engine.same("web", "red", **workload)
+    run(f"nsenter -t {pid_of('podman', 'web')} -n ip link del theirs; ip link del trunk.10")
 
 
 def test_a_container_may_restart_as_often_as_it_likes(engine: Engine, tmp_path: Path) -> None:

@@ -138,3 +138,24 @@ def test_a_container_that_lives_on_is_asked_for_once_in_a_run(monkeypatch: pytes
         containers.ask(["podman:web", "podman:db"], again)
     assert asked == [["web", "db"], ["db"], ["db"], ["web", "db"]], "no process of db lives"
     assert process("podman", "web") == os.getpid()
+
+
+def test_an_engine_that_does_not_answer_is_asked_once_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each question may take as long as the first."""
+    monkeypatch.setattr(containers, "_DOCKER_SOCKET", str(tmp_path / "docker.sock"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command = tmp_path / "podman"
+    command.write_text(f"#!/bin/sh\necho asked >> {tmp_path}/asked\nexit 125\n")
+    os.chmod(command, 0o755)
+    workloads = [f"{engine}:{name}" for engine in ("podman", "docker") for name in ("web", "db")]
+    containers.ask(workloads)
+    containers.ask([*workloads, "podman:more"], again=True)
+    with docker(tmp_path / "docker.sock", {"/containers/web/json": RUNNING}):
+        for engine, name in (("podman", "0a1b2c3d4e5f"), ("docker", "web")):
+            with pytest.raises(NamespaceError, match="podman failed: 125|Docker does not answer"):
+                process(engine, name)
+        assert (tmp_path / "asked").read_text() == "asked\n"
+        containers.ask(workloads)  # the next run
+        assert process("docker", "web") == 4711
+    assert (tmp_path / "asked").read_text() == "asked\n" * 2
+    containers.ask([])

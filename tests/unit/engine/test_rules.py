@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import Change
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
-from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Namespace, Route
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Link, Namespace, Route
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
 from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import drivers
 from ansible_collections.netops.underlay.plugins.module_utils._engine.plan import compare, parent_rules, plan, rules
@@ -226,6 +226,102 @@ def test_an_engine_that_does_not_answer_is_one_problem() -> None:
         kernel.observed.refusals[f"podman:{name}"] = "podman failed: no space"
     found = refusal(kernel, mapped(purge=True))
     assert len(found) == 1 and "blue/a4 (podman:a4) and 2 more" in found[0]
+
+
+# --- a container whose engine does not answer, where every namespace is seen ---------------------
+
+
+def silent(kernel: SimulatedKernel, **options: Any) -> Link:
+    """The link of blue/a, whose container is in a namespace that has no name."""
+    living(kernel, **options)
+    deaf_to(kernel, "a")
+    return kernel.observed.others[0].names["eth0"]
+
+
+def deaf_to(kernel: SimulatedKernel, name: str) -> None:
+    """The namespace of an endpoint is that of docker:NAME, and Docker does not say so."""
+    kernel.records["endpoint"][f"blue/{name}"].spec["workload"] = f"docker:{name}"
+    for kind in ("link", "address", "route", "hosts", "netns"):
+        for key in [key for key in kernel.records[kind] if key.startswith(f"netns:{name}")]:
+            record = kernel.records[kind].pop(key)
+            spec = {**record.spec, "netns": f"docker:{name}"}
+            of = record.of.replace("netns:", "docker:")
+            if kind != "netns":
+                kernel.records[kind][key.replace("netns:", "docker:")] = record._replace(spec=spec, of=of)
+    space = kernel.observed.namespaces.pop(f"netns:{name}")
+    space.workload = f"/proc/{space.identity[1]}/ns/net"
+    kernel.observed.others.append(space)
+    kernel.observed.refusals[f"docker:{name}"] = "docker does not answer"
+    kernel.observed.unwritable[f"docker:{name}"] = "docker does not answer"
+    kernel.observed.searched = True
+    kernel.observed.__dict__.pop("children", None)
+
+
+def left_of(kernel: SimulatedKernel, name: str) -> List[str]:
+    return [key for records in kernel.records.values() for key in records if key.startswith((name, f"docker:{name}"))]
+
+
+@pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
+def test_a_silent_container_loses_its_link_wherever_that_is(driver: str) -> None:
+    kernel = SimulatedKernel("eth0")
+    silent(kernel, driver=driver)
+    names = "docker:a keeps the names of its networks in its hosts file: docker does not answer; "
+    found = do(kernel, "endpoint", "absent", network="blue", name="a")
+    assert found.warnings == [names + "restart it, and its engine writes the file anew"]
+    assert list(kernel.observed.others[0].names) == ["lo"] and left_of(kernel, "a") == []
+    assert "eth0" in kernel.observed.namespaces["netns:b"].names
+
+
+def test_a_silent_container_leaves_nothing_that_keeps_its_parent() -> None:
+    kernel = SimulatedKernel("eth0")
+    rows = [{"network": "blue", "name": name, "netns": name} for name in "ab"]
+    declare(kernel, mapped(networks=[network("blue", parent="eth0.5")], endpoints=rows))
+    deaf_to(kernel, "a")
+    deaf_to(kernel, "b")
+    found = declare(kernel, mapped(purge=True))
+    assert [text.partition(":a ")[0] for text in found.warnings[:1]] == ["docker"] and len(found.warnings) == 2
+    assert "eth0.5" not in kernel.observed.host.names and not any(kernel.records.values())
+
+
+def test_a_link_with_our_mark_that_is_not_the_recorded_one_stays_with_its_parent() -> None:
+    kernel = SimulatedKernel("eth0")
+    declare(
+        kernel,
+        mapped(networks=[network("blue", parent="eth0.5")], endpoints=[{"network": "blue", "name": "a", "netns": "a"}]),
+    )
+    deaf_to(kernel, "a")
+    space = kernel.observed.others[0]
+    space.names["eth0"].mac = "02:00:00:00:00:01"
+    found = declare(kernel, mapped(purge=True))
+    assert found.warnings == [
+        f"eth0.5 stays, although nothing of ours needs it any more: eth0 in {space.workload} uses it",
+        f"eth0 in {space.workload} has our mark but is in no registry, so it stays; if it is docker:a/eth0, which somebody changed, "
+        "remove it by ip link del",
+    ]
+    assert "eth0" in space.names and "eth0.5" in kernel.observed.host.names and left_of(kernel, "a") == []
+
+
+def test_a_silent_container_that_has_no_link_any_more_has_ended() -> None:
+    kernel = SimulatedKernel("eth0")
+    silent(kernel)
+    lost = kernel.observed.others.pop()
+    kernel.observed.__dict__.pop("children", None)
+    assert do(kernel, "endpoint", "released", network="blue", name="a").warnings == []
+    assert left_of(kernel, "a") == [] and "eth0" in lost.names
+    do(kernel, "endpoint", network="blue", name="c", netns="c")
+    assert kernel.records["endpoint"]["blue/c"].spec["addresses"] == ["10.0.0.2/24"]
+
+
+def test_a_silent_container_is_not_released_while_its_link_lives_and_may_move() -> None:
+    kernel = SimulatedKernel("eth0")
+    link = silent(kernel)
+    where = kernel.observed.others[0].workload
+    assert refused(kernel, "endpoint", "released", network="blue", name="a") == [
+        f"state: blue/a lives, as eth0 in {where}; use state: absent to remove it"
+    ]
+    do(kernel, "endpoint", network="blue", name="a", netns="c")
+    assert kernel.observed.namespaces["netns:c"].names["eth0"].mac == link.mac
+    assert list(kernel.observed.others[0].names) == ["lo"] and left_of(kernel, "docker:a") == []
 
 
 def managed(kernel: SimulatedKernel) -> None:

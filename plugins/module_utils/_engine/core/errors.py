@@ -134,6 +134,10 @@ class NamespaceMissing(NamespaceError):
     """A named namespace that does not exist, and could be created."""
 
 
+class EngineSilent(NamespaceError):
+    """A container engine that does not answer, whichever container it is asked for."""
+
+
 class WorkloadGone(NamespaceError):
     """A process that ended, or a container that was stopped or removed: its namespace went with it."""
 

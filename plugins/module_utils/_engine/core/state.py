@@ -167,6 +167,9 @@ class HostState:
     refusals: Dict[str, str] = field(default_factory=dict)  # workload -> why it cannot be entered
     gone: Set[str] = field(default_factory=set)  # the workloads that ended: nothing of theirs is left in the kernel
     unseen: str = ""  # why namespaces with links on the host's may be missed here
+    searched: bool = False  # every namespace was looked into; with Need.everywhere, where none is unseen
+    # Workloads that cannot be asked where they are, while a plan removes their links wherever those are: see ``plan``.
+    traced: Set[str] = field(default_factory=set)
     ipv6: bool = True
     lacking: Set[str] = field(default_factory=set)  # the kinds of Need.kinds that the kernel has no driver for
     outdated: Dict[str, str] = field(default_factory=dict)  # of those, what the kernel is too old for -> why
@@ -204,6 +207,10 @@ class HostState:
         """Which namespace a workload is in, whatever it is called; None where that is not known."""
         namespace = self.namespaces.get(workload)
         return namespace.identity if namespace else self.spaces.get(workload)
+
+    def is_silent(self, workload: str) -> bool:
+        """Whether a workload may live, but where is unknown, as of a container whose engine does not answer."""
+        return workload in self.refusals and workload not in self.gone
 
     def shared(self, workload: str) -> List[str]:
         """All that the namespace of a workload is called, as far as it is known, that workload first."""

@@ -167,7 +167,7 @@ class _Sessions:
     def is_gone(self, workload: str) -> bool:
         """Whether a namespace was not there when the world was observed, nor made since."""
         observed = self.observed
-        unseen = workload in observed.refusals and workload not in observed.gone  # it may well be there
+        unseen = observed.is_silent(workload) and workload not in observed.traced  # it may well be there
         return observed.namespace(workload) is None and not unseen and workload not in self._remade
 
     def drop(self, workload: str) -> None:

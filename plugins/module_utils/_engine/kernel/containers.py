@@ -13,7 +13,7 @@ import re
 import socket
 from typing import Any, Dict, Iterable, List, Tuple, Union
 
-from ..core.errors import NamespaceError, WorkloadGone
+from ..core.errors import EngineSilent, NamespaceError, WorkloadGone
 from . import programs
 
 _DOCKER_SOCKET = "/var/run/docker.sock"
@@ -33,6 +33,9 @@ _answers: Dict[Tuple[str, str], Union[Inspected, NamespaceError]] = {}
 #: When the process of each of those began.
 _began: Dict[Tuple[str, str], str] = {}
 
+#: The engines that did not answer in this run. Each question may take as long as the first, so they are not asked again.
+_silent: Dict[str, EngineSilent] = {}
+
 
 def ask(workloads: Iterable[str], again: bool = False) -> None:
     """Ask the engines for the containers among some workloads, podman for all of its at once.
@@ -40,25 +43,22 @@ def ask(workloads: Iterable[str], again: bool = False) -> None:
     Starting podman takes longer than all its answers. ``again``, later in the same run, asks only for
     those whose process has ended since.
     """
+    if not again:
+        _silent.clear()
     for which, answer in list(_answers.items()):
         if not again or isinstance(answer, NamespaceError) or not _began[which] or _start(answer) != _began[which]:
             del _answers[which]
     parts = (it.partition(":") for it in workloads)
     wanted = [(engine, name) for engine, _colon, name in parts if (engine, name) not in _answers]
     pods = [name for engine, name in dict.fromkeys(wanted) if engine == "podman" and _NAME.match(name)]
-    if pods:
+    dockers = [[name] for engine, name in dict.fromkeys(wanted) if engine == "docker" and _NAME.match(name)]
+    for engine, names in (*([("podman", pods)] if pods else []), *(("docker", names) for names in dockers)):
         try:
-            found = _podman(pods)
+            _answers.update(((engine, name), answer) for name, answer in _unless_silent(engine, names).items())
         except NamespaceError as error:
-            found = {}
-            _answers.update((("podman", name), error) for name in pods)
-        _answers.update((("podman", name), answer) for name, answer in found.items())
-    for engine, name in dict.fromkeys(wanted):
-        if engine == "docker":
-            try:
-                _answers[engine, name] = _inspect(engine, name)
-            except NamespaceError as error:
-                _answers[engine, name] = error
+            _answers.update(((engine, name), error) for name in names)
+            if isinstance(error, EngineSilent):
+                _silent[engine] = error
     _began.update((which, _start(answer)) for which, answer in _answers.items() if which in wanted)
 
 
@@ -108,10 +108,17 @@ def _inspect(engine: str, name: str) -> Inspected:
         raise NamespaceError(f"{name!r} is not a valid container name")
     found = _answers.get((engine, name))
     if found is None:
-        found = _docker(name) if engine == "docker" else _podman([name])[name]
+        found = _unless_silent(engine, [name])[name]
     if isinstance(found, NamespaceError):
         raise found
     return found
+
+
+def _unless_silent(engine: str, names: List[str]) -> Dict[str, Union[Inspected, NamespaceError]]:
+    """What an engine says of some containers. Raises NamespaceError, at once for one that did not answer in this run."""
+    if engine in _silent:
+        raise _silent[engine]
+    return {names[0]: _docker(names[0])} if engine == "docker" else _podman(names)
 
 
 def _is_called(found: Inspected, name: str) -> bool:
@@ -132,7 +139,7 @@ def _docker(name: str) -> Inspected:
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, http.client.HTTPException) as error:
-        raise NamespaceError(f"Docker does not answer at {_DOCKER_SOCKET}: {error}") from None
+        raise EngineSilent(f"Docker does not answer at {_DOCKER_SOCKET}: {error}") from None
     finally:
         connection.close()
     if answer.status not in (200, 404):
@@ -149,12 +156,12 @@ def _podman(names: List[str]) -> Dict[str, Union[Inspected, NamespaceError]]:
     try:
         done = programs.run(command, _TIMEOUT)
     except FileNotFoundError:
-        raise NamespaceError("podman is not installed here") from None
+        raise EngineSilent("podman is not installed here") from None
     except TimeoutError:
-        raise NamespaceError(f"podman did not answer within {_TIMEOUT:.0f} s") from None
+        raise EngineSilent(f"podman did not answer within {_TIMEOUT:.0f} s") from None
     said = done.stderr.strip().splitlines()
     if done.returncode != 0 and not any("no such container" in line for line in said):
-        raise NamespaceError(f"podman failed: {said[-1] if said else done.returncode}")
+        raise EngineSilent(f"podman failed: {said[-1] if said else done.returncode}")
     answers = [_read(line, "podman") for line in done.stdout.split("\n") if line]
     found: Dict[str, Union[Inspected, NamespaceError]] = {}
     for name in names:

@@ -55,7 +55,7 @@ def _observe(need: Need) -> HostState:
         _asked_for(need, need.workloads, observed, own)
         if need.everywhere or _is_lost(need, observed):
             with Socket() as kernel:
-                _others(kernel, observed, own)
+                _others(kernel, observed, own, need.rules)
         _siblings(need, observed, own)
         _elsewhere(need, observed)
         _names(need, observed)
@@ -230,8 +230,11 @@ def _names(need: Need, observed: HostState) -> None:
                 observed.slow.add(workload)
 
 
-def _others(kernel: Socket, observed: HostState, own: int) -> None:
-    """The links in every other namespace that sit on one of the host's. ``kernel`` is a socket of the host."""
+def _others(kernel: Socket, observed: HostState, own: int, rules: bool) -> None:
+    """The links in every other namespace that sit on one of the host's. ``kernel`` is a socket of the host.
+
+    ``rules``: those beside a link with our mark, which do not go with it.
+    """
     seen = {observed.host.identity, *(namespace.identity for namespace in observed.namespaces.values())}
     numbered = set(kernel.dump(encode.all_nsids(), decode.nsid))  # also what nothing but a socket, say, keeps alive
     for label, path, which in namespaces.everything():
@@ -250,10 +253,13 @@ def _others(kernel: Socket, observed: HostState, own: int) -> None:
             namespace.cookie = there.cookie
             if any(link.parent_ns == HOST for link in namespace.links.values()):
                 _addresses(there, namespace)
+                if rules and any(link.group in LINK_GROUPS for link in namespace.links.values()):
+                    namespace.rules = there.dump(encode.all_rules(), decode.rule)
                 if label.startswith("net:["):
                     namespace.workload = namespaces.label(which) or label
                 observed.others.append(namespace)
     observed.unseen = namespaces.unseen()
+    observed.searched = not observed.unseen
     for number in numbered:
         namespace = Namespace(f"a namespace without a name (nsid {number})", "", (0, number), nsid=number)
         with contextlib.suppress(NetlinkError):  # gone meanwhile

@@ -34,6 +34,8 @@ class DefaultRoutes:
         """The default routes of a namespace, over all its names: one endpoint provides each, by priority, then by name."""
         if ("netns", workload) not in self.wanted and is_away(self.desired, workload):
             return
+        if self.observed.is_silent(workload):
+            return  # what it has cannot be seen; the next task of one of its endpoints chooses
         endpoints, names = self.desired.items["endpoint"], self.observed.shared(workload)
         here = sorted(
             key for key in self.desired.attached(names) if "addresses" in endpoints[key] and not is_tap(endpoints[key])

@@ -66,6 +66,7 @@ class DesiredState:
         self._parents: Dict[str, Optional[Parent]] = {}
         self.asked: Dict[str, List[List[str]]] = {}  # the registry's name of a NIC -> what this run asks for it by
         self._moved: Dict[str, Optional[Tuple[Namespace, Link]]] = {}
+        self.leaving: Set[Link] = set()  # links of ours that are removed from where they live on: see ``plan``
         self._broken: Set[Tuple[str, str]] = set(declared.broken)  # what has a problem of its own already
 
     # -- items ------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
-from ..core import identity
 from ..core.change import (
     HOST,
     HOST_KINDS,
@@ -32,7 +31,7 @@ from ..core.state import PLACED, HostState, Link, Namespace
 from ..declare.declaration import Declaration
 from ..declare.naming import link_names
 from . import dependants as foreign
-from . import purge, rules
+from . import purge, rules, strays
 from .compare import ObjectState, diff, is_another, update_step, with_recorded
 from .desired import ITEM_KINDS, DesiredState, desired_state
 from .expand import Expansion, expand
@@ -112,8 +111,9 @@ def plan(declared: Declaration, records: Records, observed: HostState, seed: str
     desired = desired_state(declared, records, observed, seed)
     rules.check(desired)
     derivation = expand(desired)
-    removals = [*_left_behind(desired), *_removals(desired, derivation)]
-    _name_strays(desired, removals)
+    removals = [*strays.left_behind(desired), *_removals(desired, derivation)]
+    strays.name_left(desired)
+    strays.name_renamed(desired, removals)
     steps = [*_steps(desired, derivation.wanted, removals), *removals]
     steps += _by_another_name(desired, derivation.wanted, removals, steps)
     _allowed(desired, steps)
@@ -245,19 +245,6 @@ def _is_of_another_name(desired: DesiredState, want: DesiredObject, path: str) -
     return holder is not None
 
 
-def _left_behind(desired: DesiredState) -> Iterator[Step]:
-    """The links of endpoints whose workload began anew, or ended, while others keep its old namespace alive."""
-    for key, item in desired.scope["endpoint"].items():
-        found = desired.moved_link(key)
-        if found is None or (item.spec is not None and item.spec["workload"] in desired.moved_workloads):
-            continue
-        before = desired.before("endpoint", key) or {}
-        reason = f"{key} lived on in it, while {before['workload']} is gone or was replaced"
-        old = link_key(before["workload"], before["interface"])
-        for kind, name, spec in identity.left_behind(desired.observed, desired.records, old, found):
-            yield Step(kind, name, spec, None, "", reason)
-
-
 def _removals(desired: DesiredState, derivation: Expansion) -> Iterator[Step]:
     """The recorded objects that the items in scope no longer stand for, and shared ones that nothing needs."""
     wanted = derivation.wanted
@@ -267,7 +254,7 @@ def _removals(desired: DesiredState, derivation: Expansion) -> Iterator[Step]:
     gone |= {f"routes:{key}" for key in derivation.sets}
     for kind in HOST_KINDS:
         for key, record in desired.records.get(kind, {}).items():
-            if record.of not in gone or (kind, key) in wanted:
+            if record.of not in gone or (kind, key) in wanted or strays.outlasts(desired, kind, record):
                 continue
             if desired.observed.is_replaced(kind, record.spec):
                 yield _forgotten(desired, kind, key, record)
@@ -286,28 +273,6 @@ def _removals(desired: DesiredState, derivation: Expansion) -> Iterator[Step]:
         for item in desired.scope[kind].values()
     ):
         yield from _unshared(desired, wanted)
-
-
-def _name_strays(desired: DesiredState, removals: Iterable[Step]) -> None:
-    """Of a link that is to go and is not there, the links with our mark that may be it: nothing proves which."""
-    lost = {
-        (step.before["netns"], step.before["kind"]): step.key
-        for step in removals
-        if step.kind == "link"
-        and step.before
-        and desired.observed.link(step.before["netns"], step.before["name"]) is None
-        and step.after is None
-    }
-    spaces = {netns: namespace for netns, _kind in lost if (namespace := desired.observed.namespace(netns))}
-    for netns, namespace in spaces.items():
-        for link in namespace.links.values():
-            key = lost.get((netns, link.kind))
-            if key and link.group in LINK_GROUPS and not desired.is_recorded_in(namespace, link):
-                where = netns or "the host"
-                desired.warnings.append(
-                    f"{link.name} in {where} has our mark but is in no registry, so it stays; if it is {key}, which somebody"
-                    " renamed, remove it by ip link del"
-                )
 
 
 def _by_another_name(
@@ -373,7 +338,9 @@ def dependants(desired: DesiredState, spec: Spec) -> str:
     found = foreign.of_link(
         desired.observed,
         spec,
-        lambda where, child: desired.is_ours_in(where, child) and not _has_to_stay(desired, where, child),
+        lambda where, child: (
+            child in desired.leaving or (desired.is_ours_in(where, child) and not _has_to_stay(desired, where, child))
+        ),
         desired.records.get("address", {}).__contains__,
     )
     if spec["netns"] == HOST:

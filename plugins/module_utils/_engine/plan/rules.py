@@ -161,16 +161,13 @@ def _not_elsewhere(desired: DesiredState, key: str) -> None:
     spec = desired.items["endpoint"].get(key)
     if before is None or found is None or (spec and spec["workload"] in desired.moved_workloads):
         return
+    is_container = before["workload"].startswith(("docker:", "podman:"))
+    if is_container and desired.observed.is_silent(before["workload"]):
+        return  # it is where it was, only its engine does not say so
     if not desired.is_renamed(key):
         return  # its owner began anew, and it follows: see ``plan``
     namespace, link = found
-    option = (
-        "name"
-        if spec is None
-        else "container"
-        if before["workload"].startswith(("docker:", "podman:"))
-        else before["workload"].partition(":")[0]
-    )
+    option = "name" if spec is None else "container" if is_container else before["workload"].partition(":")[0]
     desired.refuse(
         "endpoint",
         key,
@@ -181,13 +178,16 @@ def _not_elsewhere(desired: DesiredState, key: str) -> None:
 
 
 def _workloads_seen(desired: DesiredState) -> None:
-    """It is unknown whether a container lives whose engine does not answer: one problem for each engine."""
+    """Where not all namespaces are seen, a container may live whose engine does not answer: one problem for each engine."""
+    if desired.observed.searched:
+        return
     unseen: Dict[str, List[str]] = {}
     for key, item in desired.scope["endpoint"].items():
-        before = desired.before("endpoint", key) if item.spec is None else None
-        refusal = desired.observed.refusals.get(before["workload"]) if before else None
-        if before and refusal and before["workload"] not in desired.observed.gone:
-            unseen.setdefault(refusal, []).append(f"{key} ({before['workload']})")
+        before = desired.before("endpoint", key)
+        if before is None or (item.spec and item.spec["workload"] == before["workload"]):
+            continue
+        if desired.observed.is_silent(workload := before["workload"]):
+            unseen.setdefault(desired.observed.refusals[workload], []).append(f"{key} ({workload})")
     for refusal, endpoints in unseen.items():
         first, names = endpoints[0].partition(" ")[0], _some(endpoints)
         desired.refuse(
@@ -206,12 +206,17 @@ def _some(names: List[str]) -> str:
 def _workload_gone(desired: DesiredState, key: str) -> None:
     """A lease is dropped only when its workload is gone."""
     before = desired.before("endpoint", key)
-    if before and desired.observed.link(before["workload"], before["interface"]):
+    if before is None:
+        return
+    where = before["workload"] if desired.observed.link(before["workload"], before["interface"]) else ""
+    if desired.observed.is_silent(before["workload"]) and (found := desired.moved_link(key)):
+        where = found[0].workload
+    if where:
         desired.refuse(
             "endpoint",
             key,
             "state",
-            f"{key} lives, as {before['interface']} in {before['workload']}",
+            f"{key} lives, as {before['interface']} in {where}",
             "use state: absent to remove it",
         )
 
