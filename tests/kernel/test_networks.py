@@ -12,14 +12,21 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import LINK_GROUP
-from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import (
+    InputError,
+    RegistryError,
+    RolledBack,
+)
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare.network import (
     IPVLAN_FLAGS,
     IPVLAN_MODES,
     MACVLAN_MODES,
 )
 from ansible_collections.netops.underlay.plugins.module_utils._engine.report import describe
+from ansible_collections.netops.underlay.plugins.module_utils._engine.run import undo
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run.converge import Outcome
+from ansible_collections.netops.underlay.plugins.module_utils._engine.run.transact import RunOptions
+from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
 
 from tests.support.engine import Engine
 from tests.support.network_host import data, ip, link, links, needs_ipv6, run, sysctl
@@ -369,6 +376,56 @@ def test_an_mtu_is_that_of_the_sub_interface_and_of_the_endpoints(engine: Engine
     network(engine, mtu=1450)
     assert (link("trunk.10")["mtu"], link("eth0", "one")["mtu"]) == (1450, 1450)
     assert "mtu: 9000 is more than the 1500 of trunk; give 1500 at most, or raise trunk" in refusal(engine, mtu=9000)
+
+
+IPV6_SETTINGS = (
+    "disable_ipv6",
+    "accept_ra",
+    "autoconf",
+    "ndisc_notify",
+    "addr_gen_mode",
+    "accept_redirects",
+    "forwarding",
+)
+
+
+def ipv6_settings() -> List[Any]:
+    places = (("trunk|10", None), ("eth0", "one"), ("eth0", "two"))
+    return [sysctl(f"ipv6.conf.{name}.{setting}", netns) for name, netns in places for setting in IPV6_SETTINGS]
+
+
+@needs_ipv6
+@pytest.mark.parametrize(("driver", "mode"), [("macvlan", "bridge"), ("ipvlan", "l3")])
+def test_ipv6_that_comes_with_a_larger_mtu_has_our_settings(driver: str, mode: str, engine: Engine) -> None:
+    """The kernel takes it from a link with an MTU below 1280, and gives it back with the defaults."""
+    options: Dict[str, Any] = {"driver": driver, "mode": mode}
+    network(engine, **options)
+    engine.endpoint("one", sysctls={"ipv6.hop_limit": 9})
+    engine.endpoint("two")
+    before = ipv6_settings()
+    network(engine, mtu=1000, **options)
+    with pytest.raises(FileNotFoundError):
+        ipv6_settings()
+    network(engine, mtu=1280, **options)
+    assert ipv6_settings() == before and sysctl("ipv6.conf.eth0.hop_limit", "one") == 9
+    network(engine, mtu=1000, **options)
+    registry = Registry(engine.state_dir)
+    with registry.lock(10, "a test"):
+        undo.undo(registry.transactions()[0].number, registry, RunOptions(engine.state_dir))
+    assert ipv6_settings() == before and sysctl("ipv6.conf.eth0.hop_limit", "one") == 9
+    assert describe.host(engine.state_dir, ("drift",)) == {"drift": []}
+
+
+@needs_ipv6
+def test_a_smaller_mtu_that_is_rolled_back_leaves_our_settings(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    network(engine)
+    engine.endpoint("one")
+    engine.endpoint("two")
+    before = ipv6_settings()
+    monkeypatch.setattr(Registry, "finish", lambda *_: (_ for _ in ()).throw(RegistryError("full")))
+    with pytest.raises(RolledBack):
+        engine.network(mtu=1000)
+    assert ipv6_settings() == before and link("eth0", "one")["mtu"] == 1500
 
 
 def test_parents_that_go_come_back_with_the_next_run(engine: Engine) -> None:

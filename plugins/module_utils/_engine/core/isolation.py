@@ -27,6 +27,9 @@ from typing import TYPE_CHECKING, Dict, Mapping, NamedTuple, Optional, Tuple
 if TYPE_CHECKING:
     from .state import Link
 
+#: The least MTU with which the kernel gives a link IPv6 (IPV6_MIN_MTU, include/uapi/linux/ipv6.h; RFC 8200, 5).
+IPV6_MIN_MTU = 1280
+
 Conf = Optional[Tuple[int, ...]]  # IFLA_INET_CONF or IFLA_INET6_CONF of a link
 
 #: name in /proc/sys/net/ipv4/conf/LINK/ -> IPV4_DEVCONF_* (from 1, as in IFLA_INET_CONF of a request)

@@ -27,8 +27,6 @@ from .session import NOTHING, KnownLink, Session, Step
 
 #: From here on a message for all is worth its extra ones.
 _MANY = 8
-#: The least MTU with which the kernel gives a link IPv6 (IPV6_MIN_MTU).
-_IPV6_MIN_MTU = 1280
 _GENMODE_NONE = 1  # IN6_ADDR_GEN_MODE_NONE
 #: What a change may speak of whatever the kind of the link.
 _ANY_KIND = frozenset(("mac", "mtu", "group", "up", "altnames", "isolation", "sysctls", "node"))
@@ -109,7 +107,7 @@ def _gets_ipv6(host: Session, spec: LinkSpec) -> bool:
     if not mtu and name and host.known:
         parent = host.known.names.get(name)
         mtu = parent.mtu if parent else None
-    return host.observed.ipv6 and (mtu or _IPV6_MIN_MTU) >= _IPV6_MIN_MTU
+    return host.observed.ipv6 and (mtu or isolation.IPV6_MIN_MTU) >= isolation.IPV6_MIN_MTU
 
 
 def _waves(changes: Sequence[Change]) -> Iterator[List[Change]]:
@@ -301,10 +299,7 @@ def _keep_ipv6_mtu(session: Session, change: Change, name: str, ifindex: int) ->
 def _changed_settings(session: Session, known: KnownLink, new: LinkSpec) -> _Settings:
     link = session.known.links.get(known.ifindex) if session.known else None
     had = session.observed.ipv6 and (link is None or link.conf6 is not None)
-    has = session.observed.ipv6 and (had if (mtu := new.get("mtu")) is None else mtu >= _IPV6_MIN_MTU)
-    if has and link is not None and not had and not new.get("isolation"):
-        # With the larger MTU the kernel gives it IPv6, with the defaults.
-        new = {**new, "isolation": isolation.profile(link)}
+    has = session.observed.ipv6 and (had if (mtu := new.get("mtu")) is None else mtu >= isolation.IPV6_MIN_MTU)
     sysctls = new.get("sysctls") or {}
     if sysctls.get("ipv6.mtu", 0) is None and link is not None:  # by default that of the link
         new = {**new, "sysctls": {**sysctls, "ipv6.mtu": new.get("mtu") or link.mtu}}

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, cast
 
 from ..core.change import HOST, HOST_KINDS, LINK_GROUPS, Change, Records, differences, link_key
+from ..core.isolation import IPV6_MIN_MTU
 from ..core.specs import Generic, Spec
 from ..core.state import PLACED, HostState
 from .order import CREATION_RANK, Step, depth, order_changes
@@ -74,9 +75,34 @@ def diff(states: Iterable[ObjectState], observed: HostState, leaving: Iterable[S
             continue
         changed = differences(now, spec)
         if changed is not None:
+            if kind == "link":
+                changed = _with_settings_of_ipv6(now, spec, changed)
             # A route is replaced whole: nothing of it can be changed by itself.
             whole = (now.copy(), spec.copy()) if kind == "route" else changed
             yield update_step(kind, key, spec, whole, of, reason)
+
+
+def _with_settings_of_ipv6(now: Generic, spec: Generic, changed: Tuple[Spec, Spec]) -> Tuple[Spec, Spec]:
+    """The two sides of a link's change, with all its settings where its MTU takes IPv6 away or brings it back.
+
+    It comes back with the kernel's defaults. Where it goes away both sides name the settings, for the way back.
+    """
+    before, after = cast(Generic, changed[0]), cast(Generic, changed[1])
+    if "mtu" not in after:
+        return changed
+    mtu = now["parent_mtu"] if after["mtu"] is None else after["mtu"]
+    if (now["mtu"] < IPV6_MIN_MTU) == (mtu < IPV6_MIN_MTU):
+        return changed
+    if mtu < IPV6_MIN_MTU:
+        same = {option: spec[option] for option in ("isolation", "sysctls") if spec.get(option) and option not in after}
+        return cast(Tuple[Spec, Spec], ({**before, **same}, {**after, **same}))
+    if spec.get("isolation"):
+        after = {**after, "isolation": spec["isolation"]}
+    if spec.get("sysctls"):
+        there = {name: now["sysctls"].get(name) for name in spec["sysctls"]}
+        before = {**before, "sysctls": {**before.get("sysctls", {}), **there}}
+        after = {**after, "sysctls": spec["sysctls"]}
+    return cast(Tuple[Spec, Spec], (before, after))
 
 
 def _below(now: Optional[Spec], spec: Spec, mtus: Dict[str, int]) -> Optional[Spec]:

@@ -8,6 +8,7 @@ import functools
 from typing import Dict, Iterable, Optional, Tuple, cast
 
 from ..core.change import HOST, HOST_LINK_GROUP, LINK_GROUP
+from ..core.isolation import IPV6_MIN_MTU
 from ..core.link_specs import VlanSpec
 from ..core.network_specs import NetworkSpec
 from ..core.specs import Generic, LinkSpec, is_l3
@@ -25,7 +26,6 @@ _VLAN_OPTIONS = ("gvrp", "mvrp", "loose_binding", "reorder_headers", "ingress_qo
 #: Of a dummy that is given none (ETH_DATA_LEN).
 _DUMMY_MTU = 1500
 #: Below this MTU the kernel gives a link no IPv6 (RFC 8200, 5).
-IPV6_MIN_MTU = 1280
 
 #: What a plan says of an address that is probed first.
 UNLESS_HELD = ", unless another host on the wire has it"
