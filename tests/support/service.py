@@ -15,8 +15,8 @@ from typing import List, Optional
 
 _COMMAND = """\
 import sys
-from ansible_collections.netops.underlay.plugins.module_utils._engine.service import cli, watch
-watch.PATIENCE = 2.0
+from ansible_collections.netops.underlay.plugins.module_utils._engine.service import cli, inspection
+inspection.PATIENCE = 2.0
 sys.exit(cli.main(sys.argv[1:]))
 """
 

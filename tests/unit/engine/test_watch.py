@@ -10,7 +10,11 @@ from typing import Any, Dict, Optional, Sequence
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore_plan
 from ansible_collections.netops.underlay.plugins.module_utils._engine.service import watch
-from ansible_collections.netops.underlay.plugins.module_utils._engine.service.watch import LONGEST, WINDOW, HealHistory
+from ansible_collections.netops.underlay.plugins.module_utils._engine.service.history import (
+    LONGEST,
+    WINDOW,
+    HealHistory,
+)
 
 
 def look(

@@ -1,0 +1,200 @@
+# Copyright: netops.underlay contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One look of the service at the host: a restore in a process of its own, and what that reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from typing import Callable, Dict, List, Mapping, Optional, Set, Tuple, TypedDict
+
+from ..core import errors
+from ..core.change import HOST, LINK_GROUPS
+from ..core.errors import UnderlayError
+from ..kernel import namespaces
+from ..run import findings, restore, restore_plan
+from ..run.transact import RunOptions
+from ..store import holds
+from ..store.registry import Registry
+from . import events, metrics
+
+#: The boot waits this long for the first look, in seconds, and not for its success.
+PATIENCE = 20.0
+
+
+class LookReport(TypedDict, total=False):
+    """What the process of a look says of it: ``failed``, or everything else."""
+
+    failed: str
+    metrics: str
+    healed: List[str]  # kind and key, as in ``left`` and ``why``
+    done: List[str]
+    causes: List[findings.Cause]
+    seen: Mapping[int, List[Tuple[int, int]]]  # JSON makes texts of the numbers
+    stamp: str
+    supports: Dict[str, str]
+    awaited: List[str]
+    left: Dict[str, str]
+    why: Dict[str, str]
+    notes: List[str]
+    names: List[str]
+    indexes: List[int]
+    objects: int
+    engines: List[str]
+    held: Dict[str, str]
+
+
+class Inspection:
+    """One restore in a separate process, which reports in JSON what it did."""
+
+    def __init__(self, state_dir: str, aims: restore.RestoreScope, heals: int, sandboxed: bool) -> None:
+        self.state_dir = state_dir
+        self.aims = aims
+        self.heals = heals
+        self.sandboxed = sandboxed
+        self.heard: Optional[socket.socket] = None
+        self.seconds = 0.0  # of CPU that it took, with all that it started
+
+    def carry_out(self, tired: Callable[[], None]) -> LookReport:
+        """What it did, or ``failed`` with the reason. ``tired`` is called where it takes longer than PATIENCE.
+
+        ``heard`` is a socket with the kernel's events since it looked last.
+        """
+        reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        sys.stdout.flush()
+        child = os.fork()
+        if child == 0:
+            reading.close()
+            self._child(writing)
+        writing.close()
+        with reading:
+            if not select.select([reading], [], [], PATIENCE)[0]:
+                tired()
+            _mark, descriptors, _flags, _sender = socket.recv_fds(reading, 1, 1)
+            if descriptors:
+                self.heard = socket.socket(fileno=descriptors[0])
+                self.heard.setblocking(False)
+            with reading.makefile("rb") as file:
+                said = file.read()
+        _child, status, used = os.wait4(child, 0)
+        self.seconds = used.ru_utime + used.ru_stime
+        found: LookReport = json.loads(said) if said else {"failed": f"checking the host failed (status {status})"}
+        return found
+
+    def _child(self, writing: socket.socket) -> None:
+        """Never returns, whatever happens in it."""
+        try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            found: LookReport
+            try:
+                if self.sandboxed:
+                    # A named namespace is a mount, which has to be seen by all, and engines want files of their own.
+                    namespaces.use_mounts_of(1)
+                found = self._work()
+            except UnderlayError as error:
+                found = {"failed": str(error)}
+            except Exception:
+                found = {"failed": traceback.format_exc()}
+            socket.send_fds(writing, [b"."], [self.heard.fileno()] if self.heard else [])
+            writing.sendall(json.dumps(found).encode())
+        finally:
+            sys.stdout.flush()
+            os._exit(0)
+
+    def _hear(self) -> None:
+        """The host is about to be looked at: what happened before is seen, what happens from now on is heard."""
+        if self.heard is not None:
+            self.heard.close()
+        self.heard = events.subscribe()
+
+    def _work(self) -> LookReport:
+        run = RunOptions(self.state_dir, lock_timeout=120.0, who="the service")
+        found = restore.restore(run, self.aims._replace(looking=self._hear))
+        links = found.records.get("link", {})
+        workloads = {record.spec["netns"] for record in links.values()} - {HOST}
+        held = holds.load(self.state_dir)
+        numbers = events.number(_paths(workloads))
+        heals = self.heals + (0 if self.aims.boot else len(found.done))
+        return {
+            "metrics": metrics.text(Registry(self.state_dir), found, heals, held),
+            "healed": [f"{change.kind} {change.key}" for change in found.done],
+            "done": list(findings.repaired(found.done)),
+            "causes": findings.causes(found.left),
+            "seen": _seen(found, numbers),
+            "stamp": found.stamp,
+            "supports": _supports(found),
+            "awaited": sorted(_awaited(found)),
+            "left": {f"{left.kind} {left.key}": left.how for left in found.left},
+            "why": {f"{left.kind} {left.key}": left.why for left in found.left},
+            "notes": found.notes,
+            "names": sorted(
+                {
+                    str(record.spec[which])
+                    for record in links.values()
+                    for which in ("name", "parent")
+                    if record.spec.get(which)
+                }
+            ),
+            "indexes": _indexes(found),
+            "objects": sum(len(records) for kind, records in found.records.items() if kind not in ("nic", "process")),
+            "engines": sorted({"docker", "podman"}.intersection(workload.partition(":")[0] for workload in workloads)),
+            "held": held,
+        }
+
+
+def _seen(found: restore.Restored, numbers: Dict[str, int]) -> Dict[int, List[Tuple[int, int]]]:
+    """The links as they were seen last, by the number of their namespace."""
+    if found.observed is None:
+        return {}
+    spaces = {events.OWN: found.observed.host}
+    for workload, number in numbers.items():
+        if workload in found.observed.namespaces:
+            spaces[number] = found.observed.namespaces[workload]
+    return {
+        number: [(index, events.fingerprint(link)) for index, link in space.links.items()]
+        for number, space in spaces.items()
+    }
+
+
+def _indexes(found: restore.Restored) -> List[int]:
+    """Of the links of the host that are ours."""
+    links = found.observed.host.links.values() if found.observed else ()
+    return [link.index for link in links if link.group in LINK_GROUPS]
+
+
+def _supports(found: restore.Restored) -> Dict[str, str]:
+    """What each link stands on: its namespace and its parent, as no other is known. With that, the link goes."""
+    supports: Dict[str, str] = {}
+    if found.observed is None:
+        return supports
+    names = found.observed.host.names
+    for key, record in found.records.get("link", {}).items():
+        space = found.observed.namespace(record.spec["netns"])
+        parent = names.get(record.spec.get("parent") or "")
+        if space is not None:
+            supports[f"link {key}"] = f"{space.cookie or space.identity} {parent.index if parent else ''}"
+    return supports
+
+
+def _awaited(found: restore.Restored) -> Set[str]:
+    """The engines of the containers that something waits for."""
+    waiting = [left for left in found.left if left.how == restore_plan.WAITS]
+    records = [found.records.get(left.kind, {}).get(left.key) for left in waiting]
+    return {"docker", "podman"}.intersection(
+        record.spec.get("netns", "").partition(":")[0] for record in records if record is not None
+    )
+
+
+def _paths(workloads: Set[str]) -> Dict[str, str]:
+    found = {}
+    for workload in workloads:
+        try:
+            found[workload] = namespaces.resolve(workload)
+        except errors.NamespaceError:
+            continue
+    return found
