@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import List
 
 import pytest
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core import validate
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Need
 from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel.observe import observe
-from ansible_collections.netops.underlay.plugins.module_utils._engine.service import events
+from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore
+from ansible_collections.netops.underlay.plugins.module_utils._engine.service import events, inspection
 from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
 
 from tests.support.engine import Engine
@@ -56,6 +58,27 @@ def test_who_is_at_work_keeps_no_boot_waiting(engine: Engine, service: Service) 
         service.start()
         assert service.ready(15)
     assert until(lambda: "nica.10" in links())
+
+
+def test_a_look_parses_only_what_somebody_wrote_since_the_last(
+    engine: Engine, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(parsed: bytes = b"") -> inspection.LookReport:
+        scope = restore.RestoreScope()
+        return inspection.Inspection(service.state_dir, scope, 0, False, parsed).carry_out(lambda: None)
+
+    engine.network(parent="nica.10")
+    first = look()
+    run("ip link del nica.10")
+    with monkeypatch.context() as patch:
+        patch.setattr(validate, "faults", lambda records: 1 / 0)
+        assert "ZeroDivisionError" in look()["failed"]
+        assert look(first["parsed"])["healed"] == ["link nica.10"]
+        assert look(first["parsed"])["healed"] == [], "and what it wrote of that is no object"
+    assert "nica.10" in links()
+    engine.network(name="other", parent="nicb.20")
+    second = look(first["parsed"])
+    assert second["objects"] == 2 * first["objects"] and second["parsed"] != first["parsed"]
 
 
 @pytest.mark.slow

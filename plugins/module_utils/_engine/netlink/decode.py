@@ -173,7 +173,7 @@ def _link(message: bytes) -> Link:
     found = Link()
     _family, found.type, found.index, flags, _change = nl.IFINFOMSG.unpack_from(message)
     found.up, found.noarp = bool(flags & nl.IFF_UP), bool(flags & nl.IFF_NOARP)
-    found.kind = found.mac = found.perm_mac = found.alias = ""
+    found.name = found.kind = found.mac = found.perm_mac = found.alias = ""
     found.device = found.bus = found.port = found.driver = ""
     found.parent = found.master = found.mtu = found.group = 0
     found.parent_ns = found.conf4 = found.conf6 = found.genmode = None

@@ -31,6 +31,7 @@ from ..kernel.observe import observe
 from ..plan import compare, inverse, order
 from ..plan.wanted import Key
 from ..store import holds, hostlock
+from ..store.parsed import ParsedRegistry
 from ..store.registry import Registry
 from .guard import fire
 from .restore_plan import LATER, STAYS, NotRestored, RestorePlan
@@ -64,13 +65,17 @@ class RestoreScope(NamedTuple):
     looking: Callable[[], None] = lambda: None  # called before each look at the kernel
 
 
-def restore(run: RunOptions, aims: RestoreScope = RestoreScope()) -> Restored:  # noqa: B008  (never changed)
-    """Restore the kernel from the registry, as far as possible.
+def restore(
+    run: RunOptions,
+    aims: RestoreScope = RestoreScope(),  # noqa: B008  (never changed)
+    parsed: Optional[ParsedRegistry] = None,
+) -> Restored:
+    """Restore the kernel from the registry, as far as possible. ``parsed`` is what an earlier restore read of it.
 
     Raises RegistryBusy, OtherRegistry, OtherMachine, and RegistryError where the registry cannot be read; a disk that cannot be written keeps no
     network down.
     """
-    registry = Registry(run.state_dir)
+    registry = Registry(run.state_dir, parsed)
     with contextlib.ExitStack() as stack:
         stack.enter_context(namespaces.held())
         journal = True

@@ -75,14 +75,14 @@ class RestorePlan:
         spec = record.spec
         why, how = self._missing(kind, key, spec)
         now = None if why else self.observed.find(kind, spec)
-        whole = now is not None and not list(compare.diff([ObjectState(kind, key, spec, record.of, "")], self.observed))
+        whole = now is not None and differences(now, spec) is None
         if not why and not whole:
             why, how = self._refused.get((kind, key), ""), REFUSED
         if not why and not whole:
             why = self._touchable(kind, key, record.of)
             how = REFUSED if why == LATER else STAYS
         if not why and kind == "link":
-            why, how = self._why_not_link(key, spec, now), STAYS
+            why, how = self._why_not_link(key, spec, now, whole), STAYS
         if why:
             if now is None:
                 self._lacking[kind, key] = why
@@ -190,7 +190,9 @@ class RestorePlan:
 
     # -- whose a link is --------------------------------------------------------------------------
 
-    def _why_not_link(self, key: str, spec: Spec, now: Optional[Spec]) -> str:
+    def _why_not_link(self, key: str, spec: Spec, now: Optional[Spec], whole: bool) -> str:
+        if now is not None and whole and now["group"] in LINK_GROUPS:
+            return ""
         found = identity.moved(self.observed, self.records, key) if now is None else None
         if found and identity.is_renamed(self.observed, self.records, spec["netns"], found[0]):
             self._lacking["link", key] = f"{key} is elsewhere"

@@ -37,7 +37,7 @@ _RTM_NEWNETCONF = 80
 _NETCONFA_IFINDEX = 1
 _NFNLGRP_NFTABLES = 7
 _RECEIVE = 1 << 20  # bytes of events that may wait; more is ENOBUFS, and then the host is looked at
-_IFLA_IFNAME, _IFLA_GROUP, _IFA_PROTO = 3, 27, 11
+_IFA_PROTO = 11
 _MESSAGES = (
     rtnetlink.RTM_NEWLINK, rtnetlink.RTM_DELLINK, rtnetlink.RTM_NEWADDR, rtnetlink.RTM_DELADDR, rtnetlink.RTM_DELROUTE, rtnetlink.RTM_DELRULE, _RTM_DELNSID,
     _RTM_NEWNETCONF,
@@ -149,19 +149,15 @@ class Kernel:
     def _link_concerns(self, where: int, kind: int, data: bytes, start: int, end: int) -> bool:
         if data[start]:  # the settings of one family, or of a bridge's port, which name no other change
             return False
-        named = False
-        for what, first, last in attributes(data, start + 16, end):
-            named = named or (
-                what == _IFLA_IFNAME and data[first:last].rstrip(b"\0").decode("utf-8", "replace") in self.names
-            )
-            named = named or (what == _IFLA_GROUP and int.from_bytes(data[first:last], sys.byteorder) in LINK_GROUPS)
         seen = self.seen.get(where)
-        before = None if seen is None else seen.get(decode.index(data, start, end))
+        link = decode.link(data, start, end)
+        before = None if seen is None else seen.get(link.index)
+        if kind == rtnetlink.RTM_NEWLINK and before is not None and before == fingerprint(link):
+            return False  # a flap of a trunk tells this of thousands
+        named = link.name in self.names or link.group in LINK_GROUPS
         if kind == rtnetlink.RTM_DELLINK:
-            return named if seen is None else before is not None and named
-        if not named and not self.eager:
-            return False
-        return before is None or before != fingerprint(decode.link(data, start, end))
+            return named and (seen is None or before is not None)
+        return named or self.eager
 
 
 def _namespace(ancillary: Sequence[Tuple[int, int, bytes]]) -> int:

@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-import json
+import gc
+import marshal
 import os
 import select
 import signal
 import socket
 import sys
 import traceback
-from typing import Callable, Dict, List, Mapping, Optional, Set, Tuple, TypedDict
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple, TypedDict, cast
 
 from ..core import errors
 from ..core.change import HOST, LINK_GROUPS
@@ -20,6 +21,7 @@ from ..kernel import namespaces
 from ..run import findings, restore, restore_plan
 from ..run.transact import RunOptions
 from ..store import holds
+from ..store.parsed import ParsedRegistry
 from ..store.registry import Registry
 from . import events, metrics
 
@@ -28,14 +30,14 @@ PATIENCE = 20.0
 
 
 class LookReport(TypedDict, total=False):
-    """What the process of a look says of it: ``failed``, or everything else."""
+    """What the process of a look says of it: ``failed``, or everything else; plain values only."""
 
     failed: str
     metrics: str
     healed: List[str]  # kind and key, as in ``left`` and ``why``
     done: List[str]
-    causes: List[findings.Cause]
-    seen: Mapping[int, List[Tuple[int, int]]]  # JSON makes texts of the numbers
+    causes: List[Tuple[str, str, List[str], str]]  # findings.Cause
+    seen: Dict[int, Dict[int, int]]  # see events.Kernel
     stamp: str
     supports: Dict[str, str]
     awaited: List[str]
@@ -47,16 +49,20 @@ class LookReport(TypedDict, total=False):
     objects: int
     engines: List[str]
     held: Dict[str, str]
+    parsed: bytes  # see ParsedRegistry
 
 
 class Inspection:
-    """One restore in a separate process, which reports in JSON what it did."""
+    """One restore in a separate process, which reports what it did. ``parsed`` is what an earlier one read."""
 
-    def __init__(self, state_dir: str, aims: restore.RestoreScope, heals: int, sandboxed: bool) -> None:
+    def __init__(
+        self, state_dir: str, aims: restore.RestoreScope, heals: int, sandboxed: bool, parsed: bytes = b""
+    ) -> None:
         self.state_dir = state_dir
         self.aims = aims
         self.heals = heals
         self.sandboxed = sandboxed
+        self.parsed = parsed
         self.heard: Optional[socket.socket] = None
         self.seconds = 0.0  # of CPU that it took, with all that it started
 
@@ -83,12 +89,15 @@ class Inspection:
                 said = file.read()
         _child, status, used = os.wait4(child, 0)
         self.seconds = used.ru_utime + used.ru_stime
-        found: LookReport = json.loads(said) if said else {"failed": f"checking the host failed (status {status})"}
+        found: LookReport = (
+            marshal.loads(said) if said and not status else {"failed": f"checking the host failed (status {status})"}
+        )
         return found
 
     def _child(self, writing: socket.socket) -> None:
         """Never returns, whatever happens in it."""
         try:
+            gc.disable()  # it ends soon
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             found: LookReport
             try:
@@ -101,7 +110,7 @@ class Inspection:
             except Exception:
                 found = {"failed": traceback.format_exc()}
             socket.send_fds(writing, [b"."], [self.heard.fileno()] if self.heard else [])
-            writing.sendall(json.dumps(found).encode())
+            writing.sendall(marshal.dumps(cast(Any, found)))
         finally:
             sys.stdout.flush()
             os._exit(0)
@@ -114,7 +123,8 @@ class Inspection:
 
     def _work(self) -> LookReport:
         run = RunOptions(self.state_dir, lock_timeout=120.0, who="the service")
-        found = restore.restore(run, self.aims._replace(looking=self._hear))
+        parsed = ParsedRegistry(self.parsed)
+        found = restore.restore(run, self.aims._replace(looking=self._hear), parsed)
         links = found.records.get("link", {})
         workloads = {record.spec["netns"] for record in links.values()} - {HOST}
         held = holds.load(self.state_dir)
@@ -124,7 +134,7 @@ class Inspection:
             "metrics": metrics.text(Registry(self.state_dir), found, heals, held),
             "healed": [f"{change.kind} {change.key}" for change in found.done],
             "done": list(findings.repaired(found.done)),
-            "causes": findings.causes(found.left),
+            "causes": [(it.why, it.how, it.objects, it.text) for it in findings.causes(found.left)],
             "seen": _seen(found, numbers),
             "stamp": found.stamp,
             "supports": _supports(found),
@@ -144,10 +154,11 @@ class Inspection:
             "objects": sum(len(records) for kind, records in found.records.items() if kind not in ("nic", "process")),
             "engines": sorted({"docker", "podman"}.intersection(workload.partition(":")[0] for workload in workloads)),
             "held": held,
+            "parsed": parsed.kept,
         }
 
 
-def _seen(found: restore.Restored, numbers: Dict[str, int]) -> Dict[int, List[Tuple[int, int]]]:
+def _seen(found: restore.Restored, numbers: Dict[str, int]) -> Dict[int, Dict[int, int]]:
     """The links as they were seen last, by the number of their namespace."""
     if found.observed is None:
         return {}
@@ -156,7 +167,7 @@ def _seen(found: restore.Restored, numbers: Dict[str, int]) -> Dict[int, List[Tu
         if workload in found.observed.namespaces:
             spaces[number] = found.observed.namespaces[workload]
     return {
-        number: [(index, events.fingerprint(link)) for index, link in space.links.items()]
+        number: {index: events.fingerprint(link) for index, link in space.links.items()}
         for number, space in spaces.items()
     }
 

@@ -24,8 +24,8 @@ from . import events, metrics
 from .history import LONGEST, HealHistory
 from .inspection import Inspection, LookReport
 
-#: Events come in bursts: so long after the first one the host is looked at.
-SETTLE = 0.15
+#: Events come in bursts: the host is looked at when none has come for so long.
+SETTLE = 0.05
 #: While the kernel goes on talking, the look waits, but for no longer than this.
 NOISE = 1.0
 #: Looks take at most this part of one CPU; SAVED seconds of them may come in a row.
@@ -61,6 +61,7 @@ class Watcher:
         self.kernel: events.Kernel
         self.files: events.Files
         self._budget = Budget()
+        self._parsed = b""  # what the last look read in the registry
         self._spent = 0.0  # seconds of CPU, on the last look
         self._first = True
         self.outstanding: Optional[Set[str]] = None  # with healing off: what the boot has not brought back yet
@@ -142,13 +143,13 @@ class Watcher:
         self._held = set(held)
         later = [name for name, trouble in self.memory.refused.items() if trouble.due > now]
         aims = restore.RestoreScope(first, self.outstanding, later, self.memory.fragile(now))
-        look = Inspection(self.state_dir, aims, self.memory.heals, self.sandboxed)
+        look = Inspection(self.state_dir, aims, self.memory.heals, self.sandboxed, self._parsed)
         found = look.carry_out(self._say_ready)
         self._spent = look.seconds
         if "failed" in found:
             self._fail(found["failed"])
             return None
-        self._first = False
+        self._first, self._parsed = False, found["parsed"]
         self._listen(found, look.heard)
         self._failure, self._failures = "", 0
         metrics.write(found.pop("metrics"))  # here, where the sandbox holds
@@ -166,7 +167,7 @@ class Watcher:
             self.kernel.adopt(heard)
         self.kernel.names, self.kernel.indexes = set(found["names"]), set(found["indexes"])
         self.kernel.eager = bool(found["left"])
-        self.kernel.seen = {int(number): dict(rows) for number, rows in found["seen"].items()}
+        self.kernel.seen = found["seen"]
         self.files.stamp = found["stamp"]
         self.files.follow(taps.directories())
 

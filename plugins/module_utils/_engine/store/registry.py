@@ -32,6 +32,7 @@ from ..core.text import one_line
 from ..core.validate import Fault
 from . import rows, statedir
 from .database import connected, damaged
+from .parsed import ParsedRegistry
 from .rows import Known
 
 if TYPE_CHECKING:
@@ -94,12 +95,13 @@ class Registry:
     """The registry of a host, in a directory that only its user may write.
 
     Reading creates nothing and needs no lock; ``begin``, ``finish`` and ``forget`` belong under
-    :meth:`lock`. Everything raises RegistryError.
+    :meth:`lock`. Everything raises RegistryError. With ``parsed``, what is as it was then is not parsed again.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, parsed: Optional[ParsedRegistry] = None) -> None:
         self.directory = os.path.abspath(directory)
         self.path = os.path.join(self.directory, "registry.db")
+        self._parsed = parsed
         self._locked = False
         self._begun: List[Change] = []
 
@@ -118,16 +120,26 @@ class Registry:
 
     def sound(self) -> Tuple[Records, List[Fault]]:
         """The objects that can be used, and those that cannot: for what does as much as it can."""
+        before = self._file()
+        known = self._parsed.recall(before) if self._parsed else None
+        if known is not None:
+            return known
         records: Records = {}
         with self._reading() as database:
             if database is None:
                 return records, []
             found = database.execute("SELECT kind, key, of, spec FROM objects").fetchall()
+        file = before if before == self._file() else b""
+        known = self._parsed.recall_rows(found, file) if self._parsed else None
+        if known is not None:
+            return known
         for (kind, key, of, _rest), spec in zip(found, rows.specs(found)):
             records.setdefault(kind, {})[key] = Record(complete(kind, spec), of)
         faults = validate.faults(records)
         for fault in faults:
             records.get(fault.kind, {}).pop(fault.key, None)
+        if self._parsed:
+            self._parsed.keep(found, file, (records, faults))
         return records, faults
 
     def seed(self) -> str:
@@ -173,8 +185,23 @@ class Registry:
 
     def digest(self) -> str:
         """A digest of all that the file holds, to be taken under the lock. Raises RegistryError where there is none."""
-        with statedir.explained(self.path), open(statedir.open_file(self.path, os.O_RDONLY), "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
+        return self._hash().hex()
+
+    def _file(self) -> bytes:
+        """What the file holds, as a digest; nothing where there is none, or where it is not asked for."""
+        with contextlib.suppress(RegistryError):
+            return self._hash() if self._parsed else b""
+        return b""
+
+    def _hash(self) -> bytes:
+        found, part = (
+            hashlib.sha256(),
+            bytearray(1 << 16),
+        )  # little memory: a process that was forked pays for each page
+        with statedir.explained(self.path), open(statedir.open_file(self.path, os.O_RDONLY), "rb", 0) as file:
+            while length := file.readinto(part):
+                found.update(memoryview(part)[:length])
+        return found.digest()
 
     def pending(self) -> Optional[Transaction]:
         """The plan that a killed run left behind."""
