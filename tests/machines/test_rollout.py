@@ -568,6 +568,7 @@ def test_a_controller_that_is_killed_half_way(rollout: Rollout) -> None:
         assert links(host) == set(declared(host.name).values())
 
 
+@pytest.mark.timeout(1500)  # seven plays of 4,094 rows, on a machine that may be slow
 def test_every_vlan_there_is(rollout: Rollout) -> None:
     """4,094 rows through AWX's engine: what AWX would have to keep of any event stays within its bounds."""
     bulk = sorted(set(range(1, 4095)) - set().union(*FABRICS))
