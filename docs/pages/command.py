@@ -4,9 +4,16 @@
 
 from __future__ import annotations
 
-from typing import List
+import sys
+from pathlib import Path
 
-from . import HEAD, manual
+from . import HEAD
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "plugins"))
+from module_utils import _manual as manual
+
+#: Commands that the guard and the service call; people never need them.
+INTERNAL = frozenset(("confirm", "expire", "watch"))
 
 #: What a program finds in the JSON of each command.
 JSON = {
@@ -35,19 +42,22 @@ def page() -> str:
         ".. _ansible_collections.netops.underlay.docsite.command:", "",
         "The command ``underlay``", "========================", "",
         ":ansplugin:`netops.underlay.vlan_service#module`, and so the role ``prepare``, install it on a host.",
-        "It runs as root, with the same code as the modules.", "",
+        "It runs as root, with the same code as the modules. Its manual page is installed beside it (``man underlay``), and so is completion",
+        "for bash, which knows the commands, their options, the names of networks and endpoints, and the transactions that can be undone.", "",
         ".. list-table::", "   :header-rows: 1", "   :widths: 34 66", "",
         "   * - Command", "     - What it does",
     ]  # fmt: skip
-    for command in manual.commands():
-        text = f"{command.text[0].upper()}{command.text[1:]}."
+    commands = [command for command in manual.commands() if command.name not in INTERNAL]
+    for command in commands:
+        text = manual.sentence(command.text)
         text += "".join(f" ``{it.words}``: {it.text}." for it in command.arguments if it.text)
         lines += [f"   * - {_code(command.usage)}", f"     - {text}"]
     lines += ["", "Options", "-------", "", ".. list-table::", "   :widths: 34 66", ""]
-    for option in manual.options(manual.cli._parser()):
-        lines += [f"   * - {_code(option.words)}", f"     - {option.text[0].upper()}{option.text[1:]}."]
+    for option in manual.options():
+        lines += [f"   * - {_code(option.words)}", f"     - {manual.sentence(option.text)}"]
     lines += ["", "Exit status", "-----------", "", ".. list-table::", "   :widths: 10 90", ""]
-    lines += _statuses()
+    for number, text in manual.statuses():
+        lines += [f"   * - {number}", f"     - {text}"]
     lines += [
         "", "JSON", "----", "",
         "With ``--json``, before or after the command, each command prints one object on one line. Keys are added in later versions, "
@@ -55,7 +65,7 @@ def page() -> str:
         ".. list-table::", "   :header-rows: 1", "   :widths: 14 30 56", "",
         "   * - Command", "     - Keys", "     - What they are",
     ]  # fmt: skip
-    for command in manual.commands():
+    for command in commands:
         keys, about = JSON[command.name]
         lines += [
             f"   * - {_code(command.name)}",
@@ -63,17 +73,6 @@ def page() -> str:
             f"     - {about}",
         ]
     return "\n".join([*lines, "", *USE, ""])
-
-
-def _statuses() -> List[str]:
-    rows: List[List[str]] = []
-    for line in manual.cli.EPILOG.splitlines()[1:]:
-        number, _, text = line.strip().partition("  ")
-        if number.isdigit():
-            rows.append([number, text.strip()])
-        else:
-            rows[-1][1] += " " + line.strip()
-    return [line for number, text in rows for line in (f"   * - {number}", f"     - {text[0].upper()}{text[1:]}.")]
 
 
 USE = """\

@@ -19,7 +19,7 @@ import stat
 from typing import Callable, Dict, List, NamedTuple, Optional
 
 # The engine is imported whole, so that the host gets all of it.
-from . import _engine
+from . import _engine, _manual
 from ._engine.core.change import HOST_KINDS, LINK_GROUPS
 from ._engine.core.errors import RegistryError
 from ._engine.core.version import VERSION
@@ -42,6 +42,8 @@ _UDEV = "etc/udev/rules.d/70-netops-underlay.rules"
 _LINK = "etc/systemd/network/05-netops-underlay.link"
 _NETWORKD = "etc/systemd/network/05-netops-underlay.network"
 _NETWORKD_ROUTES = "etc/systemd/networkd.conf.d/netops-underlay.conf"
+_MAN = "usr/local/share/man/man8/underlay.8"
+_COMPLETION = "usr/local/share/bash-completion/completions/underlay"
 _METRICS = "run/netops-underlay"  # RuntimeDirectory= of the unit
 _HEAD = "# Written by netops.underlay, module vlan_service.\n"
 #: The directories that this module had to make, to be removed with it if they are empty then.
@@ -342,6 +344,8 @@ def _texts(wanted: Wanted, taps: bool) -> Dict[str, tuple[str, int]]:
             _LAUNCHER.format(interpreter=wanted.interpreter, current=installed.CURRENT),
             0o755,
         ),
+        _MAN: (_manual.man(), 0o644),
+        _COMPLETION: (_manual.bash(), 0o644),
         _UNIT: (unit, 0o644),
         _UDEV: (_UDEV_RULE.format(groups=UDEV_GROUPS), 0o644),
         _LINK: (_LINK_FILE, 0o644),

@@ -13,6 +13,8 @@ version_added: "1.0.0"
 description:
   - Installs a copy of the engine on the host, the command C(underlay), which guards need, and a service that restores everything at boot
     and repairs losses.
+  - It comes with a manual page, C(man underlay), and completion for bash, which the package C(bash-completion) loads. Only root is offered
+    the names of objects and the numbers of transactions.
   - The copy needs only Python. It is in C(/usr/local/lib/netops-underlay), one directory for each version, and a symbolic link selects the
     version in use.
   - Two files for udev and two for systemd-networkd keep NetworkManager, systemd-networkd and NIC renaming away from the links of this

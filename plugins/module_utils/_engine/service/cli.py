@@ -7,8 +7,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
-from typing import Any, Callable, List, Optional, Sequence, TypeVar
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, TypeVar
 
 from ..core import errors
 from ..core.change import Change
@@ -38,7 +39,7 @@ exit status:
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     if os.geteuid() != 0:
         return _fail("underlay: only root can use this command: sudo underlay ...", FAILED)
     try:
@@ -60,7 +61,8 @@ def _fail(text: str, status: int) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line; the manual page and the completion of shells are made from it."""
     parser = argparse.ArgumentParser(
         prog="underlay",
         description="Shows, checks and restores the underlay networks of this host.",
@@ -113,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     watched = command("watch", _watch, "the service: restore, then repair losses")
     watched.add_argument("--no-heal", action="store_true", help="exit when everything is restored")
     watched.add_argument("--sandboxed", action="store_true", help="run as a service with its own mounts")
+    completed = commands.add_parser("complete", parents=[anywhere])  # for shells, so no line of the help
+    completed.add_argument("command", choices=CANDIDATES)
+    completed.set_defaults(act=_complete)
     return parser
 
 
@@ -306,6 +311,43 @@ def _rehost(options: argparse.Namespace) -> int:
             restore.check_clone(registry)
             text = f"this machine has no networks now; those of the other one are in {registry.set_aside()}"
     _tell(options, {"rehosted": options.machine}, [text])
+    return OK
+
+
+# --- completion ----------------------------------------------------------------------------------
+
+
+def _names(registry: Registry) -> Iterable[str]:
+    records = registry.load()
+    return [key for kind in ("network", "endpoint", "vlan", "routes") for key in records.get(kind, {})]
+
+
+def _undoable_numbers(registry: Registry) -> Iterable[str]:
+    return [str(it.number) for it, why in undo.candidates(registry) if not why]
+
+
+def _unconfirmed_number(registry: Registry) -> Iterable[str]:
+    armed = registry.armed()
+    return [str(armed.number)] if armed else []
+
+
+#: What the first argument of a command may be, as the registry alone tells it: a shell asks for it at every press of a key.
+CANDIDATES: Dict[str, Callable[[Registry], Iterable[str]]] = {
+    "show": _names,
+    "plan": _undoable_numbers,
+    "undo": _undoable_numbers,
+    "hold": lambda registry: sorted(_holdable(registry)),
+    "release": lambda registry: holds.load(registry.directory),
+    "confirm": _unconfirmed_number,
+    "expire": _unconfirmed_number,
+}
+#: Words that a shell takes for nothing else.
+_PLAIN = re.compile(r"[A-Za-z0-9_./:-]+\Z")
+
+
+def _complete(options: argparse.Namespace) -> int:
+    found = CANDIDATES[options.command](_registry(options))
+    _tell(options, {"candidates": list(found)}, list(filter(_PLAIN.match, found)))
     return OK
 
 
