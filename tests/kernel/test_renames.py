@@ -17,7 +17,11 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import Change
-from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import (
+    InputError,
+    RegistryError,
+    RolledBack,
+)
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore, restore_plan, transact, undo
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run.guard import at_work
 from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
@@ -176,6 +180,28 @@ def test_what_was_renamed_goes_with_its_network(engine: Engine, parent: Optional
 RENAME_SPACE = """
     touch /run/netns/shop; mount --bind /run/netns/web /run/netns/shop; umount /run/netns/web; rm /run/netns/web
 """
+
+
+@pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
+def test_an_endpoint_moves_on_a_sub_interface_that_was_renamed(
+    engine: Engine, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task is about the endpoint alone, so the sub-interface keeps the name that somebody gave it."""
+    engine.task("network", **{**network("blue", "nica.10"), "driver": driver})
+    engine.endpoint("one", netns="a")
+    run("ip link set nica.10 name moved")
+    with monkeypatch.context() as patched:
+        patched.setattr(Registry, "finish", lambda *_: (_ for _ in ()).throw(RegistryError("full")))
+        with pytest.raises(RolledBack):
+            engine.endpoint("one", netns="b")
+    engine.same("one", netns="a")
+    engine.endpoint("one", netns="b")
+    assert "eth0" in links("b") and "moved" in links()
+    engine.same("one", netns="b")
+    run("ip link set moved name again")
+    engine.endpoint("two", netns="c")
+    assert "eth0" in links("c")
+    engine.absent("two")
 
 
 @pytest.mark.parametrize("way", ["map", "module"])

@@ -174,9 +174,11 @@ def processes(records: Records, changes: Iterable[Change], observed: HostState) 
     return found
 
 
-def only_nics(records: Records) -> Records:
-    """The records by which NICs are known, for a look at what a plan did: its own links go by their new names."""
-    return {"nic": records.get("nic", {})}
+def untouched(records: Records, changes: Iterable[Change]) -> Records:
+    """The records for a look at what changes did: the links that they name go by their new names alone."""
+    named = {change.key for change in changes if change.kind == "link"}
+    links = {key: record for key, record in records.get("link", {}).items() if key not in named}
+    return {**records, "link": links}
 
 
 def identify(observed: HostState, records: Records) -> None:

@@ -9,7 +9,7 @@ refuses twice; both are named.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Collection, Dict, List, Optional, Sequence, Set
+from typing import TYPE_CHECKING, Collection, Dict, Iterable, List, Optional, Sequence, Set
 
 from ..core import identity
 from ..core.change import HOST, LINK_GROUPS, Change, Records, items_of, link_key, merged
@@ -47,9 +47,9 @@ def hosts_entries(records: Records) -> HostsEntries:
     return hosts_lines.hosts_entries(items_of(records)["endpoint"])
 
 
-def need_after(need: Need) -> Need:
-    """What shows what became of a plan: a link of ours is then looked for by its new name alone."""
-    return replace(need, records=identity.only_nics(need.records))
+def need_after(need: Need, changes: Iterable[Change]) -> Need:
+    """What shows what became of a plan."""
+    return replace(need, records=identity.untouched(need.records, changes))
 
 
 def need_of(changes: Sequence[Change], records: Records) -> Need:
@@ -75,7 +75,7 @@ def rollback(
     ours (default: the transaction's, and that of all finished ones). Raises RollbackFailed where the kernel cannot be
     asked at all.
     """
-    work = _Rollback(changes, need_after(need), group, records, how, groups or (group, *LINK_GROUPS))
+    work = _Rollback(changes, need_after(need, changes), group, records, how, groups or (group, *LINK_GROUPS))
     try:
         return work.carry_out()
     except KernelError as error:

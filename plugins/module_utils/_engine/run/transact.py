@@ -132,7 +132,7 @@ def _carry_out(planned: PlannedRun, group: int, amend: Callable[[], None]) -> Ho
         apply_all(planned.plan.rest(), observe(planned.need), group, planned.plan.hosts_entries)
     else:
         apply_all(planned.plan.changes, planned.observed, group, planned.plan.hosts_entries)
-    after = observe(replace(need_after(planned.need), again=True))
+    after = observe(replace(need_after(planned.need, planned.plan.changes), again=True))
     unapplied = [
         (change, state) for change, state in compare.unapplied(planned.plan.changes, after) if change.kind != "hosts"
     ]
