@@ -19,8 +19,8 @@ options:
     type: str
   adopt:
     description:
-      - Whether to take over what this collection did not create, or what belongs to another owner. A link that the kernel would have to make
-        anew, such as one on another parent, is refused.
+      - Whether to take over what this collection did not create, or what belongs to another owner. A link that would have to be
+        recreated, such as one on another parent, is refused.
       - If the registry was lost, this takes back every link that has the mark of this collection.
     type: bool
     default: false

@@ -60,8 +60,8 @@ options:
     type: str
   ipv4_addresses:
     description:
-      - More addresses of the endpoint's own, beside its first one, each in one of the network's subnets.
-      - The workload sends from the first one. Of several in a subnet, only the first has its prefix length.
+      - Further addresses of the endpoint, in addition to its first one, each in one of the network's subnets.
+      - The workload sends from the first one. Of several in one subnet, only the first has the subnet's prefix length.
     type: list
     elements: str
   ipv6_addresses:
@@ -72,7 +72,8 @@ options:
     description:
       - Addresses that the workload takes and gives up by itself, such as a virtual address of VRRP (keepalived). Several endpoints of the
         network may list the same.
-      - They are reserved, so no endpoint gets one. They are not assigned, and a workload's own are not removed.
+      - They are reserved, so no endpoint gets one. They are not assigned, and those that a workload has taken are
+        not removed.
       - On an ipvlan network, the kernel lets only one endpoint of a parent have an address at a time.
     type: list
     elements: str
@@ -87,12 +88,12 @@ options:
   kind:
     description:
       - V(tap) makes a macvtap for a virtual machine instead of a link for the namespace. QEMU opens its device node, which is
-        C(/dev/netops-underlay/NETWORK/NAME) and returned as C(device) of RV(endpoint). The kernel's own node, C(/dev/tapN), has another number
-        after each boot, and is left as it is.
+        C(/dev/netops-underlay/NETWORK/NAME) and returned as C(device) of RV(endpoint). The kernel's own node, C(/dev/tapN), gets another
+        number at every boot and is left alone.
       - The node is back after a reboot if the service may make it, see O(netops.underlay.vlan_service#module:taps).
-      - The addresses are leased and reserved as ever, and other members of the network know the endpoint by its name. They are for the
-        guest and not set on the link, so the guest is given RV(addresses), RV(gateway) and RV(mac).
-      - A tap needs a macvlan network, O(netns), which nothing else has to use, and Linux 5.2.
+      - The addresses are leased and reserved as usual, and other members of the network know the endpoint by its name. They are for the
+        guest and not set on the link, so give the guest RV(addresses), RV(gateway) and RV(mac).
+      - A tap needs Linux 5.2, a macvlan network, and O(netns), even if nothing else uses that namespace.
       - What a guest configures itself is refused, such as O(routes), O(default_route), O(hosts), O(sysctls), O(accept_ra) and O(probe).
     type: str
     choices: [link, tap]
@@ -168,9 +169,9 @@ options:
         type: int
   source_routing:
     description:
-      - Whether a workload with several networks answers over the network that it was asked on. What it sends from an address of this
-        endpoint goes by a routing table of the endpoint's own, with the network's gateway and O(routes).
-      - Rules with protocol 201 and priority 8021 lead there. The numbers of the tables start at 8021.
+      - Whether a workload with several networks replies over the network that the request came in on. Packets from an address of this
+        endpoint use the endpoint's own routing table, with the network's gateway and O(routes).
+      - Rules with protocol 201 and priority 8021 select the table. The numbers of the tables start at 8021.
       - Defaults to that of the network.
     type: bool
   sysctls:

@@ -145,7 +145,7 @@ COLUMNS: Dict[str, Column] = {
     "source_routing": Column(
         fields.boolean,
         _YES_NO,
-        "Whether a workload with several networks answers over this one where it was asked on it.",
+        "Whether a workload with several networks replies over this one to requests that came in on it.",
     ),
     "site": Column(
         lambda value: fields.name(_word(value)),

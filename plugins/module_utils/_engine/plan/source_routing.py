@@ -1,6 +1,6 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Source routing: an endpoint answers over the network that it was asked on, by a routing table of its own and rules that lead there."""
+"""Source routing: an endpoint replies over the network that the request came in on, by a routing table of its own and rules that select it."""
 
 from __future__ import annotations
 

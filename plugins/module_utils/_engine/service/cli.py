@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     command("show", _show, "networks, endpoints, held objects, recent transactions").add_argument(
-        "name", nargs="*", help="only objects with this name, and those of a network with this name"
+        "name", nargs="*", metavar="NAME", help="only objects with this name, and those of a network with this name"
     )
     command("drift", _drift, "what has drifted, one line for each cause")
     command("plan", _plan, "the changes that restore, or undo N, would make").add_argument(
@@ -97,14 +97,14 @@ def parser() -> argparse.ArgumentParser:
     held = command(
         "hold", _hold, "exempt an object, an item (network:web) or everything from repair until the next boot"
     )
-    held.add_argument("name")
-    held.add_argument("why", nargs="*", help="the reason")
-    command("release", _release, "end a hold").add_argument("name")
-    rehosted = command("rehost", _rehost, "settle whose a registry is that was made under another machine-id")
+    held.add_argument("name", metavar="NAME", help="the object or item")
+    held.add_argument("why", nargs="*", metavar="WHY", help="the reason")
+    command("release", _release, "end a hold").add_argument("name", metavar="NAME", help="what is held")
+    rehosted = command("rehost", _rehost, "settle whose registry this is, if it was made under another machine-id")
     rehosted.add_argument(
         "machine",
         choices=("clone", "same"),
-        help="clone: of another machine, so begin anew, with other MACs and addresses; same: this one has a new machine-id",
+        help="clone: another machine's, so start over with other MACs and addresses; same: this machine's, whose machine-id changed",
     )
     confirmed = command("confirm", _confirm, "confirm a guarded transaction; undo it at once if a probe fails")
     confirmed.add_argument("number", type=int, metavar="N")
