@@ -46,6 +46,7 @@ ABOUT = {
     "source_routing": About(
         "false", "yes", "Each endpoint has a routing table of its own, which the answers from its addresses go by."
     ),
+    "spoof_check": About("false", "yes", "Endpoints send only from their own MACs and addresses; macvlan only."),
     "site": About("every site", "ams", "Hosts of other sites skip the row."),
     "group": About("every group", "dmz", "Hosts outside the inventory group skip the row."),
     "hosts": About("every host", "node[0-9] !node7", "Other hosts skip the row."),

@@ -91,6 +91,7 @@ def vlan_network() -> Options:
         "host_access": {"type": "raw", "default": False},
         "probe": {"type": "bool", "default": False},
         "source_routing": {"type": "bool", "default": False},
+        "spoof_check": {"type": "bool", "default": False},
         "recreate": {"type": "bool", "default": False},
         "bcqueuelen": {"type": "int"},
         "bclim": {"type": "int"},

@@ -116,6 +116,21 @@ options:
     description: The default of the C(source_routing) option of M(netops.underlay.vlan_endpoint) for the network's endpoints.
     type: bool
     default: false
+  spoof_check:
+    description:
+      - Whether each endpoint sends only from its own MAC and its own addresses, including its C(allowed_addresses) and the IPv6 link-local
+        address that its MAC gives. Nothing else leaves its link, so neither neighbours on the same parent nor other hosts get it.
+      - Stopped are ARP and neighbour discovery in another's name, router advertisements, redirects and DHCP server replies of an endpoint,
+        frames with VLAN tags, and what is neither ARP nor IPv4 nor IPv6. Also stopped are IPv4 options other than those of IGMP, and the
+        IPv6 headers behind which such a message could hide.
+      - A table of nf_tables on each endpoint's link, in its workload's namespace, enforces it. It needs Linux 5.16 or newer, and is refused
+        where the kernel lacks the means.
+      - A workload with C(CAP_NET_ADMIN) can remove the table, until the service or the next run puts it back. One with C(CAP_NET_RAW) can
+        send around it through an C(AF_XDP) socket. The guest of a tap can do neither.
+      - macvlan only, and not with V(passthru), because an endpoint with the MAC of its parent cannot be identified by it. Refused with the
+        C(accept_ra) option of M(netops.underlay.vlan_endpoint), because the addresses that a router makes up are not known.
+    type: bool
+    default: false
   recreate:
     description:
       - Whether to recreate endpoints if a change, such as another driver or parent, cannot be made in place.

@@ -147,6 +147,9 @@ COLUMNS: Dict[str, Column] = {
         _YES_NO,
         "Whether a workload with several networks replies over this one to requests that came in on it.",
     ),
+    "spoof_check": Column(
+        fields.boolean, _YES_NO, "macvlan only. Whether each endpoint may send only from its own MAC and addresses."
+    ),
     "site": Column(
         lambda value: fields.name(_word(value)),
         _WORD,
@@ -179,6 +182,7 @@ SAME = (
     "nopromisc",
     "probe",
     "source_routing",
+    "spoof_check",
 )
 #: From the model's words to the columns.
 COLUMN_OF = {

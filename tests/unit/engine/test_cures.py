@@ -110,6 +110,7 @@ class Road:
 
 
 IPVLAN = {"name": "blue", "driver": "ipvlan", "parent": "eth0", "subnets": subnets("10.0.0.0/24")}
+HELD = {**IPVLAN, "driver": "macvlan", "subnets": subnets("10.0.0.0/24", "2001:db8::/64"), "spoof_check": True}
 HERE: Dict[str, Any] = {"network": "blue", "name": "a", "netns": "a"}
 
 
@@ -283,6 +284,13 @@ MORE = [
     Case(lambda kernel: do(kernel, "network", **IPVLAN), "endpoint", {**HERE, "source_macs": ["02:00:00:00:00:01"]}, ["source_macs in ipvlan"]),
     Case(lambda kernel: do(kernel, "network", **{**IPVLAN, "driver": "macvlan", "mode": "source"}), "endpoint",
          {**HERE, "source_macs": [f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}" for number in range(1001)]}, ["too many source_macs"]),
+    Case(lambda kernel: None, "network", {**IPVLAN, "spoof_check": True}, ["spoof_check in ipvlan"]),
+    Case(lambda kernel: setattr(kernel.observed, "unfiltered", "it has no nf_tables"), "network", HELD, ["no egress hook"]),
+    Case(lambda kernel: (do(kernel, "network", **HELD), setattr(kernel.observed, "unfiltered", "it has no nf_tables")), "endpoint",
+         HERE, ["no egress hook any more"]),
+    Case(lambda kernel: do(kernel, "network", **HELD), "endpoint", {**HERE, "accept_ra": True}, ["a router's address in spoof_check"]),
+    Case(lambda kernel: do(kernel, "network", **HELD), "endpoint",
+         {**HERE, "ipv6_address": "2001:db8::9", "sysctls": {"ipv6.addr_gen_mode": 1}}, ["another link-local address in spoof_check"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "allowed_addresses": ["10.0.0.1"]}, ["gateway as VIP"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "routes": [{"prefix": "10.9.0.0/16", "via": "10.1.0.9"}]}, ["next hop elsewhere"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "routes": [{"prefix": "10.9.0.0/16", "via": "10.0.0.255"}]}, ["broadcast as next hop"]),
@@ -496,6 +504,15 @@ CURES: Dict[str, List[Follow]] = {
         lambda road, said, _: road.leave_out(said), lambda road, said, _: road.near(said, mode="private", flag=None)],
     r"leave it out, or use (macvlan with )?mode: passthru": [
         lambda road, said, _: road.leave_out(said), lambda road, said, _: road.near(said, driver="macvlan", mode="passthru")],
+    r"leave it out, or use macvlan with mode: bridge": [
+        lambda road, said, _: road.leave_out(said), lambda road, said, _: road.near(said, driver="macvlan", mode="bridge")],
+    r"leave it out, or boot Linux 5.16 or newer with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_EGRESS": [
+        lambda road, said, _: road.leave_out(said), lambda road, said, _: setattr(road.kernel.observed, "unfiltered", "")],
+    r"set spoof_check: false on \w+, or boot Linux 5.16 or newer with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_EGRESS": [
+        lambda road, said, _: do(road.kernel, "network", **{**HELD, "spoof_check": False}),
+        lambda road, said, _: setattr(road.kernel.observed, "unfiltered", "")],
+    r"leave it out, or set spoof_check: false on \w+": [
+        lambda road, said, _: road.leave_out(said), lambda road, said, _: do(road.kernel, "network", **{**HELD, "spoof_check": False})],
     r"list 1000 at most": [lambda road, said, _: road.give(said, road.row["source_macs"][:1000])],
     r"leave it out, or use macvlan": [lambda road, said, _: road.leave_out(said), lambda road, said, _: road.near(said, driver="macvlan", mode=None)],
     r"leave out parent, or set gateway: none on the subnets to have no default route": [

@@ -71,6 +71,9 @@ ROWS: List[Tuple[str, Any, List[str]]] = [
         "nopromisc: mode bridge does not make its parent promiscuous; leave it out, or use mode: passthru"]),
     ("network", {**NETWORK, "driver": "ipvlan", "nopromisc": True}, [
         "nopromisc: mode l2 does not make its parent promiscuous; leave it out, or use macvlan with mode: passthru"]),
+    *(("network", {**NETWORK, **options, "spoof_check": True}, [
+        "spoof_check: endpoints that have the MAC of their parent cannot be identified by it; leave it out, or use macvlan with mode: bridge"])
+      for options in ({"driver": "ipvlan"}, {"mode": "passthru"})),
     ("endpoint", {**ENDPOINT, "kind": "tap", "tap_owner": "a b", "tap_mode": 432}, [
         "tap_owner: 'a b' is not a user or a group; give a name as in /etc/passwd, or a number",
         'tap_mode: 432 is not a file mode in quotes; write it as "0660"']),

@@ -182,6 +182,9 @@ CASES = [
           for option, driver in (("driver", "ipvlan"), ("parent", "8021q"))]),
     Case(lambda kernel: kernel.observed.outdated.update({"ipvlan": drivers.outdated("ipvlan", "4.1.52-generic")}), "network",
          network(driver="ipvlan"), ["driver: ipvlan needs Linux 4.2 or newer, and this host runs 4.1.52-generic; boot a newer kernel"]),
+    Case(lambda kernel: setattr(kernel.observed, "unfiltered", "it has no nf_tables"), "network", network(spoof_check=True),
+         ["spoof_check: this kernel cannot hold endpoints to their own addresses: it has no nf_tables; leave it out, or boot "
+          "Linux 5.16 or newer with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_EGRESS"]),
     Case(lambda kernel: None, "network", network(mtu=9000), ["mtu: 9000 is more than the 1500 of eth0; give 1500 at most, or raise eth0"]),
     Case(living, "endpoint", {"network": "blue", "name": "a"},
          ["state: blue/a lives, as eth0 in netns:a; use state: absent to remove it"], "released"),
@@ -659,6 +662,44 @@ def test_source_routing_is_the_networks_unless_an_endpoint_says_otherwise() -> N
     assert len(space.rules) == 2
     do(kernel, "endpoint", "absent", network="blue", name="one")
     assert kernel.records["rule"] == {}
+
+
+def test_spoof_check_holds_links_to_the_addresses_of_their_endpoints() -> None:
+    kernel = SimulatedKernel("eth0")
+    two = subnets("10.0.0.0/24", "2001:db8::/64")
+    blue(kernel, subnets=two)
+    one = {"network": "blue", "name": "one", "netns": "one"}
+    do(kernel, "endpoint", **one)
+    link = kernel.records["link"]["netns:one/eth0"].spec
+    assert "senders" not in link, "as recorded before there was the option"
+    own = ["10.0.0.2", "2001:db8::2"]
+    changes = blue(kernel, subnets=two, spoof_check=True).changes
+    assert [(change.before or {}).get("senders", "") for change in changes if change.kind == "link"] == [None]
+    assert blue(kernel, subnets=two, spoof_check=True).changes == do(kernel, "endpoint", **one).changes == []
+
+    def held() -> object:
+        (space,) = kernel.observed.namespaces.values()
+        recorded = kernel.records["link"]["netns:one/eth0"].spec["senders"]
+        assert [recorded] == (list(space.senders.values()) or [None])
+        return recorded
+
+    assert held() == own
+    do(kernel, "endpoint", **one, allowed_addresses=["10.0.0.100"])
+    assert held() == ["10.0.0.100", *own]
+    do(kernel, "endpoint", **one, ipv4_address="10.0.0.9")
+    assert held() == ["10.0.0.9", "2001:db8::2"]
+    (space,) = kernel.observed.namespaces.values()
+    for flushed in (None, ["?"]):
+        space.senders = {space.names["eth0"].index: flushed} if flushed else {}
+        (change,) = compare.drift(kernel.records, kernel.observed)
+        assert change.before and change.before["senders"] == flushed
+        kernel.apply([change])
+    blue(kernel, subnets=two)
+    assert held() is None and blue(kernel, subnets=two).changes == []
+    blue(kernel, subnets=two, spoof_check=True)
+    space.senders.clear()
+    blue(kernel, subnets=two)
+    assert held() is None, "also where somebody flushed the table before"
 
 
 def test_source_routing_needs_an_address() -> None:

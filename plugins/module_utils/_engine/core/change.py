@@ -91,6 +91,14 @@ def items_of(records: Records) -> Items:
     return cast(Items, found)
 
 
+def has_senders(records: Records) -> bool:
+    """Whether links are held to their own addresses by record, or are to be."""
+    links, networks = records.get("link", {}), records.get("network", {})
+    return any(record.spec.get("senders") is not None for record in links.values()) or any(
+        record.spec.get("spoof_check") for record in networks.values()
+    )
+
+
 def of_kind(items: Items, kind: str) -> Dict[str, Spec]:
     """The items of a kind that only the caller knows."""
     return cast(Dict[str, Dict[str, Spec]], items)[kind]

@@ -14,6 +14,7 @@ from .formats import (
     Flag,
     Format,
     Interface,
+    Ip,
     IpvlanMode,
     Isolation,
     KernelName,
@@ -96,6 +97,7 @@ class _PortOptions(_LinkOptions, total=False):
 class _MacvlanOptions(_PortOptions, total=False):
     source_macs: List[Mac]
     nopromisc: bool
+    senders: Optional[List[Ip]]  # from which alone it may send, sorted; None: from any
 
 
 class NodeSpec(TypedDict):

@@ -55,6 +55,7 @@ class NetworkSpec(TypedDict):
     host_addresses: List[Interface]  # the host's own in the network
     probe: bool
     source_routing: bool
+    spoof_check: bool  # macvlan only
     recreate: bool
     bcqueuelen: Optional[U32]
     bclim: Optional[S32]

@@ -58,7 +58,7 @@ RECORDS: Mapping[str, Any] = {
 
 #: What the items of an older registry lack: the options that came later, each with what there was before.
 LATER: Mapping[str, Mapping[str, Any]] = {
-    "network": {"source_routing": False, "nopromisc": False},
+    "network": {"source_routing": False, "nopromisc": False, "spoof_check": False},
     "endpoint": {
         "ipv4_addresses": [], "ipv6_addresses": [], "allowed_addresses": [], "source_routing": None, "routing_table": None,
         "source_macs": [], "kind": "link", "tap_owner": None, "tap_group": None, "tap_mode": None,

@@ -46,6 +46,7 @@ class _AnyKind(TypedDict, total=False):
     mode: str
     source_macs: List[str]
     nopromisc: bool
+    senders: Optional[List[str]]
 
 
 class KindOptions(_AnyKind, total=False):
@@ -147,6 +148,7 @@ class Spec(_AnyKind, total=False):
     default_route: DefaultRoute
     routes: Any
     source_routing: Any
+    spoof_check: bool
     routing_table: Optional[int]
     tap_owner: Optional[str]
     tap_group: Optional[str]

@@ -104,6 +104,7 @@ class Namespace:
     addresses: Dict[int, List[Address]] = field(default_factory=dict)  # by ifindex
     routes: List[Route] = field(default_factory=list)
     rules: List[Rule] = field(default_factory=list)  # with Need.rules
+    senders: Dict[int, List[str]] = field(default_factory=dict)  # by ifindex, with Need.senders; see ``kernel.senders``
     managed: bool = False  # a container engine gives it links of its own, named ``ethN``
     processes: bool = False  # somebody lives in it; with Need.everywhere
     _places: Tuple[List[Route], int, Dict[Tuple[object, ...], Route]] = field(
@@ -145,6 +146,7 @@ class Need:
     everywhere: bool = False  # the links of every other namespace too (who sits on our parents?)
     routes: bool = False  # the routes of the host, all tables
     rules: bool = False  # the rules of the workloads
+    senders: bool = False  # from which addresses their links may send
     kinds: Tuple[str, ...] = ()  # of links that may have to be made
     load: bool = False  # their drivers, if need be
     accounts: Tuple[str, ...] = ()  # users and groups whose numbers are needed: user:NAME, group:NAME
@@ -176,6 +178,7 @@ class HostState:
     bridge_vlans: Dict[int, Set[int]] = field(
         default_factory=dict
     )  # ifindex of a bridge that filters VLANs -> what it lets in to the host; 0: untagged frames
+    unfiltered: str = ""  # why links cannot be held to their own addresses here; with Need.senders
     accounts: Dict[str, int] = field(default_factory=dict)  # of Need.accounts, those that the host has
     is_admin: bool = True  # this process has CAP_NET_ADMIN
     writable_sysctls: bool = True  # /proc/sys/net may be written, as it may not in an unprivileged container
@@ -317,6 +320,7 @@ class HostState:
             "altnames": list(link.altnames),
             "isolation": isolation.profile(link, profile),
             "sysctls": isolation.Sysctls(link),
+            "senders": namespace.senders.get(link.index),
             **link.data,
         }
 

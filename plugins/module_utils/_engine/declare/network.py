@@ -49,6 +49,7 @@ OPTIONS: Dict[str, fields.Parser] = {
     "host_access": _host_access,
     "probe": fields.boolean,
     "source_routing": fields.boolean,
+    "spoof_check": fields.boolean,
     "recreate": fields.boolean,
     "bcqueuelen": fields.integer(1, 4294967295, " packets"),
     "bclim": fields.integer(-1, 2147483647),
@@ -57,7 +58,7 @@ OPTIONS: Dict[str, fields.Parser] = {
 }
 _NETWORK_DEFAULTS: Spec = {
     "parent": None, "internal": False, "mtu": None, "share_parent": False, "bring_up_parent": True,
-    "host_access": False, "probe": False, "source_routing": False, "recreate": False, "host_addresses": [], "labels": {}, "flag": None,
+    "host_access": False, "probe": False, "source_routing": False, "spoof_check": False, "recreate": False, "host_addresses": [], "labels": {}, "flag": None,
     "bcqueuelen": None, "bclim": None, "nopromisc": False,
 }  # fmt: skip
 
@@ -133,6 +134,15 @@ def _driver_options(spec: NetworkSpec, asked: fields.Given, path: str, problems:
                 join(path, "nopromisc"),
                 f"mode {spec['mode']} does not make its parent promiscuous",
                 "leave it out, or use " + ("mode: passthru" if driver == "macvlan" else "macvlan with mode: passthru"),
+            )
+        )
+
+    if spec["spoof_check"] and (driver == "ipvlan" or spec["mode"] == "passthru"):
+        problems.append(
+            Problem(
+                join(path, "spoof_check"),
+                "endpoints that have the MAC of their parent cannot be identified by it",
+                "leave it out, or use macvlan with mode: bridge",
             )
         )
 

@@ -21,7 +21,7 @@ from ..core.errors import AnswersLost, KernelRefused, NetlinkError
 from ..core.specs import Generic, LinkSpec, Spec
 from ..core.state import HostState
 from ..netlink import decode, encode
-from . import taps
+from . import senders, taps
 from .errno_text import refusal
 from .session import NOTHING, KnownLink, Session, Step
 
@@ -29,7 +29,7 @@ from .session import NOTHING, KnownLink, Session, Step
 _MANY = 8
 _GENMODE_NONE = 1  # IN6_ADDR_GEN_MODE_NONE
 #: What a change may speak of whatever the kind of the link.
-_ANY_KIND = frozenset(("mac", "mtu", "group", "up", "altnames", "isolation", "sysctls", "node"))
+_ANY_KIND = frozenset(("mac", "mtu", "group", "up", "altnames", "isolation", "sysctls", "node", "senders"))
 _GONE = frozenset((errno.ENODEV,))
 _NUMBERED = frozenset((errno.EEXIST,))
 _counter = itertools.count()
@@ -146,6 +146,9 @@ def _make(host: Session, session: Session, changes: Sequence[Change], group: int
         ((change, spec["name"], wanted.ipv6) for change, spec, wanted in specs if wanted.ipv6),
         new=True,
     )
+    for change, spec, _wanted in specs:
+        if spec.get("senders") is not None:
+            _hold(session, change, spec["name"], spec["mac"], spec["senders"])
     raised = together and _for_all(session, changes[0], group, up=True)
     steps = moves
     for change, spec, _wanted in specs:
@@ -160,6 +163,37 @@ def _make(host: Session, session: Session, changes: Sequence[Change], group: int
     for change, spec, _wanted in specs if session.ipv6_mtus else ():
         if spec.get("up"):
             _keep_ipv6_mtu(session, change, spec["name"], 0)
+
+
+def _hold(session: Session, change: Change, name: str, mac: str, addresses: Optional[Sequence[str]]) -> None:
+    """Hold a link to its own addresses; to none where these are None. Raises KernelRefused."""
+    try:
+        with session.inside():
+            if addresses is None:
+                senders.remove(name)
+            else:
+                senders.install(name, mac, addresses)
+    except NetlinkError as error:
+        raise refusal(change, error.errno, f"spoof_check of {name}: {error.text}") from None
+    except OSError as error:
+        raise refusal(change, error.errno or 0, f"spoof_check of {name}: {error.strerror}") from None
+
+
+def _keep_held(session: Session, wanted: Change, name: str, known: KnownLink) -> None:
+    """The table of a link follows its addresses, its MAC and its name."""
+    before, after = cast(LinkSpec, wanted.before or {}), cast(LinkSpec, wanted.after or {})
+    link = session.known.links.get(known.ifindex) if session.known else None
+    had = session.known.senders.get(known.ifindex) if session.known else None
+    has = after.get("senders", had)
+    if has == [senders.BROKEN]:
+        return  # to take back the repair of a table would be to break it again
+    if has == had and (has is None or ("mac" not in after and after["name"] == name)):
+        return
+    session.flush()
+    if has is None or after["name"] != name:
+        _hold(session, wanted, name, "", None)
+    if has is not None:
+        _hold(session, wanted, after["name"], after.get("mac") or (link.mac if link else before.get("mac", "")), has)
 
 
 def _make_node(session: Session, change: Change, spec: LinkSpec) -> None:
@@ -263,6 +297,7 @@ def change(session: Session, wanted: Change) -> None:
         session.queue(wanted, encode.change_link(known.ifindex, *attributes))
     if after["name"] != name:
         session.links[after["name"]] = session.links.pop(name)
+    _keep_held(session, wanted, name, known)
     if settings.ipv6:
         session.flush()
         session.write_ipv6([(wanted, after["name"], settings.ipv6)], new=False)
@@ -384,3 +419,7 @@ def remove(session: Session, changes: Sequence[Change], group: int) -> None:
             if error.errno == errno.ENODEV:
                 return
     session.send([(encode.remove_link(index, session.nsid), change, _GONE) for change, index in victims])
+    for change in changes:
+        spec = change.before or {}
+        if spec.get("senders") is not None and session.nsid is None:
+            _hold(session, change, spec["name"], "", None)

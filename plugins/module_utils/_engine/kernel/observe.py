@@ -16,7 +16,7 @@ from ..core.state import HostState, Namespace, Need
 from ..netlink import decode, encode
 from ..netlink.rtnetlink import Socket
 from ..store import statedir
-from . import containers, drivers, hosts_file, namespaces, taps
+from . import containers, drivers, hosts_file, namespaces, senders, taps
 
 #: Where the nameservers of a host stand; the second, where the first names only a service of this host.
 RESOLVERS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
@@ -61,6 +61,7 @@ def _observe(need: Need) -> HostState:
         _names(need, observed)
         observed.lacking = drivers.lacking(need.kinds, need.load)
         observed.outdated = drivers.all_outdated(need.kinds)
+        observed.unfiltered = senders.why_not() if need.senders else ""
         observed.accounts = taps.ids(need.accounts)
         observed.nameservers = tuple(_nameservers())
         identity.identify(observed, need.records)
@@ -117,6 +118,7 @@ def _asked_for(need: Need, workloads: Iterable[str], observed: HostState, own: i
             _same_process(namespace, need)
             with namespaces.entered(path):
                 kernel = Socket()
+                tables = senders.read() if need.senders else {}
         except errors.NamespaceMissing:
             continue
         except NamespaceError as error:
@@ -136,6 +138,7 @@ def _asked_for(need: Need, workloads: Iterable[str], observed: HostState, own: i
             if need.rules:
                 namespace.rules = kernel.dump(encode.all_rules(), decode.rule)
         taps.observe(namespace)
+        senders.observe(namespace, tables)
         namespace.processes = inhabited is not None and namespace.identity in inhabited
         observed.namespaces[workload] = namespace
 

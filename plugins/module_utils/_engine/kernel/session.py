@@ -171,7 +171,7 @@ class Session:
 
         ``new`` links have the defaults. Raises KernelRefused, and NamespaceError.
         """
-        with self._inside():
+        with self.inside():
             for change, name, values in settings:
                 # With addresses generated as wanted before IPv6 comes on.
                 for key in sorted(values, key="disable_ipv6".__eq__):
@@ -189,12 +189,12 @@ class Session:
         """What a new link gets here. Raises OSError, and NamespaceError."""
         path = f"/proc/sys/net/{family}/conf/default/{key}"
         if path not in self._defaults:
-            with self._inside(), open(path, encoding="ascii") as file:
+            with self.inside(), open(path, encoding="ascii") as file:
                 self._defaults[path] = int(file.read())
         return self._defaults[path]
 
     @contextlib.contextmanager
-    def _inside(self) -> Iterator[None]:
+    def inside(self) -> Iterator[None]:
         """/proc/sys/net shows the namespace of the thread that looks."""
         if self.descriptor is None:
             yield

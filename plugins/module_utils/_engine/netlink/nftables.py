@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from typing import Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..core.errors import NetlinkError
 from .encode import attribute
@@ -23,14 +23,15 @@ _BATCH_BEGIN, _BATCH_END = 16, 17
 NEWTABLE, DELTABLE, NEWCHAIN, DELCHAIN, NEWRULE, GETRULE, DELRULE = 0, 2, 3, 5, 6, 7, 8
 _GETTABLE = 1
 _NLM_F_APPEND = 0x800
-NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6 = 1, 2, 10
+NFPROTO_INET, NFPROTO_IPV4, NFPROTO_NETDEV, NFPROTO_IPV6 = 1, 2, 5, 10
 PREROUTING, FORWARD, OUTPUT = 0, 2, 3  # NF_INET_*
+EGRESS = 1  # NF_NETDEV_EGRESS
 DROP, ACCEPT, _JUMP = 0, 1, -3
 META_NFPROTO, META_L4PROTO, META_IIFGROUP, META_OIFGROUP = 15, 16, 21, 22
 EQUAL, NOT_EQUAL, AT_MOST, AT_LEAST = 0, 1, 3, 5  # NFT_CMP_*
 FIB_SADDR, FIB_DADDR, FIB_IIF, FIB_OIF = 1, 2, 8, 16
 _FIB_RESULT_ADDRTYPE = 3
-_TRANSPORT_HEADER = 2
+_LINK_HEADER, _TRANSPORT_HEADER = 0, 2
 _HTON = 1
 _REGISTER, _VERDICT_REGISTER = 1, 0
 _DORMANT = 1
@@ -53,6 +54,7 @@ class Chain(NamedTuple):
     name: str
     hook: Optional[int] = None
     priority: int = 0
+    device: str = ""  # of family netdev
 
 
 # --- expressions ---------------------------------------------------------------------------------
@@ -78,7 +80,22 @@ def fib(flags: int) -> bytes:
 
 def transport(offset: int, length: int) -> bytes:
     """Load bytes of the header behind that of IP; a fragment without it matches nothing."""
-    return _expression(b"payload", _big(1, _REGISTER), _big(2, _TRANSPORT_HEADER), _big(3, offset), _big(4, length))
+    return _payload(_TRANSPORT_HEADER, offset, length)
+
+
+def frame(offset: int, length: int) -> bytes:
+    """Load bytes of a frame, at most 16, from its first on; a frame that is shorter matches nothing."""
+    return _payload(_LINK_HEADER, offset, length)
+
+
+def _payload(base: int, offset: int, length: int) -> bytes:
+    return _expression(b"payload", _big(1, _REGISTER), _big(2, base), _big(3, offset), _big(4, length))
+
+
+def masked(mask: bytes) -> bytes:
+    """Keep only these bits of what was loaded."""
+    data = attribute(4, attribute(1, mask)) + attribute(5, attribute(1, bytes(len(mask))))
+    return _expression(b"bitwise", _big(1, _REGISTER), _big(2, _REGISTER), _big(3, len(mask)), data)
 
 
 def to_network_order() -> bytes:
@@ -105,8 +122,10 @@ def jump(chain: str) -> bytes:
 # --- requests ------------------------------------------------------------------------------------
 
 
-def replace_table(table: str, chains: Sequence[Chain], rules: Iterable[Rule], check: bool = False) -> None:
-    """Replace a table of family inet, in one step; with ``check`` the kernel only says whether it could.
+def replace_table(
+    table: str, chains: Sequence[Chain], rules: Iterable[Rule], check: bool = False, family: int = NFPROTO_INET
+) -> None:
+    """Replace a table, in one step; with ``check`` the kernel only says whether it could.
 
     Raises NetlinkError, and OSError where there is no nfnetlink.
     """
@@ -117,22 +136,22 @@ def replace_table(table: str, chains: Sequence[Chain], rules: Iterable[Rule], ch
         *((NEWCHAIN, NLM_F_CREATE, _chain(table, chain)) for chain in chains),
         *((NEWRULE, NLM_F_CREATE | _NLM_F_APPEND, _rule(table, rule)) for rule in rules),
     ]
-    _transact(requests, commit=not check)
+    _transact(requests, family, commit=not check)
 
 
-def remove_table(table: str) -> None:
-    """Remove a table of family inet, if it is there. Raises NetlinkError, and OSError where there is no nfnetlink."""
+def remove_table(table: str, family: int = NFPROTO_INET) -> None:
+    """Remove a table, if it is there. Raises NetlinkError, and OSError where there is no nfnetlink."""
     try:
-        _transact([(DELTABLE, 0, _name(table))])
+        _transact([(DELTABLE, 0, _name(table))], family)
     except NetlinkError as error:
         if error.errno != errno.ENOENT:
             raise
 
 
-def is_active(table: str) -> bool:
-    """Whether a table of family inet is there and not dormant. Raises NetlinkError, and OSError as above."""
+def is_active(table: str, family: int = NFPROTO_INET) -> bool:
+    """Whether a table is there and not dormant. Raises NetlinkError, and OSError as above."""
     with _socket() as kernel:
-        kernel.send(_message(_SUBSYSTEM | _GETTABLE, NLM_F_REQUEST | NLM_F_ACK, 1, _head() + _name(table)))
+        kernel.send(_message(_SUBSYSTEM | _GETTABLE, NLM_F_REQUEST | NLM_F_ACK, 1, _head(family) + _name(table)))
         try:
             for _kind, data, start, end in _answers(kernel, 1):
                 flags = [data[first:last] for what, first, last in attributes(data, start + 4, end) if what == 2]
@@ -144,19 +163,25 @@ def is_active(table: str) -> bool:
 
 
 def rules_of(table: str) -> List[Rule]:
-    """The rules of a table, in order, without their expressions. Raises NetlinkError, and OSError as above."""
-    found = []
+    """The rules of a table of family inet, in order, without their expressions. Raises NetlinkError, and OSError as above."""
+    return [rule for name, rule in _rules(NFPROTO_INET, _name(table)) if name == table]
+
+
+def all_rules(family: int) -> Dict[str, List[Rule]]:
+    """The rules of all tables of a family that have any, by table, as above."""
+    found: Dict[str, List[Rule]] = {}
+    for table, rule in _rules(family):
+        found.setdefault(table, []).append(rule)
+    return found
+
+
+def _rules(family: int, which: bytes = b"") -> Iterator[Tuple[str, Rule]]:
     with _socket() as kernel:
-        kernel.send(
-            _message(
-                _SUBSYSTEM | GETRULE, NLM_F_REQUEST | NLM_F_DUMP, 1, _head() + attribute(1, table.encode() + b"\0")
-            )
-        )
+        kernel.send(_message(_SUBSYSTEM | GETRULE, NLM_F_REQUEST | NLM_F_DUMP, 1, _head(family) + which))
         for _kind, data, start, end in _answers(kernel, 1):
             parts = {what: data[first:last] for what, first, last in attributes(data, start + 4, end)}
-            if parts.get(1, b"").rstrip(b"\0") == table.encode():
-                found.append(Rule(parts.get(2, b"").rstrip(b"\0").decode(), _comment(parts.get(7, b""))))
-    return found
+            table = parts.get(1, b"").rstrip(b"\0").decode("utf-8", "replace")
+            yield table, Rule(parts.get(2, b"").rstrip(b"\0").decode(), _comment(parts.get(7, b"")))
 
 
 def removed_from(data: bytes) -> Iterator[str]:
@@ -182,6 +207,8 @@ def _chain(table: str, chain: Chain) -> bytes:
     if chain.hook is None:
         return body
     hook = _big(1, chain.hook) + _big(2, chain.priority)
+    if chain.device:
+        hook += attribute(3, chain.device.encode() + b"\0")
     return body + attribute(4, hook) + _big(5, ACCEPT) + attribute(7, b"filter\0")
 
 
@@ -217,13 +244,13 @@ def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     return HEADER.pack(HEADER.size + len(body), kind, flags, sequence, 0) + body
 
 
-def _transact(requests: Sequence[Tuple[int, int, bytes]], commit: bool = True) -> None:
+def _transact(requests: Sequence[Tuple[int, int, bytes]], family: int, commit: bool = True) -> None:
     """All of the requests or none; a batch without its end is checked, and then dropped."""
     last = len(requests)
     parts = [_message(_BATCH_BEGIN, NLM_F_REQUEST, 0, _head(0, 10))]
     for sequence, (kind, flags, body) in enumerate(requests, 1):
         acknowledged = NLM_F_ACK if sequence == last else 0
-        parts.append(_message(_SUBSYSTEM | kind, NLM_F_REQUEST | flags | acknowledged, sequence, _head() + body))
+        parts.append(_message(_SUBSYSTEM | kind, NLM_F_REQUEST | flags | acknowledged, sequence, _head(family) + body))
     if commit:
         parts.append(_message(_BATCH_END, NLM_F_REQUEST, last + 1, _head(0, 10)))
     with _socket() as kernel:

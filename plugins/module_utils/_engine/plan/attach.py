@@ -5,18 +5,19 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Dict, Optional, Union
+from typing import Dict, Optional, Union, cast
 
 from ..core.change import HOST, LINK_GROUP, link_key, route_key
 from ..core.endpoint_specs import EndpointRouteSpec, EndpointSpec, is_tap, node_path
-from ..core.formats import host_prefix
+from ..core.formats import host_prefix, ip_of
 from ..core.link_specs import NodeSpec
 from ..core.network_specs import NetworkSpec
 from ..core.route_specs import MAIN_TABLE, usual_metric
-from ..core.specs import LinkSpec
+from ..core.specs import LinkSpec, Spec
 from ..declare.endpoint import WORKLOADS
 from .desired import DesiredState, Parent
 from .host_links import UNLESS_HELD, HostLinks, access_name, announcing, check_probe
+from .network_rules import FILTERS
 from .wanted import Wanted
 
 IpAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
@@ -87,6 +88,7 @@ class Attachment:
         self._special_modes(key, spec, endpoint, network)
         if is_tap(endpoint):
             self._tap(key, spec, endpoint, network)
+        self._senders(key, spec, endpoint, network)
         spec["mtu"] = endpoint["mtu"] or network["mtu"]  # None follows the parent, down and up
         if endpoint["mtu"]:
             self._endpoint_fits(key, endpoint["mtu"], parent)
@@ -148,6 +150,30 @@ class Attachment:
         spec["sysctls"] = {"ipv4.arp_ignore": 8}
         if self.observed.ipv6:
             spec["sysctls"].update({"ipv6.disable_ipv6": 1, "ipv6.accept_ra": 0, "ipv6.autoconf": 0})
+
+    def _senders(self, key: str, spec: LinkSpec, endpoint: EndpointSpec, network: NetworkSpec) -> None:
+        """From which addresses the link may send, where its network holds it to them."""
+        if not network["spoof_check"]:
+            now = self.observed.find("link", cast(Spec, spec)) or {}
+            record = self.desired.record("link", link_key(spec["netns"], spec["name"]))
+            if now.get("senders") is not None or (record and record.spec.get("senders") is not None):
+                spec["senders"] = None
+            return
+        spec["senders"] = sorted({ip_of(ip) for ip in (*endpoint["addresses"], *endpoint["allowed_addresses"])})
+        name = network["name"]
+        if self.observed.unfiltered and name not in self.desired.scope["network"]:
+            what = f"{name} has spoof_check, which this kernel cannot do: {self.observed.unfiltered}"
+            self.desired.refuse(
+                "endpoint", key, "network", what, f"set spoof_check: false on {name}, or boot {FILTERS}"
+            )
+        if endpoint["accept_ra"]:
+            what = f"{name} has spoof_check, which lets no address through that a router made up"
+            fix = f"leave it out, or set spoof_check: false on {name}"
+            self.desired.refuse("endpoint", key, "accept_ra", what, fix)
+        if endpoint["sysctls"].get("ipv6.addr_gen_mode"):
+            what = f"{name} has spoof_check, which lets no link-local address through but that of the MAC"
+            fix = f"leave it out, or set spoof_check: false on {name}"
+            self.desired.refuse("endpoint", key, "sysctls.ipv6.addr_gen_mode", what, fix)
 
     def _account(self, key: str, endpoint: EndpointSpec, kind: str, option: str) -> int:
         """The number of a user or a group; root's where none is given."""

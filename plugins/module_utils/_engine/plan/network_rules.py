@@ -17,6 +17,9 @@ from ..declare import ipam
 from . import parent_rules
 from .desired import DesiredState
 
+#: What spoof_check needs.
+FILTERS = "Linux 5.16 or newer with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_EGRESS"
+
 
 def check(desired: DesiredState) -> None:
     """Record what is wrong with the networks in scope as problems, and every risk as a warning."""
@@ -31,6 +34,9 @@ def check(desired: DesiredState) -> None:
 def _network(desired: DesiredState, key: str) -> None:
     network = desired.items["network"][key]
     _changeable(desired, network)
+    if network["spoof_check"] and desired.observed.unfiltered:
+        what = f"this kernel cannot hold endpoints to their own addresses: {desired.observed.unfiltered}"
+        desired.refuse("network", key, "spoof_check", what, f"leave it out, or boot {FILTERS}")
     parent = desired.parent(network)
     if parent is None:
         return

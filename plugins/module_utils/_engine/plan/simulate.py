@@ -129,6 +129,8 @@ class Simulation:
             link = self._made(namespace, spec)
         if link is not None:
             self._set(link, change.after)
+            if "senders" in change.after:
+                _hold(namespace, link, change.after["senders"])
             namespace.add(link)
 
     def _made(self, namespace: Namespace, spec: Spec) -> Optional[Link]:
@@ -209,6 +211,13 @@ class Simulation:
 
     def _hosts(self, change: Change) -> None:
         self.observed.names[change.key] = change.after["digest"] if change.after else ""
+
+
+def _hold(namespace: Namespace, link: Link, senders: Optional[List[str]]) -> None:
+    """Hold a link to its own addresses, or to none."""
+    namespace.senders.pop(link.index, None)
+    if senders is not None:
+        namespace.senders[link.index] = list(senders)
 
 
 def _is_route(route: Route, spec: Generic) -> bool:

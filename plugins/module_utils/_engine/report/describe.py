@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from ..core import identity
-from ..core.change import HOST, LINK_GROUPS, Change, Record, Records, items_of, of_kind
+from ..core.change import HOST, LINK_GROUPS, Change, Record, Records, has_senders, items_of, of_kind
 from ..core.endpoint_specs import EndpointSpec, is_tap, node_path
 from ..core.link_specs import VlanSpec
 from ..core.network_specs import NetworkSpec
@@ -171,8 +171,15 @@ class _Survey:
 def _everything(records: Records) -> Need:
     workloads = dict.fromkeys(record.spec["workload"] for record in records.get("endpoint", {}).values())
     readers = tuple(workload for workload in workloads if not workload.startswith("pid:"))
-    rules = bool(records.get("rule"))
-    return Need(tuple(workloads), everywhere=True, routes=True, rules=rules, readers=readers, records=records)
+    return Need(
+        tuple(workloads),
+        everywhere=True,
+        routes=True,
+        rules=bool(records.get("rule")),
+        senders=has_senders(records),
+        readers=readers,
+        records=records,
+    )
 
 
 def _networks(planned: _Survey) -> List[Described]:

@@ -23,11 +23,11 @@ _ALWAYS = {"protocol": ("802.1ad",)}
 _DEFAULTS: Generic = {
     "accept_ra": False, "bring_up_parent": True, "default_route": {"ipv4": "auto", "ipv6": "auto"}, "enable_ipv4": True, "enable_ipv6": False,
     "gvrp": False, "gw_priority": 0, "host_access": False, "internal": False, "kind": "link", "loose_binding": False, "metric": 0, "mvrp": False,
-    "nopromisc": False, "probe": False, "recreate": False, "reorder_headers": True, "share_parent": False, "source_routing": False, "table": 254,
-    "type": "unicast", "up": True,
+    "nopromisc": False, "probe": False, "recreate": False, "reorder_headers": True, "share_parent": False, "source_routing": False, "spoof_check": False,
+    "table": 254, "type": "unicast", "up": True,
 }  # fmt: skip
 #: How a link keeps the host and a tenant apart, and what stands for our lines in a hosts file: made by us, not declared.
-_OURS = {"digest", "isolation", "sysctls"}
+_OURS = {"digest", "isolation", "senders", "sysctls"}
 
 
 def summary(changes: Sequence[Change], plan_file: Optional[str]) -> Dict[str, object]:

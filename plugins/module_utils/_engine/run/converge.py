@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TypedDict
 
 from ..core import identity
-from ..core.change import HOST, Change, Records
+from ..core.change import HOST, Change, Records, has_senders
 from ..core.errors import InputError, Problem, RegistryError
 from ..core.fingerprint import fingerprint
 from ..core.network_specs import NetworkSpec
@@ -217,6 +217,7 @@ def observation_needed(declared: Declaration, records: Records) -> Need:
         or any(item.kind == "network" or _comes(item, records) or _settles(item, endpoints) for item in declared.items),
         routes=removing or _needs_routes(declared, records, endpoints),
         rules=_needs_rules(declared, records),
+        senders=_needs_senders(declared, records),
         kinds=_each(_kinds(declared, records)),
         accounts=_each(_accounts(touched)),
         readers=_each(spec["workload"] for spec in readers if not spec["workload"].startswith("pid:")),
@@ -254,6 +255,12 @@ def _needs_rules(declared: Declaration, records: Records) -> bool:
     declared_so = any(item.spec and item.spec.get("source_routing") for item in declared.items)
     networks = records.get("network", {}).values()
     return bool(records.get("rule")) or declared_so or any(record.spec["source_routing"] for record in networks)
+
+
+def _needs_senders(declared: Declaration, records: Records) -> bool:
+    """Whether links are held to their own addresses, or will be."""
+    declared_so = any(item.kind == "network" and item.spec and item.spec["spoof_check"] for item in declared.items)
+    return declared_so or has_senders(records)
 
 
 def _renumbers(item: Item, records: Records) -> bool:

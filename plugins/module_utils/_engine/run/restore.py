@@ -20,6 +20,7 @@ from ..core.change import (
     PRIVATE_GROUPS,
     Change,
     Records,
+    has_senders,
 )
 from ..core.errors import KernelRefused, OtherMachine, OtherRegistry, RegistryBusy, RegistryError, UnderlayError
 from ..core.isolation import BARRED
@@ -290,6 +291,7 @@ def _need(records: Records) -> Need:
         everywhere=True,
         routes=True,
         rules=bool(records.get("rule")),
+        senders=has_senders(records),
         readers=readers,
         siblings=siblings,
         records=records,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Collection, Dict, Iterable, List, Optional, Sequence, Set
 
 from ..core import identity
-from ..core.change import HOST, LINK_GROUPS, Change, Records, items_of, link_key, merged
+from ..core.change import HOST, LINK_GROUPS, Change, Records, has_senders, items_of, link_key, merged
 from ..core.errors import KernelError, KernelRefused, RollbackFailed
 from ..core.specs import Spec
 from ..core.state import HostState, Need
@@ -57,8 +57,16 @@ def need_of(changes: Sequence[Change], records: Records) -> Need:
     touched = {(change.before or change.after or {}).get("netns", HOST) for change in changes} - {HOST}
     readers = {change.key for change in changes if change.kind == "hosts"}
     rules = bool(records.get("rule")) or any(change.kind == "rule" for change in changes)
-    workloads = tuple(sorted(touched))
-    return Need(workloads, everywhere=True, routes=True, rules=rules, readers=tuple(sorted(readers)), records=records)
+    senders = has_senders(records) or any("senders" in (change.before or change.after or {}) for change in changes)
+    return Need(
+        tuple(sorted(touched)),
+        everywhere=True,
+        routes=True,
+        rules=rules,
+        senders=senders,
+        readers=tuple(sorted(readers)),
+        records=records,
+    )
 
 
 def rollback(

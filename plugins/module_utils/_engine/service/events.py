@@ -21,7 +21,7 @@ from typing import Any, Dict, Iterable, Iterator, Optional, Protocol, Sequence, 
 from ..core import errors
 from ..core.change import LINK_GROUPS, PROTOCOL
 from ..core.state import Link
-from ..kernel import barrier
+from ..kernel import barrier, senders
 from ..netlink import decode, encode, nftables, rtnetlink
 from ..netlink.rtnetlink import attributes
 from ..store.registry import STAMPED, Registry
@@ -169,7 +169,7 @@ def _namespace(ancillary: Sequence[Tuple[int, int, bytes]]) -> int:
 
 
 class Filter:
-    """nf_tables' events: somebody removed the table of ours, or something in it. None where the kernel has no nfnetlink."""
+    """nf_tables' events: somebody removed a table of ours, here or in a workload's namespace, or something in it. None where the kernel has no nfnetlink."""
 
     def __init__(self) -> None:
         self._socket: Optional[socket.socket] = None
@@ -179,6 +179,7 @@ class Filter:
                 socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
                 nftables.NETLINK_NETFILTER,
             )
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_LISTEN_ALL_NSID, 1)
             self._socket.bind((0, 1 << (_NFNLGRP_NFTABLES - 1)))
 
     def fileno(self) -> int:
@@ -196,7 +197,9 @@ class Filter:
                     raise
                 found = True
                 continue
-            found = found or barrier.TABLE in nftables.removed_from(data)
+            found = found or any(
+                table == barrier.TABLE or table.startswith(senders.PREFIX) for table in nftables.removed_from(data)
+            )
         return found
 
 
