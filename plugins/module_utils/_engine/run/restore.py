@@ -13,6 +13,7 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import Callable, Collection, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ..core import identity
 from ..core.change import (
     HOST,
     HOST_KINDS,
@@ -23,6 +24,7 @@ from ..core.change import (
     has_senders,
 )
 from ..core.errors import KernelRefused, OtherMachine, OtherRegistry, RegistryBusy, RegistryError, UnderlayError
+from ..core.fingerprint import fingerprint
 from ..core.isolation import BARRED
 from ..core.specs import Spec
 from ..core.state import HostState, Need
@@ -54,6 +56,33 @@ class Restored:
     records: Records = field(default_factory=dict)
     observed: Optional[HostState] = None  # the host after the last change
     stamp: str = ""  # of the registry's files: see ``Registry.stamp``
+    unchanged: bool = False  # all is as an earlier restore left it, and nothing else is said of it
+
+
+class Whole(NamedTuple):
+    """A host that had all that the registry wants, as plain values.
+
+    Whether something is missing follows from the registry and the host alone, which is looked at each time: a host that is seen to be
+    equal in every field, with a registry that is equal in every byte, lacks nothing either.
+    """
+
+    host: str  # its fingerprint
+    held: holds.Holds
+    barred: bool  # whether it needs the packet filter
+
+
+@dataclass
+class Earlier:
+    """What a restore hands on to the next one of the same state directory."""
+
+    parsed: ParsedRegistry = field(default_factory=ParsedRegistry)
+    whole: Optional[Whole] = None  # with the registry as it was parsed; None where the look depends on its records
+
+
+#: A look at a host without workloads, which no record has a part in.
+_ALONE = Need(everywhere=True, routes=True)
+#: What was seen, and its fingerprint.
+Seen = Tuple[HostState, str]
 
 
 class RestoreScope(NamedTuple):
@@ -69,14 +98,15 @@ class RestoreScope(NamedTuple):
 def restore(
     run: RunOptions,
     aims: RestoreScope = RestoreScope(),  # noqa: B008  (never changed)
-    parsed: Optional[ParsedRegistry] = None,
+    earlier: Optional[Earlier] = None,
 ) -> Restored:
-    """Restore the kernel from the registry, as far as possible. ``parsed`` is what an earlier restore read of it.
+    """Restore the kernel from the registry, as far as possible. ``earlier`` is taken from, and updated.
 
     Raises RegistryBusy, OtherRegistry, OtherMachine, and RegistryError where the registry cannot be read; a disk that cannot be written keeps no
     network down.
     """
-    registry = Registry(run.state_dir, parsed)
+    earlier = earlier or Earlier()
+    registry = Registry(run.state_dir, earlier.parsed)
     with contextlib.ExitStack() as stack:
         stack.enter_context(namespaces.held())
         journal = True
@@ -87,10 +117,18 @@ def restore(
         except RegistryError as error:
             journal = False
             run.notes.append(f"without the registry's lock: {error}")
+        seen, whole = None, earlier.whole
+        if journal and whole is not None and registry.is_as_parsed() and holds.load(run.state_dir) == whole.held:
+            seen = _see(aims, _ALONE)
+            if seen[1] == whole.host and not (whole.barred and _is_filter_lost()):
+                return Restored(stamp=registry.stamp(), unchanged=True)
         records, faults = _settled(registry, run, journal)
-        found = _RestoreRun(registry, run, aims, journal, records).carry_out()
+        work = _RestoreRun(registry, run, aims, journal, records)
+        found = work.carry_out(seen)
+        found.left += _unusable(faults)
+        is_whole = journal and not (found.left or run.notes or registry.armed())
+        earlier.whole = Whole(work.seen, work.held, _is_barred(records)) if is_whole and work.seen else None
         found.stamp = registry.stamp()
-    found.left += _unusable(faults)
     found.notes = run.notes
     return found
 
@@ -137,14 +175,16 @@ class _RestoreRun:
         self.held = holds.load(run.state_dir)
         self.hosts_entries = hosts_entries(self.records)
         self.refused: Dict[Key, str] = {}
+        self.seen = ""  # the fingerprint of the host, once nothing is to do
         # A container that keeps its file from being opened delays one look, and then only those that try it again.
         self.need = _need({**records, "hosts": {key: record for key, record in records.get("hosts", {}).items()
                                                 if f"hosts {key}" not in aims.later}})  # fmt: skip
 
-    def carry_out(self) -> Restored:
+    def carry_out(self, seen: Optional[Seen] = None) -> Restored:
+        """``seen`` is a look that was taken already, of a host without workloads."""
         found = Restored(records=self.records)
         self._filter(found)
-        observed = self._observe()
+        observed = self._observe(seen)
         view = self._plan(observed)
         for _rest in range(_ROUNDS):
             changes = order.order_changes(view.steps())
@@ -152,6 +192,8 @@ class _RestoreRun:
                 break
             observed = self._change(changes, observed, found.done)
             view = self._plan(observed)
+        else:
+            self.seen = ""  # something is to do still
         found.left += view.left
         found.observed = observed
         return found
@@ -240,11 +282,22 @@ class _RestoreRun:
             self.refused[error.change.kind, error.change.key] = error.text
         return self._observe()
 
-    def _observe(self) -> HostState:
-        self.aims.looking()
-        observed = observe(self.need)
+    def _observe(self, seen: Optional[Seen] = None) -> HostState:
+        observed, self.seen = seen or _see(self.aims, self.need)
+        if self.seen:
+            identity.identify(observed, self.need.records)
         self.need = replace(self.need, again=True)
         return observed
+
+
+def _see(aims: RestoreScope, need: Need) -> Seen:
+    """The host, before records are laid over it where there is a fingerprint."""
+    aims.looking()
+    if replace(need, records={}, again=False) == _ALONE:
+        observed = observe(_ALONE)
+        with contextlib.suppress(ValueError):
+            return observed, fingerprint(observed)
+    return observe(need), ""
 
 
 def drift(registry: Registry) -> Tuple[List[Change], List[NotRestored], Records]:
@@ -273,12 +326,18 @@ def check_clone(registry: Registry) -> None:
 
 def _lost_filter(records: Records) -> Optional[Change]:
     """The packet filter where a link of ours needs it, the kernel can have it, and it is not as it was made."""
-    links = (record.spec for record in records.get("link", {}).values())
-    if not any(spec["netns"] == HOST and spec.get("isolation") in BARRED for spec in links):
-        return None
-    if barrier.is_whole() or barrier.why_not():
+    if not _is_barred(records) or not _is_filter_lost():
         return None
     return Change("filter", barrier.TABLE, None, {"netns": HOST}, "is gone or differs")
+
+
+def _is_barred(records: Records) -> bool:
+    links = (record.spec for record in records.get("link", {}).values())
+    return any(spec["netns"] == HOST and spec.get("isolation") in BARRED for spec in links)
+
+
+def _is_filter_lost() -> bool:
+    return not barrier.is_whole() and not barrier.why_not()
 
 
 def _need(records: Records) -> Need:

@@ -21,7 +21,6 @@ from ..kernel import namespaces
 from ..run import findings, restore, restore_plan
 from ..run.transact import RunOptions
 from ..store import holds
-from ..store.parsed import ParsedRegistry
 from ..store.registry import Registry
 from . import events, metrics
 
@@ -49,20 +48,23 @@ class LookReport(TypedDict, total=False):
     objects: int
     engines: List[str]
     held: Dict[str, str]
-    parsed: bytes  # see ParsedRegistry
+    registry: Tuple[bytes, bytes]  # see ParsedRegistry: its digests
+    parsed: bytes  # and what it was parsed to, where that is not what it was before
+    whole: Optional[Tuple[str, Dict[str, str], bool]]  # see restore.Whole
+    unchanged: bool  # then ``stamp`` is the only other one
 
 
 class Inspection:
-    """One restore in a separate process, which reports what it did. ``parsed`` is what an earlier one read."""
+    """One restore in a separate process, which reports what it did. ``earlier`` is what the one before handed on."""
 
     def __init__(
-        self, state_dir: str, aims: restore.RestoreScope, heals: int, sandboxed: bool, parsed: bytes = b""
+        self, state_dir: str, aims: restore.RestoreScope, heals: int, sandboxed: bool, earlier: restore.Earlier
     ) -> None:
         self.state_dir = state_dir
         self.aims = aims
         self.heals = heals
         self.sandboxed = sandboxed
-        self.parsed = parsed
+        self.earlier = earlier
         self.heard: Optional[socket.socket] = None
         self.seconds = 0.0  # of CPU that it took, with all that it started
 
@@ -123,8 +125,12 @@ class Inspection:
 
     def _work(self) -> LookReport:
         run = RunOptions(self.state_dir, lock_timeout=120.0, who="the service")
-        parsed = ParsedRegistry(self.parsed)
-        found = restore.restore(run, self.aims._replace(looking=self._hear), parsed)
+        parsed = self.earlier.parsed
+        rows = parsed.rows
+        found = restore.restore(run, self.aims._replace(looking=self._hear), self.earlier)
+        if found.unchanged:
+            return {"unchanged": True, "stamp": found.stamp}
+        whole = self.earlier.whole
         links = found.records.get("link", {})
         workloads = {record.spec["netns"] for record in links.values()} - {HOST}
         held = holds.load(self.state_dir)
@@ -154,7 +160,9 @@ class Inspection:
             "objects": sum(len(records) for kind, records in found.records.items() if kind not in ("nic", "process")),
             "engines": sorted({"docker", "podman"}.intersection(workload.partition(":")[0] for workload in workloads)),
             "held": held,
-            "parsed": parsed.kept,
+            "registry": (parsed.file, parsed.rows),
+            "parsed": parsed.body if parsed.rows != rows else b"",
+            "whole": (whole.host, whole.held, whole.barred) if whole else None,
         }
 
 

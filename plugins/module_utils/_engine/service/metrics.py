@@ -10,7 +10,7 @@ import os
 from typing import Dict, List, Tuple
 
 from ..core.errors import RegistryError
-from ..core.formats import version_of
+from ..core.formats import PARTS, version_of
 from ..declare import ipam
 from ..run.restore import Restored
 from ..store import statedir
@@ -55,10 +55,13 @@ def _lines(registry: Registry, found: Restored, heals: int, held: Holds) -> List
     for name, record in sorted(found.records.get("network", {}).items()):
         for row in record.spec["subnets"]:
             pool = row["ip_range"] or row["subnet"]
-            ranges = ipam.spans(pool)
             label = f'{{network="{_escaped(name)}",pool="{pool}"}}'
+            version, length = version_of(pool), pool.rpartition("/")[2]
+            if name not in leases and PARTS not in pool and length.isdecimal():  # thousands, which need no parsing
+                used[label], size[label] = 0, 1 << (32 if version == 4 else 128) - int(length)
+                continue
+            ranges = ipam.spans(pool)
             size[label] = sum(high - low + 1 for low, high in ranges)
-            version = version_of(pool)
             used[label] = sum(of == version and ipam.is_within(it, ranges) for of, it in leases.get(name, ()))
     lines += _metric("pool_leases", "gauge", "Addresses of a pool that belong to an endpoint.", used)
     return lines + _metric("pool_size", "gauge", "Addresses that a pool spans, reserved ones included.", size)

@@ -61,7 +61,7 @@ class Watcher:
         self.kernel: events.Kernel
         self.files: events.Files
         self._budget = Budget()
-        self._parsed = b""  # what the last look read in the registry
+        self._earlier = restore.Earlier()
         self._spent = 0.0  # seconds of CPU, on the last look
         self._first = True
         self.outstanding: Optional[Set[str]] = None  # with healing off: what the boot has not brought back yet
@@ -95,7 +95,7 @@ class Watcher:
                 if found is None:
                     next_look = now + min(LONGEST, RETRY * 2.0 ** (self._failures - 1))
                 else:
-                    for engine in found["engines"]:
+                    for engine in found.get("engines", ()):
                         engines[engine].connect()
                     next_look = min(self.memory.due(), now + PATROL)
                     if not self.heal and not self.outstanding:
@@ -143,15 +143,18 @@ class Watcher:
         self._held = set(held)
         later = [name for name, trouble in self.memory.refused.items() if trouble.due > now]
         aims = restore.RestoreScope(first, self.outstanding, later, self.memory.fragile(now))
-        look = Inspection(self.state_dir, aims, self.memory.heals, self.sandboxed, self._parsed)
+        look = Inspection(self.state_dir, aims, self.memory.heals, self.sandboxed, self._earlier)
         found = look.carry_out(self._say_ready)
         self._spent = look.seconds
         if "failed" in found:
             self._fail(found["failed"])
             return None
-        self._first, self._parsed = False, found["parsed"]
+        self._first = False
         self._listen(found, look.heard)
         self._failure, self._failures = "", 0
+        if found.get("unchanged"):
+            return found
+        self._remember(found)
         metrics.write(found.pop("metrics"))  # here, where the sandbox holds
         self._held = set(found["held"])
         self.memory.take_in(found, time.monotonic(), first)
@@ -165,15 +168,24 @@ class Watcher:
         """Go on from what the look saw."""
         if heard is not None:
             self.kernel.adopt(heard)
-        self.kernel.names, self.kernel.indexes = set(found["names"]), set(found["indexes"])
-        self.kernel.eager = bool(found["left"])
-        self.kernel.seen = found["seen"]
         self.files.stamp = found["stamp"]
         self.files.follow(taps.directories())
+        if not found.get("unchanged"):
+            self.kernel.names, self.kernel.indexes = set(found["names"]), set(found["indexes"])
+            self.kernel.eager = bool(found["left"])
+            self.kernel.seen = found["seen"]
+
+    def _remember(self, found: LookReport) -> None:
+        """What the next look is handed on."""
+        parsed, whole = self._earlier.parsed, found["whole"]
+        parsed.file, parsed.rows = found["registry"]
+        parsed.body = found["parsed"] or parsed.body
+        self._earlier.whole = restore.Whole(*whole) if whole else None
 
     def _fail(self, why: str) -> None:
         """A look that came to nothing: one entry in the journal for each cause."""
         self._failures += 1
+        self._earlier.whole = None  # the next look says how it is now
         if why != self._failure:
             self._failure = why
             for text in why.splitlines():

@@ -187,6 +187,10 @@ class Registry:
         """A digest of all that the file holds, to be taken under the lock. Raises RegistryError where there is none."""
         return self._hash().hex()
 
+    def is_as_parsed(self) -> bool:
+        """Whether the file is what was parsed, to be asked under the lock."""
+        return self._parsed is not None and self._parsed.file == self._file() != b""
+
     def _file(self) -> bytes:
         """What the file holds, as a digest; nothing where there is none, or where it is not asked for."""
         with contextlib.suppress(RegistryError):
