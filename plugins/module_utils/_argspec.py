@@ -152,6 +152,10 @@ def vlan_endpoint() -> Options:
         "sysctls": {"type": "dict"},
         "accept_ra": {"type": "bool", "default": False},
         "probe": {"type": "bool", "default": False},
+        "ingress_rate": {"type": "str"},
+        "ingress_burst": {"type": "str"},
+        "egress_rate": {"type": "str"},
+        "egress_burst": {"type": "str"},
         "state": {"type": "str", "choices": ["present", "absent", "released"], "default": "present"},
     }
 

@@ -190,6 +190,30 @@ options:
       - Refused in L3 modes, where an endpoint has no neighbours.
     type: bool
     default: false
+  ingress_rate:
+    description:
+      - The bandwidth of what reaches the endpoint, in bits per second or with a unit of iproute2, such as V(100mbit) or V(1gbit). Not limited
+        by default.
+      - Packets beyond it are dropped by a policer at the link (C(matchall) and C(police) of C(tc)). UDP gets the rate. TCP, which slows down
+        with each loss, gets some 80 to 95 percent of it.
+      - Works for macvlan, ipvlan and taps. Refused in mode V(l3s) of ipvlan, whose packets reach the endpoint past its qdisc, and where
+        somebody else has an ingress qdisc on the link.
+    type: str
+  ingress_burst:
+    description:
+      - How many bytes may arrive at once beyond O(ingress_rate), such as V(512kb). At least a packet of the MTU, and at most what the rate
+        takes four seconds for.
+      - Defaults to 250 ms of the rate, at least V(256kb). NICs hand packets over in pieces of up to 64 kB (GRO), and TCP is slow with less.
+    type: str
+  egress_rate:
+    description:
+      - The bandwidth of what the endpoint sends, written as O(ingress_rate). Packets beyond it wait up to 50 ms (C(tbf) of C(tc)).
+      - Refused where somebody else has a qdisc on the link.
+    type: str
+  egress_burst:
+    description:
+      - How many bytes may be sent at once beyond O(egress_rate), as O(ingress_burst). Defaults to 10 ms of the rate, at least V(32kb).
+    type: str
   state:
     description:
       - V(absent) removes the endpoint and releases its addresses.
@@ -332,6 +356,21 @@ EXAMPLES = r"""
 #     -netdev tap,id=net0,fd=3 -device virtio-net-pci,netdev=net0,mac=MAC 3<>/dev/netops-underlay/macvlan50/vm1
 #
 # udev manages nodes of the kernel's names only. If the node is missing or has another owner, the service or the next run puts it right.
+
+- name: A namespace that receives 100 Mbit/s at most, and sends 20
+  netops.underlay.vlan_endpoint:
+    network: macvlan50
+    name: guest
+    netns: guest
+    ingress_rate: 100mbit
+    egress_rate: 20mbit
+
+# After:
+#   # tc -n guest qdisc show dev eth0
+#   qdisc tbf 1f55: root refcnt 2 rate 20Mbit burst 32Kb lat 50ms
+#   qdisc ingress ffff: parent ffff:fff1 ----------------
+#
+# Change either in place by another value, or leave it out to lift the limit.
 
 - name: On a network in mode source, hear the two routers of the VLAN and no others
   netops.underlay.vlan_endpoint:

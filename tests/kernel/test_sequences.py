@@ -30,7 +30,7 @@ SUBNETS = [
     *(["2001:db8::/64", "2001:db8:1::/126"] if HAS_IPV6 else []),
 ]
 
-KINDS = ("network", "endpoint", "link", "address", "route", "netns", "hosts")
+KINDS = ("network", "endpoint", "link", "address", "route", "rate", "netns", "hosts")
 
 Task = Tuple[str, str, Dict[str, Any]]
 
@@ -62,6 +62,8 @@ def endpoints(draw: st.DrawFn) -> Task:
         "netns": draw(st.sampled_from(["one", "two"])),
         "ipv4_address": draw(st.sampled_from([*[None] * 6, "10.0.0.3", "192.168.1.1"])),
         "gw_priority": draw(st.integers(-1, 1)),
+        "ingress_rate": draw(st.sampled_from([None, None, "8mbit", "20mbit"])),
+        "egress_rate": draw(st.sampled_from([None, None, "8mbit", "20mbit"])),
     }
     return "endpoint", "present", {key: value for key, value in options.items() if value is not None}
 

@@ -13,7 +13,7 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.core.chang
     Records,
 )
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import HostState, Link, Namespace
-from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink import encode
+from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink import encode, tc
 from ansible_collections.netops.underlay.plugins.module_utils._engine.plan import simulate
 
 
@@ -85,6 +85,8 @@ def _encode(change: Change) -> None:
         (encode.create_address if after else encode.remove_address)(spec["address"], 1)
     elif change.kind == "rule":
         (encode.create_rule if after else encode.remove_rule)(spec)
+    elif change.kind == "rate" and after and "rate" in after:
+        (tc.create_policer if after["direction"] == "ingress" else tc.create_shaper)(after, 1)
     elif change.kind == "route" and after:
         encode.create_route(after, 1)
     elif change.kind == "route":

@@ -17,7 +17,7 @@ from .headings import Headings
 COLUMNS = (
     "host", "network", "name", "netns", "container", "interface", "ipv4_address", "ipv6_address", "subnet", "mac_address", "mtu",
     "gw_priority", "source_routing", "probe", "aliases", "source_macs", "ipv4_addresses", "ipv6_addresses", "allowed_addresses",
-    "kind", "tap_owner", "tap_group", "tap_mode",
+    "kind", "tap_owner", "tap_group", "tap_mode", "ingress_rate", "ingress_burst", "egress_rate", "egress_burst",
 )  # fmt: skip
 #: Those with several values in a cell.
 _LISTS = ("aliases", "source_macs", "ipv4_addresses", "ipv6_addresses", "allowed_addresses")

@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import Change
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError, Problem
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.rates import Rate
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Route
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare.declaration import Declaration
@@ -134,6 +135,12 @@ def routed(kernel: SimulatedKernel, workload: str, prefix: str, protocol: int = 
     space = kernel.observed.namespace(workload)
     assert space is not None
     space.routes.append(Route(prefix, "unicast", via, space.names["eth0"].index, None, 0, 254, protocol, 0))
+
+
+def limited(kernel: SimulatedKernel, direction: str, foreign: str) -> None:
+    """Somebody else limits the link of an endpoint."""
+    space = kernel.observed.namespaces["netns:a"]
+    space.rates[space.names["eth0"].index, direction] = Rate(8000000, 65536, 0, foreign)
 
 
 def downed(kernel: SimulatedKernel) -> None:
@@ -292,6 +299,15 @@ MORE = [
     Case(lambda kernel: do(kernel, "network", **HELD), "endpoint",
          {**HERE, "ipv6_address": "2001:db8::9", "sysctls": {"ipv6.addr_gen_mode": 1}}, ["another link-local address in spoof_check"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "allowed_addresses": ["10.0.0.1"]}, ["gateway as VIP"]),
+    Case(lambda kernel: do(kernel, "network", **IPVLAN), "endpoint", {**HERE, "egress_rate": "2kbit"}, ["a packet takes too long"]),
+    Case(lambda kernel: do(kernel, "network", **IPVLAN), "endpoint",
+         {**HERE, "egress_rate": "2mbit", "egress_burst": "1kb"}, ["no packet fits"]),
+    Case(lambda kernel: do(kernel, "network", **{**IPVLAN, "mode": "l3s"}), "endpoint", {**HERE, "ingress_rate": "2mbit"}, ["ingress in l3s"]),
+    Case(lambda kernel: (with_a(kernel), limited(kernel, "egress", "qdisc fq_codel 8:")), "endpoint",
+         {**HERE, "egress_rate": "2mbit"}, ["a foreign qdisc"]),
+    Case(lambda kernel: (with_a(kernel), limited(kernel, "ingress", "")), "endpoint", {**HERE, "ingress_rate": "2mbit"}, ["a rate in no registry"]),
+    Case(lambda kernel: (do(kernel, "network", **IPVLAN), kernel.observed.lacking.add("act_police")), "endpoint",
+         {**HERE, "ingress_rate": "2mbit"}, ["no act_police"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "routes": [{"prefix": "10.9.0.0/16", "via": "10.1.0.9"}]}, ["next hop elsewhere"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "routes": [{"prefix": "10.9.0.0/16", "via": "10.0.0.255"}]}, ["broadcast as next hop"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "routes": [{"prefix": "10.0.0.0/24"}]}, ["own subnet"]),
@@ -513,6 +529,27 @@ CURES: Dict[str, List[Follow]] = {
         lambda road, said, _: setattr(road.kernel.observed, "unfiltered", "")],
     r"leave it out, or set spoof_check: false on \w+": [
         lambda road, said, _: road.leave_out(said), lambda road, said, _: do(road.kernel, "network", **{**HELD, "spoof_check": False})],
+    r"give (\d+)bit at least": [lambda road, said, found: road.give(said, f"{found[1]}bit")],
+    r"give (\d+)b at least, or leave it out": [
+        lambda road, said, found: road.give(said, f"{found[1]}b"), lambda road, said, _: road.leave_out(said)],
+    r"give (\d+) at most, or leave it out": [
+        lambda road, said, found: road.give(said, int(found[1])), lambda road, said, _: road.leave_out(said)],
+    r"leave it out, or use mode l3": [
+        lambda road, said, _: road.leave_out(said), lambda road, said, _: other_driver(road.kernel, mode="l3")],
+    r"remove it in there \(tc qdisc del dev eth0 (root|ingress)\), or leave the rate out": [
+        lambda road, said, _: road.kernel.observed.namespaces["netns:a"].rates.clear(), lambda road, said, _: road.leave_out(said)],
+    r"write it as (100mbit) or (1gbit); a number alone is bits per second": [
+        lambda road, said, found: road.give(said, found[1]), lambda road, said, found: road.give(said, found[2])],
+    r"write it as (\d+mbit)": [lambda road, said, found: road.give(said, found[1])],
+    r"write it as (64kb) or (1mb); a number alone is bytes": [
+        lambda road, said, found: road.near(said, ingress_rate="8mbit", ingress_burst=found[1]),
+        lambda road, said, found: road.near(said, ingress_rate="8mbit", ingress_burst=found[2])],
+    r"give one, or leave it out for no limit": [
+        lambda road, said, _: road.give(said, "1mbit"), lambda road, said, _: road.leave_out(said)],
+    r"give one, or leave it out for the usual one": [
+        lambda road, said, _: road.give(said, "64kb"), lambda road, said, _: road.leave_out(said)],
+    r"give (ingress|egress)_rate, or leave it out": [
+        lambda road, said, found: road.near(said, **{f"{found[1]}_rate": "8mbit"}), lambda road, said, _: road.leave_out(said)],
     r"list 1000 at most": [lambda road, said, _: road.give(said, road.row["source_macs"][:1000])],
     r"leave it out, or use macvlan": [lambda road, said, _: road.leave_out(said), lambda road, said, _: road.near(said, driver="macvlan", mode=None)],
     r"leave out parent, or set gateway: none on the subnets to have no default route": [

@@ -88,6 +88,17 @@ ROWS: List[Tuple[str, Any, List[str]]] = [
         "gw_priority: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest",
         "accept_ra: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest",
         "default_route: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest"]),
+    ("endpoint", {**ENDPOINT, "ingress_rate": "fast", "egress_rate": "0mbit", "egress_burst": "0"}, [
+        "ingress_rate: 'fast' is not a rate; write it as 100mbit or 1gbit; a number alone is bits per second",
+        "egress_rate: 0mbit is not a rate from 8bit to 1tbit; give one, or leave it out for no limit",
+        "egress_burst: 0 is not a burst from 1b to 4gb; give one, or leave it out for the usual one"]),
+    ("endpoint", {**ENDPOINT, "ingress_rate": "-1mbit", "egress_rate": "10mbps", "ingress_burst": "8kbit"}, [
+        "ingress_rate: '-1mbit' is not a rate; write it as 100mbit or 1gbit; a number alone is bits per second",
+        "egress_rate: 10mbps: mbps is bytes per second in tc, and bits elsewhere; write it as 10mbit",
+        "ingress_burst: '8kbit' is not a burst; write it as 64kb or 1mb; a number alone is bytes"]),
+    ("endpoint", {**ENDPOINT, "ingress_burst": "64kb", "egress_rate": "1mbit", "egress_burst": "1mb"}, [
+        "ingress_burst: is nothing without ingress_rate; give ingress_rate, or leave it out",
+        "egress_burst: 1mb is what 1mbit takes more than 4 s for; give 500000 at most, or leave it out"]),
     ("network", {**NETWORK, "parent": "eth0", "internal": True}, [
         "internal: an internal network has its own dummy, and no parent; "
         "leave out parent, or set gateway: none on the subnets to have no default route"]),
@@ -231,6 +242,27 @@ def test_an_absent_item_must_be_named(kind: str, row: Dict[str, Any], expected: 
 def test_every_message_has_a_test() -> None:
     seen = [text for *_, expected in (*ROWS, *MAPS, *ABSENT) for text in expected]
     assert texts_without_a_test(seen, model, fields) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "rate"),
+    [
+        ("100mbit", 100_000_000), ("1gbit", 10**9), (64000, 64000), ("64000", 64000), ("1.5mbit", 1_500_000), ("2 Mbit", 2_000_000),
+        ("1kibit", 1024), ("1tbit", 10**12), ("8bit", 8), ("1001", 1000),
+    ],
+)  # fmt: skip
+def test_rates_are_bits_per_second_in_the_units_of_iproute2(written: object, rate: int) -> None:
+    (item,) = model.declare("endpoint", {**ENDPOINT, "ingress_rate": written}, "present", False).items
+    assert item.spec and item.spec["ingress_rate"] == rate and item.spec["egress_rate"] is None
+
+
+@pytest.mark.parametrize(
+    ("written", "burst"), [("64kb", 65536), ("64k", 65536), ("1m", 1 << 20), (3000, 3000), ("1.5kb", 1536)]
+)
+def test_bursts_are_bytes_in_the_units_of_iproute2(written: object, burst: int) -> None:
+    row = {**ENDPOINT, "egress_rate": "1gbit", "egress_burst": written}
+    (item,) = model.declare("endpoint", row, "present", False).items
+    assert item.spec and item.spec["egress_burst"] == burst
 
 
 def test_source_macs_are_sorted_and_each_there_once() -> None:

@@ -14,11 +14,11 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine.core import errors
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core import errors, rates
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import Spec
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.isolation import IPV4
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Link
-from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink import decode, encode, rtnetlink
+from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink import decode, encode, rtnetlink, tc
 from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink.rtnetlink import Message, Socket
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +27,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.nsidmsg import nsidmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789.-", min_size=1, max_size=15)
 MACS = st.binary(min_size=6, max_size=6).map(lambda packed: packed.hex(":"))
@@ -83,6 +84,7 @@ def theirs(message: Message) -> Any:
         **dict.fromkeys((20, 21, 22), ifaddrmsg),
         **dict.fromkeys((24, 25, 26), rtmsg),
         **dict.fromkeys((32, 33, 34), fibmsg),
+        **dict.fromkeys((36, 37, 38, 44, 45, 46), tcmsg),
         90: nsidmsg,
     }
     found = kinds[message.type](raw)
@@ -361,6 +363,68 @@ def test_rule(ip: str, table: int, priority: int, protocol: int) -> None:
     narrower = message.body + encode.attribute(encode.FRA_IIFNAME, b"eth0\0")
     assert decode.rule(narrower, 0, len(narrower)) == ("", table, priority, protocol)
     assert theirs(encode.all_rules())["family"] == 0
+
+
+@given(
+    st.sampled_from(["ingress", "egress"]),
+    st.integers(1000, 10**12 // 8),
+    st.integers(1, 2**32 - 1),
+    st.integers(1, 2**31 - 1),
+)
+def test_rate(direction: Any, octets: int, asked: int, index: int) -> None:
+    burst = rates.burst_of(octets * 8, rates.ticks(octets * 8, min(asked, rates.largest_burst(octets * 8))))
+    assert rates.burst_of(octets * 8, rates.ticks(octets * 8, burst)) == burst, "what is read back is what was wanted"
+    limit = rates.queue(direction, octets * 8, burst)
+    spec: Any = {
+        "netns": "",
+        "link": "eth0",
+        "direction": direction,
+        "rate": octets * 8,
+        "burst": burst,
+        "limit": limit,
+    }
+    low, ticks = min(octets, 2**32 - 1), rates.ticks(octets * 8, burst)
+    if direction == "egress":
+        message = tc.create_shaper(spec, index)
+        found = theirs(message)
+        assert (found["index"], found["handle"], found["parent"]) == (index, 0x1F550000, 0xFFFFFFFF)
+        assert found.get_attr("TCA_KIND") == "tbf"
+        parameters = found.get_attr("TCA_OPTIONS").get_attr("TCA_TBF_PARMS")
+        assert (parameters["rate"], parameters["buffer"], parameters["limit"]) == (low, ticks, limit)
+        shaper = tc.qdisc(message.body, 0, len(message.body))
+        assert shaper == (index, 0x1F550000, 0xFFFFFFFF, "tbf", octets * 8, burst, limit)
+        assert (
+            message.flags == rtnetlink.NLM_F_CREATE | rtnetlink.NLM_F_EXCL and tc.change_shaper(spec, index).flags == 0
+        )
+        return
+    message = tc.create_policer(spec, index)
+    found = theirs(message)
+    assert (found["index"], found["handle"], found["parent"], found["info"]) == (
+        index,
+        8021,
+        0xFFFF0000,
+        8021 << 16 | 0x0300,
+    )
+    assert found.get_attr("TCA_KIND") == "matchall"
+    (action,) = [row for _name, row in listed(found.get_attr("TCA_OPTIONS").get_attr("TCA_MATCHALL_ACT"))]
+    parameters = action.get_attr("TCA_ACT_OPTIONS").get_attr("TCA_POLICE_TBF")
+    assert action.get_attr("TCA_ACT_KIND") == "police"
+    assert (parameters["rate"], parameters["burst"], parameters["action"]) == (low, ticks, 2)
+    policer = tc.policer(message.body, 0, len(message.body))
+    assert policer == (8021, 8021, "matchall", octets * 8, burst) and policer.is_marked
+
+
+def test_what_takes_a_rate_away_names_ours_alone() -> None:
+    found = theirs(tc.remove_shaper(3))
+    assert (found["index"], found["handle"], found["parent"]) == (3, 0x1F550000, 0xFFFFFFFF)
+    found = theirs(tc.remove_policer(3))
+    assert (found["handle"], found["info"] >> 16, found.get_attr("TCA_KIND")) == (8021, 8021, "matchall")
+    found = theirs(tc.remove_ingress(3))
+    assert (found["index"], found["parent"], theirs(tc.create_ingress(3)).get_attr("TCA_KIND")) == (
+        3,
+        0xFFFFFFF1,
+        "ingress",
+    )
 
 
 def test_the_namespace_of_a_descriptor() -> None:

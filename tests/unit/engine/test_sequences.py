@@ -57,6 +57,8 @@ def endpoints(draw: st.DrawFn) -> Tuple[str, Dict[str, Any]]:
         "interface": draw(st.sampled_from([None, None, "eth0", "data0"])),
         "ipv4_address": draw(st.sampled_from([None, None, "10.0.0.3", "10.0.0.5", "192.168.1.1"])),
         "gw_priority": draw(st.integers(-1, 1)),
+        "ingress_rate": draw(st.sampled_from([None, None, "8mbit", "20mbit"])),
+        "egress_rate": draw(st.sampled_from([None, None, "8mbit", "20mbit"])),
     }
     return "endpoint", {key: value for key, value in options.items() if value is not None}
 

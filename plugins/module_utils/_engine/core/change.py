@@ -10,6 +10,7 @@ A *spec* is a flat dict of JSON values, the canonical form of one object. The ob
 ``address``  ``netns``, ``link``, ``address`` (with prefix length)
 ``route``    ``netns``, ``prefix``, ``type``, ``via``, ``dev``, ``src``, ``metric``, ``table``, ``protocol``
 ``rule``     ``netns``, ``link`` (that it is for), ``source``, ``table``, ``priority``, ``protocol``
+``rate``     ``netns``, ``link``, ``direction``, ``rate``, ``burst``, ``limit``: see ``rates``
 
 Our block in a workload's hosts file is ``hosts``: ``netns`` and the ``digest`` of its lines. Every other kind
 (``network``, ``endpoint``, ``lease``, ...) is a record that only the registry keeps.
@@ -38,7 +39,7 @@ NAMESPACE_MARK = "netops-underlay"
 #: The namespace that the engine runs in.
 HOST = ""
 
-KERNEL_KINDS = ("netns", "link", "address", "route", "rule")
+KERNEL_KINDS = ("netns", "link", "address", "route", "rule", "rate")
 #: Everything that can be looked up on the host: the kernel's objects, and our block in a workload's hosts file.
 HOST_KINDS = (*KERNEL_KINDS, "hosts")
 
@@ -70,6 +71,10 @@ def route_key(spec: Generic) -> str:
 
 def rule_key(spec: Generic) -> str:
     return link_key(spec["netns"], f"from {spec['source']} table {spec['table']}")
+
+
+def rate_key(spec: Generic) -> str:
+    return link_key(spec["netns"], f"{spec['link']} {spec['direction']}")
 
 
 class Record(NamedTuple):

@@ -11,6 +11,7 @@ from .formats import (
     TAP_DIRECTORY,
     U32,
     Account,
+    BitRate,
     EndpointKind,
     FileMode,
     Interface,
@@ -80,6 +81,10 @@ class EndpointSpec(TypedDict):
     tap_owner: Optional[Account]
     tap_group: Optional[Account]
     tap_mode: Optional[FileMode]
+    ingress_rate: Optional[BitRate]  # bits per second
+    ingress_burst: Optional[U32]  # bytes
+    egress_rate: Optional[BitRate]
+    egress_burst: Optional[U32]
     owner: Text
 
 

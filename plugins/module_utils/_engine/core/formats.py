@@ -90,6 +90,9 @@ def _ip_of_version(version: int) -> Format:
     return Format(f"an IPv{version} address", parse)
 
 
+Direction = Literal["ingress", "egress"]
+#: In bits per second; the kernel counts bytes.
+BitRate = Annotated[int, between(8, 10**12)]
 U32 = Annotated[int, between(0, 2**32 - 1)]
 S32 = Annotated[int, between(-(2**31), 2**31 - 1)]
 Text = Annotated[str, Format("text", str.encode)]

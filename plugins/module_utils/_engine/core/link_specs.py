@@ -9,7 +9,9 @@ from typing import Annotated, Dict, List, Literal, Optional, TypedDict
 from .formats import (
     S32,
     U32,
+    BitRate,
     Digits,
+    Direction,
     FileMode,
     Flag,
     Format,
@@ -154,6 +156,17 @@ class AddressSpec(TypedDict):
     netns: Netns
     link: KernelName
     address: Interface
+
+
+class RateSpec(TypedDict):
+    """The bandwidth of one direction of an endpoint's link."""
+
+    netns: Netns
+    link: KernelName
+    direction: Direction
+    rate: BitRate  # bits per second
+    burst: U32  # bytes
+    limit: U32  # of the queue, in bytes; 0 for ingress
 
 
 def _asked(row: List[str]) -> None:

@@ -19,6 +19,7 @@ from .link_specs import (
     MacvlanLinkSpec,
     MacvtapLinkSpec,
     NicSpec,
+    RateSpec,
     VlanLinkSpec,
     VlanSpec,
 )
@@ -51,6 +52,7 @@ RECORDS: Mapping[str, Any] = {
     "address": AddressSpec,
     "route": RouteSpec,
     "rule": RuleSpec,
+    "rate": RateSpec,
     "hosts": HostsSpec,
     "nic": NicSpec,
     "process": ProcessSpec,
@@ -62,6 +64,7 @@ LATER: Mapping[str, Mapping[str, Any]] = {
     "endpoint": {
         "ipv4_addresses": [], "ipv6_addresses": [], "allowed_addresses": [], "source_routing": None, "routing_table": None,
         "source_macs": [], "kind": "link", "tap_owner": None, "tap_group": None, "tap_mode": None,
+        "ingress_rate": None, "ingress_burst": None, "egress_rate": None, "egress_burst": None,
     },
 }  # fmt: skip
 

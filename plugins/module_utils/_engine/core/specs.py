@@ -114,6 +114,10 @@ class Spec(_AnyKind, total=False):
     table: int
     source: str
     priority: int
+    direction: str
+    rate: int
+    burst: int
+    limit: int
     digest: str
     # of links of others
     vlan_filtering: bool
@@ -153,6 +157,10 @@ class Spec(_AnyKind, total=False):
     tap_owner: Optional[str]
     tap_group: Optional[str]
     tap_mode: Optional[str]
+    ingress_rate: Optional[int]
+    ingress_burst: Optional[int]
+    egress_rate: Optional[int]
+    egress_burst: Optional[int]
     accept_ra: bool
     # of what the registry knows a thing by
     index: int

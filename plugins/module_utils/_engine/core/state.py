@@ -15,7 +15,8 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, cast
 
 from . import isolation
 from .change import HOST, LINK_GROUPS, NAMESPACE_MARK, PRIVATE_GROUPS, PROTOCOL, Change, Records, link_key
-from .specs import KindOptions, LinkSpec, Spec
+from .rates import Rate
+from .specs import Generic, KindOptions, LinkSpec, Spec
 
 LOOPBACK = 772  # ARPHRD_LOOPBACK
 #: The kinds of which the kernel has one in a place, whatever its namespace is called: see HostState.place.
@@ -105,6 +106,7 @@ class Namespace:
     routes: List[Route] = field(default_factory=list)
     rules: List[Rule] = field(default_factory=list)  # with Need.rules
     senders: Dict[int, List[str]] = field(default_factory=dict)  # by ifindex, with Need.senders; see ``kernel.senders``
+    rates: Dict[Tuple[int, str], Rate] = field(default_factory=dict)  # by ifindex and direction; with Need.rates
     managed: bool = False  # a container engine gives it links of its own, named ``ethN``
     processes: bool = False  # somebody lives in it; with Need.everywhere
     _places: Tuple[List[Route], int, Dict[Tuple[object, ...], Route]] = field(
@@ -147,6 +149,8 @@ class Need:
     routes: bool = False  # the routes of the host, all tables
     rules: bool = False  # the rules of the workloads
     senders: bool = False  # from which addresses their links may send
+    rates: bool = False  # what limits the links of the workloads
+    modules: Tuple[str, ...] = ()  # of the kernel, that rates may need
     kinds: Tuple[str, ...] = ()  # of links that may have to be made
     load: bool = False  # their drivers, if need be
     accounts: Tuple[str, ...] = ()  # users and groups whose numbers are needed: user:NAME, group:NAME
@@ -173,7 +177,7 @@ class HostState:
     # Workloads that cannot be asked where they are, while a plan removes their links wherever those are: see ``plan``.
     traced: Set[str] = field(default_factory=set)
     ipv6: bool = True
-    lacking: Set[str] = field(default_factory=set)  # the kinds of Need.kinds that the kernel has no driver for
+    lacking: Set[str] = field(default_factory=set)  # of Need.kinds and Need.modules, what the kernel has no driver for
     outdated: Dict[str, str] = field(default_factory=dict)  # of those, what the kernel is too old for -> why
     bridge_vlans: Dict[int, Set[int]] = field(
         default_factory=dict
@@ -297,6 +301,12 @@ class HostState:
                 if address.address == spec["address"]:
                     return {"netns": spec["netns"], "link": spec["link"], "address": address.address}
             return None
+        if kind == "rate":
+            limit = self.rate(spec)
+            if limit is None or limit.foreign:
+                return None
+            where: Spec = {"netns": spec["netns"], "link": spec["link"], "direction": spec["direction"]}
+            return {**where, "rate": limit.rate, "burst": limit.burst, "limit": limit.limit}
         if kind == "rule":
             rule = Rule(spec["source"], spec["table"], spec["priority"], spec["protocol"])
             return self.rule_spec(spec["netns"], spec["link"], rule) if rule in namespace.rules else None
@@ -355,6 +365,12 @@ class HostState:
             "protocol": rule.protocol,
         }
 
+    def rate(self, spec: Generic) -> Optional[Rate]:
+        """What limits the link and direction of a spec, ours or not; None for nothing."""
+        namespace = self.namespace(spec["netns"])
+        link = namespace.names.get(spec["link"]) if namespace else None
+        return namespace.rates.get((link.index, spec["direction"])) if namespace and link else None
+
     def address(self, spec: Spec) -> Optional[Address]:
         """The address that a spec identifies, as the kernel has it."""
         namespace = self.namespace(spec["netns"])
@@ -368,9 +384,12 @@ class HostState:
         return any(address.protocol for address in itertools.chain(*self.host.addresses.values()))
 
     def is_replaced(self, kind: str, spec: Spec) -> bool:
-        """Whether what we made has given way to something that does not have our mark: a namespace, a link, or the link
-        that an address of ours was on.
+        """Whether what we made has given way to something that does not have our mark: a namespace, a link, the link that an
+        address of ours was on, or what limited one.
         """
+        if kind == "rate":
+            limit = self.rate(spec)
+            return limit is not None and bool(limit.foreign)
         if kind == "netns":
             namespace = self.namespace(spec["netns"])
             return namespace is not None and not namespace.is_marked

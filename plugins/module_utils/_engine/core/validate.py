@@ -33,7 +33,7 @@ from typing import (
     get_type_hints,
 )
 
-from .change import HOST_KINDS, Change, Record, Records, address_key, link_key, route_key, rule_key
+from .change import HOST_KINDS, Change, Record, Records, address_key, link_key, rate_key, route_key, rule_key
 from .formats import Format, Text
 from .records import RECORDS, Of, complete
 from .specs import LinkSpec, Spec
@@ -53,6 +53,7 @@ _KEYS: Dict[str, Callable[[Spec], str]] = {
     "address": address_key,
     "route": route_key,
     "rule": rule_key,
+    "rate": rate_key,
     "hosts": lambda spec: str(spec["netns"]),
 }
 

@@ -13,7 +13,7 @@ from ..core.endpoint_specs import DefaultRoute, EndpointRouteSpec, EndpointSpec,
 from ..core.errors import Problem
 from ..core.route_specs import MAIN_TABLE
 from ..core.specs import Spec
-from . import fields
+from . import bandwidth, fields
 from .declaration import Declaration, join
 
 ROUTE_OPTIONS: Dict[str, fields.Parser] = {
@@ -82,11 +82,13 @@ OPTIONS: Dict[str, fields.Parser] = {
     "sysctls": lambda value: value,
     "accept_ra": fields.boolean,
     "probe": fields.boolean,
+    **bandwidth.OPTIONS,
 }
 _ENDPOINT_DEFAULTS: Spec = {
     "interface": None, "ipv4_address": None, "ipv6_address": None, "subnet": None, "mac_address": None, "mtu": None,
     "gw_priority": 0, "source_routing": None, "routing_table": None, "accept_ra": False, "probe": False,
     "kind": "link", "tap_owner": None, "tap_group": None, "tap_mode": None,
+    "ingress_rate": None, "ingress_burst": None, "egress_rate": None, "egress_burst": None,
 }  # fmt: skip
 CONTAINER_OPTIONS: Dict[str, fields.Parser] = {"engine": fields.choice("docker", "podman"), "name": fields.name}
 _WHEN = fields.choice("auto", "always", "never")
@@ -168,6 +170,7 @@ def build(row: Any, path: str, into: Declaration) -> EndpointSpec:
     ]
     _own_routes(spec["routes"], join(path, "routes"), problems)
     _tap(spec, asked, path, problems)
+    bandwidth.check(spec, row, path, problems)
     try:
         spec["sysctls"] = _sysctls(asked.get("sysctls", {}))
     except errors.InvalidValue as error:

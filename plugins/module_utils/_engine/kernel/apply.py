@@ -17,7 +17,7 @@ from ..core.route_specs import RouteSpec, RuleSpec
 from ..core.state import PLACED, HostState
 from ..netlink import encode
 from ..netlink.rtnetlink import Message
-from . import barrier, crowd, links, namespaces
+from . import barrier, crowd, links, namespaces, rates
 from .errno_text import refusal
 from .session import Session, names_of
 
@@ -209,7 +209,7 @@ def _namespace(change: Change, observed: HostState, mark: str) -> None:
 
 
 def _carry_out(session: Session, run: Sequence[Change]) -> None:
-    """Addresses, routes, rules, and changes of links, in one send where no sysctl stands between."""
+    """Addresses, routes, rules, rates, and changes of links, in one send where no sysctl stands between."""
     session.look_up(names_of(run))
     for change in run:
         if change.kind == "link":
@@ -218,6 +218,8 @@ def _carry_out(session: Session, run: Sequence[Change]) -> None:
             _address(session, change)
         elif change.kind == "rule":
             _rule(session, change)
+        elif change.kind == "rate":
+            rates.apply(session, change)
         else:
             _route(session, change)
 

@@ -73,6 +73,12 @@ def lacking(kinds: Iterable[str], load: bool) -> Set[str]:
     return {kind for kind in waiting if not (drivers.is_loadable(DRIVERS[kind]) and not load) and not has_kind(kind)}
 
 
+def not_provided(modules: Iterable[str]) -> Set[str]:
+    """The modules that the kernel that runs neither has nor can load; none where that cannot be seen, as in a container."""
+    drivers = Drivers(os.uname().release)
+    return {name for name in modules if not drivers.is_loaded(name) and drivers.is_provided(name) is False}
+
+
 def has_kind(kind: str) -> bool:
     """Ask the kernel itself whether it can make a kind of link; it loads the driver if it may.
 

@@ -10,7 +10,8 @@ from typing import cast
 
 from ..core.change import DRIVERS, Change
 from ..core.errors import KernelRefused
-from ..core.link_specs import AddressSpec
+from ..core.link_specs import AddressSpec, RateSpec
+from ..core.rates import MODULES
 from ..core.route_specs import RouteSpec
 from ..core.specs import LinkSpec
 
@@ -39,6 +40,8 @@ def _why(change: Change, number: int) -> str:
         return _why_link(change, cast(LinkSpec, spec), number)
     if change.kind == "address":
         return _why_address(cast(AddressSpec, spec), number)
+    if change.kind == "rate":
+        return _why_rate(cast(RateSpec, spec), number)
     return _why_route(cast(RouteSpec, spec), number) if change.kind == "route" else ""
 
 
@@ -104,3 +107,12 @@ def _why_route(spec: RouteSpec, number: int) -> str:
     if number == errno.ENETDOWN:
         return f"{spec.get('dev')} is down"
     return f"{spec.get('dev')} is gone" if number == errno.ENODEV else ""
+
+
+def _why_rate(spec: RateSpec, number: int) -> str:
+    link, direction = spec["link"], spec["direction"]
+    if number == errno.EEXIST:
+        return f"{link} has a qdisc for {direction} already"
+    if number == errno.ENOENT:
+        return f"this kernel has no {' or '.join(MODULES[direction])} loaded (modprobe)"
+    return f"{link} is gone" if number == errno.ENODEV else ""

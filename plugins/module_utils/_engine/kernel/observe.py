@@ -16,7 +16,7 @@ from ..core.state import HostState, Namespace, Need
 from ..netlink import decode, encode
 from ..netlink.rtnetlink import Socket
 from ..store import statedir
-from . import containers, drivers, hosts_file, namespaces, senders, taps
+from . import containers, drivers, hosts_file, namespaces, rates, senders, taps
 
 #: Where the nameservers of a host stand; the second, where the first names only a service of this host.
 RESOLVERS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
@@ -59,7 +59,7 @@ def _observe(need: Need) -> HostState:
         _siblings(need, observed, own)
         _elsewhere(need, observed)
         _names(need, observed)
-        observed.lacking = drivers.lacking(need.kinds, need.load)
+        observed.lacking = drivers.lacking(need.kinds, need.load) | drivers.not_provided(need.modules)
         observed.outdated = drivers.all_outdated(need.kinds)
         observed.unfiltered = senders.why_not() if need.senders else ""
         observed.accounts = taps.ids(need.accounts)
@@ -137,6 +137,8 @@ def _asked_for(need: Need, workloads: Iterable[str], observed: HostState, own: i
             _routes(kernel, namespace)
             if need.rules:
                 namespace.rules = kernel.dump(encode.all_rules(), decode.rule)
+            if need.rates:
+                rates.observe(kernel, namespace)
         taps.observe(namespace)
         senders.observe(namespace, tables)
         namespace.processes = inhabited is not None and namespace.identity in inhabited

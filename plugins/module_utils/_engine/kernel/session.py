@@ -205,7 +205,7 @@ class Session:
 
 def _exists(change: Change, number: int) -> bool:
     """Whether what was to be made is there already, made by somebody else since the host was observed."""
-    return number == errno.EEXIST and change.kind in ("address", "route", "rule") and change.before is None
+    return number == errno.EEXIST and change.kind in ("address", "route", "rule", "rate") and change.before is None
 
 
 def _write(path: str, value: int) -> None:
@@ -217,11 +217,11 @@ def _write(path: str, value: int) -> None:
 
 
 def names_of(changes: Collection[Change]) -> List[str]:
-    """The links that changes of addresses, routes, rules and links speak of."""
+    """The links that changes of addresses, routes, rules, rates and links speak of."""
     found: List[str] = []
     for change in changes:
         spec: Generic = change.after if change.after is not None else change.before or {}
-        name = {"address": "link", "route": "dev", "rule": "link", "link": "name"}[change.kind]
+        name = {"address": "link", "route": "dev", "rule": "link", "rate": "link", "link": "name"}[change.kind]
         if spec.get(name):
             found.append(str(spec[name]))
     return found

@@ -15,6 +15,7 @@ from ..core.network_specs import NetworkSpec
 from ..core.route_specs import MAIN_TABLE, usual_metric
 from ..core.specs import LinkSpec, Spec
 from ..declare.endpoint import WORKLOADS
+from .bandwidth import Bandwidth
 from .desired import DesiredState, Parent
 from .host_links import UNLESS_HELD, HostLinks, access_name, announcing, check_probe
 from .network_rules import FILTERS
@@ -53,6 +54,7 @@ class Attachment:
         self.observed = desired.observed
         self.wanted = wanted
         self.host_links = host_links
+        self.bandwidth = Bandwidth(desired, wanted)
 
     def attach(self, key: str, endpoint: EndpointSpec) -> bool:
         """List the objects of an endpoint; False where it has no parent, or its workload cannot be entered."""
@@ -94,7 +96,9 @@ class Attachment:
             self._endpoint_fits(key, endpoint["mtu"], parent)
         self.wanted.add("link", link_key(workload, name), spec, of, f"{network['name']} in {workload}")
         packet = endpoint["sysctls"].get("ipv6.mtu") or 0
-        if packet > (limit := spec["mtu"] or self.host_links.mtu_of(parent)):
+        limit = spec["mtu"] or self.host_links.mtu_of(parent)
+        self.bandwidth.add(key, endpoint, network, limit)
+        if packet > limit:
             what = f"{packet} is more than the {limit} of the link"
             self.desired.refuse("endpoint", key, "sysctls.ipv6.mtu", what, f"give {limit} at most")
         self._addresses(key, endpoint, network, parent)

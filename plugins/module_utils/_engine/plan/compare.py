@@ -15,7 +15,7 @@ from .wanted import Key
 
 _ROUTE_IDENTITY = ("netns", "prefix", "metric", "table", "protocol")
 _IDENTITY = {"netns": ("netns",), "link": ("netns", "name"), "address": ("netns", "link", "address"), "route": _ROUTE_IDENTITY,
-             "rule": ("netns", "source", "table", "priority", "protocol"), "hosts": ("netns",)}  # fmt: skip
+             "rule": ("netns", "source", "table", "priority", "protocol"), "rate": ("netns", "link", "direction"), "hosts": ("netns",)}  # fmt: skip
 
 #: What a link keeps for life: the kernel accepts some of these in a change, and ignores them.
 FIXED = ("kind", "parent", "vlan_id", "protocol")
@@ -59,7 +59,11 @@ def diff(states: Iterable[ObjectState], observed: HostState, leaving: Iterable[S
             before: Spec = {**(old or _as_recorded(now, spec)), "group": now["group"]}
             yield Step(kind, key, before, None, of, "cannot be changed in place")
             now = None
-        elif now is not None and kind in ("address", "route") and link_key(spec["netns"], _device(spec)) in remade:
+        elif (
+            now is not None
+            and kind in ("address", "route", "rate")
+            and link_key(spec["netns"], _device(spec)) in remade
+        ):
             yield Step(kind, key, now, None, of, "is removed with its link")
             now = None
         elif (
@@ -77,8 +81,8 @@ def diff(states: Iterable[ObjectState], observed: HostState, leaving: Iterable[S
         if changed is not None:
             if kind == "link":
                 changed = _with_settings_of_ipv6(now, spec, changed)
-            # A route is replaced whole: nothing of it can be changed by itself.
-            whole = (now.copy(), spec.copy()) if kind == "route" else changed
+            # A route and a rate are replaced whole: nothing of them can be changed by itself.
+            whole = (now.copy(), spec.copy()) if kind in ("route", "rate") else changed
             yield update_step(kind, key, spec, whole, of, reason)
 
 

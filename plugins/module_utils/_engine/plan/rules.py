@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterator, List, Tuple, Union
 
+from ..core import rates
 from ..core.change import DRIVERS
 from ..core.endpoint_specs import EndpointSpec
 from ..core.network_specs import NetworkSpec
@@ -98,13 +99,13 @@ def _without_drivers(desired: DesiredState) -> None:
                         kind,
                         key,
                         option,
-                        f"the kernel of this host has no driver {DRIVERS[link]}",
+                        f"the kernel of this host has no driver {DRIVERS.get(link, link)}",
                         "install the package with the other modules of this kernel (the role prepare names it), or boot one that has it",
                     )
 
 
 def _makes(desired: DesiredState, kind: str, key: str) -> Iterator[Tuple[str, str]]:
-    """The options of an item that ask for a link, each with the kind of link."""
+    """The options of an item that ask for a driver, each with the kind of link or the module."""
     if kind == "vlan":
         yield "vlan_id", "vlan"
     elif kind == "network":
@@ -117,6 +118,9 @@ def _makes(desired: DesiredState, kind: str, key: str) -> Iterator[Tuple[str, st
         joined = desired.items["endpoint"][key]["network"]
         if joined not in desired.scope["network"] and joined in desired.items["network"]:
             yield "network", desired.items["network"][joined]["driver"]
+        spec: Generic = desired.items["endpoint"][key]
+        for direction, modules in rates.MODULES.items():
+            yield from ((f"{direction}_rate", module) for module in modules if spec[f"{direction}_rate"])
 
 
 def _way_in_stays(desired: DesiredState, key: str) -> None:

@@ -16,6 +16,7 @@ from typing import Dict, Iterable, List, Mapping, Optional, cast
 
 from ..core import isolation
 from ..core.change import HOST, HOST_KINDS, PRIVATE_GROUPS, PROTOCOL, Change, Record, Records, merged, namespace_mark
+from ..core.rates import Rate
 from ..core.specs import Generic, KindOptions, Spec
 from ..core.state import LOOPBACK, Address, HostState, Link, Namespace, Route, Rule
 
@@ -85,6 +86,7 @@ class Simulation:
             "address": self._address,
             "route": self._route,
             "rule": self._rule,
+            "rate": self._rate,
             "hosts": self._hosts,
         }[change.kind](change)
         for cached in ("children", "members", "marks_addresses", "_foreign_routes", "_names"):
@@ -173,6 +175,7 @@ class Simulation:
         for name in [name for name, found in namespace.names.items() if found is link]:
             del namespace.names[name]
         namespace.addresses.pop(link.index, None)
+        namespace.rates = {where: rate for where, rate in namespace.rates.items() if where[0] != link.index}
         namespace.routes = [route for route in namespace.routes if route.oif != link.index]
         self.observed.__dict__.pop("children", None)
 
@@ -208,6 +211,17 @@ class Simulation:
             rule = Rule(spec["source"], spec["table"], spec["priority"], spec["protocol"])
             others = [one for one in namespace.rules if one != rule]
             namespace.rules = [*others, rule] if change.after is not None else others
+
+    def _rate(self, change: Change) -> None:
+        spec = change.after or change.before or {}
+        namespace = self.observed.namespace(spec["netns"])
+        link = namespace.names.get(spec["link"]) if namespace else None
+        if namespace is None or link is None:
+            return
+        old = namespace.rates.pop((link.index, spec["direction"]), Rate(0, 0, 0))
+        if change.after is not None:
+            new: Spec = {"rate": old.rate, "burst": old.burst, "limit": old.limit, **change.after}
+            namespace.rates[link.index, spec["direction"]] = Rate(new["rate"], new["burst"], new["limit"])
 
     def _hosts(self, change: Change) -> None:
         self.observed.names[change.key] = change.after["digest"] if change.after else ""

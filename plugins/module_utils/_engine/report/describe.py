@@ -10,13 +10,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
-from ..core import identity
+from ..core import identity, rates
 from ..core.change import HOST, LINK_GROUPS, Change, Record, Records, has_senders, items_of, of_kind
 from ..core.endpoint_specs import EndpointSpec, is_tap, node_path
 from ..core.link_specs import VlanSpec
 from ..core.network_specs import NetworkSpec
 from ..core.route_specs import RoutesSpec
-from ..core.specs import Items
+from ..core.specs import Generic, Items
 from ..core.state import HostState, Need
 from ..declare.declaration import Declaration
 from ..declare.naming import link_names
@@ -95,10 +95,17 @@ def endpoint(spec: EndpointSpec, networks: Networks, observed: HostState) -> Des
         "routing_table": spec["routing_table"],
         "mac": link.mac if link else spec["mac"],
         **({"device": node_path(spec)} if is_tap(spec) else {}),
+        **_bandwidth(spec),
         "gateway": gateways,
         "parent": _parent(of, observed),
         "owner": spec["owner"],
     }
+
+
+def _bandwidth(spec: Generic) -> Described:
+    """The rates, in bits per second, and the bursts, in bytes, that an endpoint was given."""
+    options = (f"{direction}_{what}" for direction in rates.DIRECTIONS for what in ("rate", "burst"))
+    return {option: spec[option] for option in options if spec[option] is not None}
 
 
 def routes(key: str, spec: RoutesSpec) -> Described:
@@ -177,6 +184,7 @@ def _everything(records: Records) -> Need:
         routes=True,
         rules=bool(records.get("rule")),
         senders=has_senders(records),
+        rates=bool(records.get("rate")),
         readers=readers,
         records=records,
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
+from ..core import rates
 from ..core.change import HOST_KINDS, Change
 from ..core.specs import Generic, Spec
 from ..core.text import printable
@@ -16,7 +17,7 @@ SHOWN = 200
 
 #: Said by the key already, or the same for everything that is ours.
 _PLAIN = {
-    "netns", "name", "link", "address", "group", "protocol", "network", "prefix", "table", "metric", "source", "priority",
+    "netns", "name", "link", "address", "group", "protocol", "network", "prefix", "table", "metric", "source", "priority", "direction",
 }  # fmt: skip
 _ALWAYS = {"protocol": ("802.1ad",)}
 #: What an object has unless somebody asks for something else: no news where it is created or removed as a whole.
@@ -26,6 +27,8 @@ _DEFAULTS: Generic = {
     "nopromisc": False, "probe": False, "recreate": False, "reorder_headers": True, "share_parent": False, "source_routing": False, "spoof_check": False,
     "table": 254, "type": "unicast", "up": True,
 }  # fmt: skip
+#: As people write them: the rates and bursts of links and of endpoints.
+_WRITTEN = {"rate": rates.rate_text, "burst": rates.size_text, "limit": rates.size_text}
 #: How a link keeps the host and a tenant apart, and what stands for our lines in a hosts file: made by us, not declared.
 _OURS = {"digest", "isolation", "senders", "sysctls"}
 
@@ -130,7 +133,8 @@ def _lines(name: str, value: Any) -> List[str]:
         }
         inside = ", ".join(f"{key}={word(item)}" for key, item in shown.items())
         return [f"  {name}: {inside}"] if inside else []
-    return [f"  {name}: {word(value)}"]
+    written = _WRITTEN.get(name.rpartition("_")[2])
+    return [f"  {name}: {written(value) if written else word(value)}"]
 
 
 def word(value: Any) -> str:

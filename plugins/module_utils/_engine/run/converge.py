@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TypedDict
 
-from ..core import identity
+from ..core import identity, rates
 from ..core.change import HOST, Change, Records, has_senders
 from ..core.errors import InputError, Problem, RegistryError
 from ..core.fingerprint import fingerprint
@@ -209,6 +209,7 @@ def observation_needed(declared: Declaration, records: Records) -> Need:
     touched = _touched(declared, endpoints)
     joined = {spec["network"] for spec in touched}
     readers = touched + [spec for spec in endpoints.values() if spec["network"] in joined]
+    modules = _each(_modules(declared))
     # Namespaces of ours that outlived their last endpoint: what kept them may have left.
     left = set(records.get("netns", {})) - {spec["workload"] for spec in endpoints.values()} if removing else ()
     return Need(
@@ -218,6 +219,8 @@ def observation_needed(declared: Declaration, records: Records) -> Need:
         routes=removing or _needs_routes(declared, records, endpoints),
         rules=_needs_rules(declared, records),
         senders=_needs_senders(declared, records),
+        rates=bool(records.get("rate") or modules),
+        modules=modules,
         kinds=_each(_kinds(declared, records)),
         accounts=_each(_accounts(touched)),
         readers=_each(spec["workload"] for spec in readers if not spec["workload"].startswith("pid:")),
@@ -261,6 +264,15 @@ def _needs_senders(declared: Declaration, records: Records) -> bool:
     """Whether links are held to their own addresses, or will be."""
     declared_so = any(item.kind == "network" and item.spec and item.spec["spoof_check"] for item in declared.items)
     return declared_so or has_senders(records)
+
+
+def _modules(declared: Declaration) -> Iterator[str]:
+    """The modules of the kernel that the declared rates need."""
+    for item in declared.items:
+        spec: Generic = item.spec or {}
+        for direction, modules in rates.MODULES.items():
+            if spec.get(f"{direction}_rate"):
+                yield from modules
 
 
 def _renumbers(item: Item, records: Records) -> bool:

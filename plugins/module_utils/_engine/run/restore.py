@@ -351,6 +351,7 @@ def _need(records: Records) -> Need:
         routes=True,
         rules=bool(records.get("rule")),
         senders=has_senders(records),
+        rates=bool(records.get("rate")),
         readers=readers,
         siblings=siblings,
         records=records,

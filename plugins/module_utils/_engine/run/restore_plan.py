@@ -122,10 +122,12 @@ class RestorePlan:
         if kind == "link" and spec.get("parent"):
             return self._parent_missing(key, spec), WAITS
         name = spec.get("link") or spec.get("dev")
-        only_on_ours = kind in ("address", "rule") or (kind == "route" and netns != HOST)
+        only_on_ours = kind in ("address", "rule", "rate") or (kind == "route" and netns != HOST)
         if name and only_on_ours and self.observed.is_replaced("address", {"netns": netns, "link": name}):
             return f"{link_key(netns, name)} no longer has our mark", STAYS
-        if kind in ("address", "route", "rule") and name:
+        if kind == "rate" and (limit := self.observed.rate(spec)) is not None and limit.foreign:
+            return f"{link_key(netns, spec['link'])} has {limit.foreign}, which is not ours", STAYS
+        if kind in ("address", "route", "rule", "rate") and name:
             where = ("link", link_key(netns, name))
             namespace = self.observed.namespace(netns)
             there = namespace is not None and name in namespace.names

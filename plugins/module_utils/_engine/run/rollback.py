@@ -58,12 +58,14 @@ def need_of(changes: Sequence[Change], records: Records) -> Need:
     readers = {change.key for change in changes if change.kind == "hosts"}
     rules = bool(records.get("rule")) or any(change.kind == "rule" for change in changes)
     senders = has_senders(records) or any("senders" in (change.before or change.after or {}) for change in changes)
+    rates = bool(records.get("rate")) or any(change.kind == "rate" for change in changes)
     return Need(
         tuple(sorted(touched)),
         everywhere=True,
         routes=True,
         rules=rules,
         senders=senders,
+        rates=rates,
         readers=tuple(sorted(readers)),
         records=records,
     )

@@ -149,7 +149,7 @@ class Reverted:
                 yield Change(kind, key, now.spec if now else None, then.spec if then else None, reason, of)
             else:
                 changed = differences(now.spec, then.spec) or ({}, {})
-                known = ("netns", "name", "link", "address", "prefix")
+                known = ("netns", "name", "link", "address", "prefix", "direction")
                 identity = cast(Spec, {option: value for option, value in then.spec.items() if option in known})
                 yield Change(kind, key, {**identity, **changed[0]}, {**identity, **changed[1]}, reason, then.of)
 
@@ -360,7 +360,7 @@ def _stands_on(kind: str, spec: Spec) -> Iterator[Key]:
         yield "link", spec["parent"]
         if kind != "link":
             yield "vlan", spec["parent"]
-    elif kind in ("address", "rule"):
+    elif kind in ("address", "rule", "rate"):
         yield "link", link_key(netns, spec["link"])
     elif kind == "route" and (device := spec.get("dev")):
         yield "link", link_key(netns, device)

@@ -22,7 +22,7 @@ from ..core import errors
 from ..core.change import LINK_GROUPS, PROTOCOL
 from ..core.state import Link
 from ..kernel import barrier, senders
-from ..netlink import decode, encode, nftables, rtnetlink
+from ..netlink import decode, encode, nftables, rtnetlink, tc
 from ..netlink.rtnetlink import attributes
 from ..store.registry import STAMPED, Registry
 
@@ -30,8 +30,8 @@ _SOL_NETLINK, _NETLINK_LISTEN_ALL_NSID, _SO_MEMINFO = 270, 8, 55
 #: The number that stands for the namespace of the service itself.
 OWN = -1
 _RTM_NEWNSID, _RTM_DELNSID = 88, 89
-#: RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, _IPV6_RULE, _IPV4_NETCONF, _IPV6_NETCONF, _NSID
-_GROUPS = (1, 5, 7, 8, 9, 11, 19, 24, 25, 28)
+#: RTNLGRP_LINK, _TC, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, _IPV6_RULE, _IPV4_NETCONF, _IPV6_NETCONF, _NSID
+_GROUPS = (1, 4, 5, 7, 8, 9, 11, 19, 24, 25, 28)
 #: A sysctl of a link changed: forwarding or source validation, also where ip_forward or conf.all changed them.
 _RTM_NEWNETCONF = 80
 _NETCONFA_IFINDEX = 1
@@ -40,7 +40,7 @@ _RECEIVE = 1 << 20  # bytes of events that may wait; more is ENOBUFS, and then t
 _IFA_PROTO = 11
 _MESSAGES = (
     rtnetlink.RTM_NEWLINK, rtnetlink.RTM_DELLINK, rtnetlink.RTM_NEWADDR, rtnetlink.RTM_DELADDR, rtnetlink.RTM_DELROUTE, rtnetlink.RTM_DELRULE, _RTM_DELNSID,
-    _RTM_NEWNETCONF,
+    _RTM_NEWNETCONF, rtnetlink.RTM_NEWQDISC, rtnetlink.RTM_DELQDISC, rtnetlink.RTM_NEWTFILTER, rtnetlink.RTM_DELTFILTER,
 )  # fmt: skip
 
 
@@ -141,6 +141,8 @@ class Kernel:
             return not protocols or protocols[0] == PROTOCOL
         if kind == rtnetlink.RTM_DELROUTE:
             return data[start + 5] == PROTOCOL
+        if kind in (rtnetlink.RTM_NEWQDISC, rtnetlink.RTM_DELQDISC, rtnetlink.RTM_NEWTFILTER, rtnetlink.RTM_DELTFILTER):
+            return tc.may_be_marked(kind, data, start)
         if kind == rtnetlink.RTM_DELRULE:
             found = decode.rule(data, start, end)
             return found is not None and found.protocol == PROTOCOL
