@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ansible_collections.netops.underlay.plugins.module_utils._engine.service import watch
-from rooms import Case, Figures, KernelClock, cpu, engine, fresh, networks, play, room, run, seconds
+from rooms import Case, Figures, KernelClock, again, cpu, engine, fresh, networks, play, room, run, seconds
 
 ROUNDS = 3
 SIZES = (8, 32, 128, 512, 1024, 2048, 4094)
@@ -49,7 +49,7 @@ def full_trunk(count: int) -> Figures:
             took = seconds(lambda: engine(state, networks=rows))
         yield OURS, took
         yield FLOOR, kernel.seconds
-        yield AGAIN, fresh(state, networks=rows)
+        yield AGAIN, again(state, networks=rows)
         yield "vlan_map, removing them", seconds(lambda: engine(state, purge=True))
     yield "peak memory of the engine, MB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -65,7 +65,7 @@ def beside_foreign_links(count: int) -> Figures:
         rows = networks(count)
         engine(state, networks=rows)
         yield SHOW, seconds(lambda: run("ip -d -j link show > /dev/null"))
-        yield AGAIN, fresh(state, networks=rows)
+        yield AGAIN, again(state, networks=rows)
 
 
 def endpoints(count: int) -> Figures:
@@ -74,7 +74,7 @@ def endpoints(count: int) -> Figures:
     rows = [{"network": "n", "name": f"e{number}", "netns": f"s{number}"} for number in range(count)]
     with room() as state:
         yield "vlan_map", seconds(lambda: engine(state, networks=[row], endpoints=rows))
-        yield AGAIN, fresh(state, networks=[row], endpoints=rows)
+        yield AGAIN, again(state, networks=[row], endpoints=rows)
         yield "vlan_map, removing them", seconds(lambda: engine(state, purge=True))
 
 
