@@ -19,6 +19,7 @@ from ..declare.vlan import VLAN_FLAGS
 from .addressing import Addressing
 from .desired import DesiredState, Parent
 from .nics import links_there
+from .subnets import SubnetChoice
 from .wanted import DesiredObject, Key, Wanted
 
 #: The options of a sub-interface that its link has too.
@@ -57,6 +58,7 @@ class HostLinks:
         self.observed = desired.observed
         self.wanted = wanted
         self.addressing = addressing
+        self.subnets = SubnetChoice(desired, addressing.pools)
 
     def vlan(self, key: str, vlan: VlanSpec) -> None:
         parent = self.desired.resolve(key)
@@ -70,7 +72,7 @@ class HostLinks:
         parent = self.parent(network)
         if parent is None:
             return
-        self.addressing.complete(network, parent)
+        self.subnets.complete(network)
         if network["host_access"]:
             self._host_access(network, parent)
 

@@ -11,9 +11,10 @@ from ..core.change import PROTOCOL, rule_key
 from ..core.endpoint_specs import EndpointSpec
 from ..core.formats import host_prefix
 from ..core.route_specs import RuleSpec
-from .addressing import Addressing, subnet_of
+from .addressing import Addressing
 from .default_routes import DEFAULTS
 from .desired import DesiredState
+from .pools import subnet_of
 from .wanted import Wanted
 
 #: The numbers of the tables begin here, and so do the priorities of the rules: before those of the main table.

@@ -22,8 +22,8 @@ from ..declare.declaration import Declaration
 from ..declare.naming import link_names
 from ..kernel.observe import observe
 from ..plan import compare, host_links
-from ..plan.addressing import Addressing, subnet_of
 from ..plan.desired import ITEM_KINDS, desired_state, dummy_name
+from ..plan.pools import Pools, subnet_of
 from ..store.registry import Registry, Transaction
 
 Networks = Mapping[str, NetworkSpec]
@@ -154,7 +154,7 @@ class _Survey:
         self.observed = observed
         self.names = names
         self.desired = desired_state(Declaration("info"), records, observed, registry.seed())
-        self.addressing = Addressing(self.desired)
+        self.pools = Pools(self.desired)
 
     @cached_property
     def items(self) -> Items:
@@ -219,7 +219,7 @@ def _wire(planned: _Survey, spec: NetworkSpec) -> Described:
 def _pools(planned: _Survey, spec: NetworkSpec) -> List[Described]:
     """How much of each subnet's pool is taken; in a /64 or larger the free ones are not counted."""
     found = []
-    for pool, row in zip(planned.addressing.pools(spec), spec["subnets"]):
+    for pool, row in zip(planned.pools.of(spec), spec["subnets"]):
         found.append({"pool": row["ip_range"] or row["subnet"], "used": pool.used, "free": pool.available})
     return found
 

@@ -32,10 +32,10 @@ from ..kernel import management
 from ..kernel.observe import observe
 from ..plan import compare, order, rules
 from ..plan import plan as planning
-from ..plan.addressing import Addressing, subnet_of
 from ..plan.compare import ObjectState
 from ..plan.desired import ITEM_KINDS, DesiredState, desired_state
 from ..plan.plan import Plan
+from ..plan.pools import Pools, subnet_of
 from ..plan.wanted import Key
 from ..store.registry import Registry, Transaction
 from .rollback import hosts_entries, need_of
@@ -249,7 +249,7 @@ class _UndoPlan(Reverted):
 
     def _addresses(self, desired: DesiredState) -> None:
         """Refuse a lease that another endpoint has taken meanwhile."""
-        addressing, networks = Addressing(desired), items_of(self.after)["network"]
+        pools, networks = Pools(desired), items_of(self.after)["network"]
         held: Dict[Tuple[str, str], List[str]] = {}
         for key, record in self.after.get("endpoint", {}).items():
             for address in record.spec["addresses"]:
@@ -260,7 +260,7 @@ class _UndoPlan(Reverted):
             if not mine or network is None:
                 continue
             row = subnet_of(network, ip)
-            kept = {**addressing.reserved(network, row), **addressing.allowed(network)} if row else {}
+            kept = {**pools.reserved(network, row), **pools.allowed(network)} if row else {}
             reserved = kept.get(ip) if row else "in no subnet of its network"
             other = next((key for key in holders if key not in mine), mine[1] if len(mine) > 1 else None)
             if other or reserved:
