@@ -64,7 +64,7 @@ LISTS = ("warnings", "notes")
 ROOMS = {
     "Options": ["declare/*.py"],
     "Networks, endpoints and routes beside each other": ["plan/*.py"],
-    "Namespaces and containers": ["kernel/namespaces.py", "kernel/containers.py", "kernel/*_file.py"],
+    "Namespaces and containers": ["kernel/*namespaces.py", "kernel/containers.py", "kernel/*_file.py"],
     "The kernel": ["kernel/*.py", "netlink/*.py", "run/transact.py"],
     "The registry": ["store/*.py", "run/converge.py", "run/undo.py"],
     "The guard": ["run/guard.py", "run/guard_probes.py"],

@@ -18,7 +18,13 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.core impor
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import HOST, LINK_GROUP, Change
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError, KernelRefused
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Need
-from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import libc, namespaces
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import (
+    libc,
+    named_namespaces,
+    namespace_search,
+    namespaces,
+    workload_namespaces,
+)
 from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel.apply import apply
 from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel.observe import observe
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore, transact
@@ -52,31 +58,31 @@ NEW_BLUE = made("netns", {"netns": BLUE})
 
 
 def test_made_and_removed_as_iproute2_does() -> None:
-    namespaces.create("blue", "netops-underlay 802100001")
+    named_namespaces.create("blue", "netops-underlay 802100001")
     assert [row["name"] for row in ip("netns", "list")] == ["blue"]
     assert run("ip netns exec blue ip -br link | cut -d' ' -f1") == "lo\n"
     assert "UP" in link("lo", "blue")["flags"]
     assert "shared" in run("grep ' /run/netns ' /proc/self/mountinfo")
     with pytest.raises(errors.NamespaceError, match="there is a network namespace blue already"):
-        namespaces.create("blue", "netops-underlay 802100001")
-    namespaces.remove("blue")
-    namespaces.remove("blue")
+        named_namespaces.create("blue", "netops-underlay 802100001")
+    named_namespaces.remove("blue")
+    named_namespaces.remove("blue")
     assert ip("netns", "list") == [] and os.listdir("/run/netns") == []
 
 
 def test_iproute2_removes_what_we_made_and_we_what_it_made() -> None:
-    namespaces.create("blue", "netops-underlay 802100001")
+    named_namespaces.create("blue", "netops-underlay 802100001")
     run("ip netns add red; ip netns del blue")
-    namespaces.remove("red")
+    named_namespaces.remove("red")
     assert os.listdir("/run/netns") == []
 
 
 def test_one_stays_where_it_was() -> None:
     here = namespaces.identity(namespaces.OWN)
-    namespaces.create("blue", "netops-underlay 802100001")
-    with namespaces.entered(namespaces.resolve(BLUE)):
+    named_namespaces.create("blue", "netops-underlay 802100001")
+    with namespaces.entered(workload_namespaces.resolve(BLUE)):
         assert namespaces.identity(namespaces.OWN) == namespaces.identity("/run/netns/blue") != here
-    with pytest.raises(RuntimeError), namespaces.entered(namespaces.resolve(BLUE)):
+    with pytest.raises(RuntimeError), namespaces.entered(workload_namespaces.resolve(BLUE)):
         raise RuntimeError
     assert namespaces.identity(namespaces.OWN) == here
 
@@ -84,9 +90,9 @@ def test_one_stays_where_it_was() -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "../blue", "/etc/passwd", "a/b", "x" * 256, "a\0b"])
 def test_path_tricks(name: str) -> None:
     for action in (
-        lambda: namespaces.resolve(f"netns:{name}"),
-        lambda: namespaces.create(name, "netops-underlay 802100001"),
-        lambda: namespaces.remove(name),
+        lambda: workload_namespaces.resolve(f"netns:{name}"),
+        lambda: named_namespaces.create(name, "netops-underlay 802100001"),
+        lambda: named_namespaces.remove(name),
     ):
         with pytest.raises(errors.NamespaceError, match="is not a valid name for a network namespace"):
             action()
@@ -96,21 +102,21 @@ def test_what_is_no_namespace() -> None:
     run("touch /run/netns/stale; ln -s /proc/1/ns/net /run/netns/trick; mkdir /run/netns/dir")
     for name in ("stale", "trick", "dir"):
         with pytest.raises(errors.NamespaceError, match="no network namespace is mounted on it"):
-            namespaces.resolve(f"netns:{name}")
+            workload_namespaces.resolve(f"netns:{name}")
     with pytest.raises(errors.NamespaceMissing, match="there is no network namespace nowhere"):
-        namespaces.resolve("netns:nowhere")
+        workload_namespaces.resolve("netns:nowhere")
     with pytest.raises(errors.NamespaceError, match="there is no such process"):
-        namespaces.resolve("pid:4194303")
+        workload_namespaces.resolve("pid:4194303")
     with pytest.raises(errors.NamespaceError, match="is not a workload"):
-        namespaces.resolve("vm:blue")
+        workload_namespaces.resolve("vm:blue")
 
 
 def test_everything_once() -> None:
     run("ip netns add blue; ip netns add red; ip netns attach same $$ 2>/dev/null || true")
     with process_in("red") as pid:
-        found = list(namespaces.everything())
-        assert namespaces.identity("/run/netns/red") in namespaces.inhabited()
-        assert namespaces.resolve(f"pid:{pid}") == f"/proc/{pid}/ns/net"
+        found = list(namespace_search.everything())
+        assert namespaces.identity("/run/netns/red") in namespace_search.inhabited()
+        assert workload_namespaces.resolve(f"pid:{pid}") == f"/proc/{pid}/ns/net"
     assert [label for label, _path, _which in found][:2] == ["netns:blue", "netns:red"]
     assert len({which for _label, _path, which in found}) == len(found)
     assert namespaces.identity(namespaces.OWN) in {which for _label, _path, which in found}
@@ -130,11 +136,11 @@ def test_a_file_system_that_never_answers_stops_no_look(tmp_path: Path, monkeypa
             options = f"fd={descriptor},rootmode={kind},user_id=0,group_id=0"
             libc.call("mount", b"silent", os.fsencode(tmp_path / name), b"fuse", 0, options.encode())
         held = os.open(tmp_path / "file", os.O_PATH)
-        monkeypatch.setattr(namespaces, "_known_to_the_kernel", lambda: None)
+        monkeypatch.setattr(namespace_search, "_known_to_the_kernel", lambda: None)
 
         def look() -> None:
             signal.alarm(30)
-            found = {which for _label, _path, which in namespaces.everything()}
+            found = {which for _label, _path, which in namespace_search.everything()}
             assert blue in found and red not in found
 
         assert in_child(look) == 0
@@ -387,10 +393,10 @@ def refuse(_number: int) -> int:
 def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """How namespaces are found: by the kernel's own list where it has one, else by looking wherever one may be held."""
     if request.param.startswith("listns "):
-        monkeypatch.setattr(namespaces, "_open_known", refuse)
+        monkeypatch.setattr(namespace_search, "_open_known", refuse)
     if request.param == "scan":
-        monkeypatch.setattr(namespaces, "_known_to_the_kernel", lambda: None)
-    elif namespaces._known_to_the_kernel() is None:
+        monkeypatch.setattr(namespace_search, "_known_to_the_kernel", lambda: None)
+    elif namespace_search._known_to_the_kernel() is None:
         pytest.skip("listns came with Linux 6.19")
 
 
@@ -434,7 +440,7 @@ def test_what_is_in_a_namespace_without_a_name_is_seen(trunk: str, tmp_path: Pat
 def test_a_mode_is_not_set_where_others_may_not_be_seen(
     trunk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = "from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import namespaces as n; print(n.unseen())"
+    look = "from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import namespace_search as n; print(n.unseen())"
     for command, seen in (
         ("", ""),
         ("unshare -pf --mount-proc", ""),  # with NICs of its own
@@ -443,7 +449,7 @@ def test_a_mode_is_not_set_where_others_may_not_be_seen(
     ):
         assert run(f"PYTHONPATH=/opt/collections {command} {sys.executable} -c '{look}'").startswith(seen or "\n")
     engine = Engine(str(tmp_path))
-    monkeypatch.setattr(namespaces, "unseen", lambda: "of a test")
+    monkeypatch.setattr(namespace_search, "unseen", lambda: "of a test")
     rows = {"driver": "ipvlan", "mode": "l3", "subnet": "192.0.2.0/24"}
     with pytest.raises(InputError, match=r"mode: ipvlan links on trunk .* l3 bridge, and not all .* seen: of a test"):
         engine.network("blue", check=True, parent="trunk", **rows)
@@ -492,8 +498,8 @@ def test_a_number_that_another_process_got(trunk: str, tmp_path: Path, monkeypat
         first = engine.endpoint("job", "red", pid=pid)
         engine.same("job", "red", pid=pid)
         run("ip -n shop link del eth1")  # its own namespace went with it
-        began = namespaces.started
-        monkeypatch.setattr(namespaces, "started", lambda workload: began(workload) and began(workload) + "1")
+        began = workload_namespaces.started
+        monkeypatch.setattr(workload_namespaces, "started", lambda workload: began(workload) and began(workload) + "1")
         before = (link("eth0", "shop"), engine.records("link")["netns:shop/eth0"])
         with pytest.raises(InputError, match=f"pid:{pid} is not the process that was attached, which has ended"):
             engine.endpoint("job", "red", pid=pid)
@@ -706,7 +712,7 @@ def test_a_run_with_mounts_of_its_own_names_namespaces_for_the_host(
     trunk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under ``ip netns exec`` what is mounted stays there, while the file on which it is mounted is seen by all."""
-    monkeypatch.setattr(namespaces, "FIRST_PROCESS", os.getpid())
+    monkeypatch.setattr(named_namespaces, "FIRST_PROCESS", os.getpid())
     engine = Engine(str(tmp_path / "state"))
     run("ip netns add first")
 
@@ -714,8 +720,8 @@ def test_a_run_with_mounts_of_its_own_names_namespaces_for_the_host(
         child = os.fork()
         if child == 0:
             try:
-                namespaces._call("unshare", CLONE_NEWNS)
-                namespaces._call("mount", b"none", b"/", None, MS_REC | MS_SLAVE, None)  # as iproute2 does
+                libc.call("unshare", CLONE_NEWNS)
+                libc.call("mount", b"none", b"/", None, MS_REC | MS_SLAVE, None)  # as iproute2 does
                 action()
                 os._exit(0)
             finally:
@@ -728,7 +734,7 @@ def test_a_run_with_mounts_of_its_own_names_namespaces_for_the_host(
     apart(lambda: engine.absent("web"))
     assert [row["name"] for row in ip("netns", "list")] == ["first"] and os.listdir("/run/netns") == ["first"]
     with pytest.raises(errors.NamespaceError, match="there is a network namespace first already"):
-        namespaces._where_the_host_sees_it(lambda: namespaces._create("first", "x"))
+        named_namespaces._where_the_host_sees_it(lambda: named_namespaces._create("first", "x"))
 
 
 # --- kinds, not names ----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, List
 
-from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import namespaces
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import named_namespaces
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import guard, restore, transact, undo
 from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
 
@@ -62,7 +62,7 @@ class Host:
         """No link and no namespace of ours outlives it; files do."""
         records = self.registry.load()
         for name in ("web", "db"):
-            namespaces.remove(name)
+            named_namespaces.remove(name)
         links = [record.spec["name"] for record in records.get("link", {}).values() if not record.spec["netns"]]
         routes = [record.spec["prefix"] for record in records.get("route", {}).values() if not record.spec["netns"]]
         commands = (

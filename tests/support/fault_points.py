@@ -8,7 +8,13 @@ import os
 from typing import Any, Callable, List, Sequence
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import hosts_file, namespaces, session
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import (
+    hosts_file,
+    named_namespaces,
+    namespaces,
+    session,
+    workload_namespaces,
+)
 from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink.rtnetlink import Failure, Message, Socket
 
 KILLED = 77
@@ -19,7 +25,13 @@ class Steps:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.start(-1, lambda: None)
-        for where, name in ((session, "_write"), (namespaces, "_call"), (namespaces, "resolve"), (hosts_file, "write")):
+        for where, name in (
+            (session, "_write"),
+            (namespaces, "_call"),
+            (named_namespaces, "_call"),
+            (workload_namespaces, "resolve"),
+            (hosts_file, "write"),
+        ):
             monkeypatch.setattr(where, name, self._before(getattr(where, name)))
         monkeypatch.setattr(Socket, "batch", self._batch(Socket.batch))
 

@@ -17,7 +17,7 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel imp
     containers,
     hosts_file,
     management,
-    namespaces,
+    named_namespaces,
 )
 from ansible_collections.netops.underlay.plugins.module_utils._engine.report import describe
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import (
@@ -50,7 +50,7 @@ class SimulatedHost(Engine):
         monkeypatch.setattr(barrier, "install", lambda: "")
         monkeypatch.setattr(management, "find", lambda: ((), (), True))
         monkeypatch.setattr(containers, "ask", lambda workloads, **how: None)
-        monkeypatch.setattr(namespaces, "tidy", lambda workload: None)
+        monkeypatch.setattr(named_namespaces, "tidy", lambda workload: None)
         monkeypatch.setattr(hosts_file, "write", self._write_hosts)
         monkeypatch.setattr(conflicts, "ask", dict.fromkeys)
         monkeypatch.setattr(conflicts, "announce", lambda where, addresses: None)

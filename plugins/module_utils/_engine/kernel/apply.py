@@ -17,7 +17,7 @@ from ..core.route_specs import RouteSpec, RuleSpec
 from ..core.state import PLACED, HostState
 from ..netlink import encode
 from ..netlink.rtnetlink import Message
-from . import barrier, crowd, links, namespaces, rates
+from . import barrier, crowd, links, named_namespaces, rates
 from .errno_text import refusal
 from .session import Session, names_of
 
@@ -199,11 +199,11 @@ def _namespace(change: Change, observed: HostState, mark: str) -> None:
         )
     try:
         if change.before is None:
-            namespaces.create(name, mark)
+            named_namespaces.create(name, mark)
         elif change.after is None:
             known = observed.namespace(change.key)
             if known is not None and known.is_marked:
-                namespaces.remove(name, known.identity)
+                named_namespaces.remove(name, known.identity)
     except NamespaceError as error:
         raise KernelRefused(change, 0, str(error)) from None
 

@@ -16,7 +16,7 @@ from ..core.state import HostState, Namespace, Need
 from ..netlink import decode, encode
 from ..netlink.rtnetlink import Socket
 from ..store import statedir
-from . import containers, drivers, hosts_file, namespaces, rates, senders, taps
+from . import containers, drivers, hosts_file, namespace_search, namespaces, rates, senders, taps, workload_namespaces
 
 #: Where the nameservers of a host stand; the second, where the first names only a service of this host.
 RESOLVERS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
@@ -103,17 +103,17 @@ def _nameservers() -> Iterator[str]:
 
 def _asked_for(need: Need, workloads: Iterable[str], observed: HostState, own: int) -> None:
     """The namespaces of workloads, in full; two workloads may share one."""
-    inhabited: Optional[Set[Tuple[int, int]]] = namespaces.inhabited() if need.everywhere else None
+    inhabited: Optional[Set[Tuple[int, int]]] = namespace_search.inhabited() if need.everywhere else None
     for workload in workloads:
         if workload == HOST:
             continue
         try:
-            path = namespaces.resolve(workload)
+            path = workload_namespaces.resolve(workload)
             namespace = Namespace(workload, path, namespaces.identity(path))
             if namespace.identity == observed.host.identity:
                 raise NamespaceError(f"{workload} is in the host's own network namespace")
             namespace.managed = _is_managed(workload)
-            namespace.started = namespaces.started(workload)
+            namespace.started = workload_namespaces.started(workload)
             namespace.container = _container(workload)
             _same_process(namespace, need)
             with namespaces.entered(path):
@@ -166,7 +166,7 @@ def _siblings(need: Need, observed: HostState, own: int) -> None:
 def _place(observed: HostState, workloads: Iterable[str]) -> None:
     for workload in workloads:
         with contextlib.suppress(NamespaceError, OSError):
-            observed.spaces[workload] = namespaces.identity(namespaces.resolve(workload))
+            observed.spaces[workload] = namespaces.identity(workload_namespaces.resolve(workload))
 
 
 def _unaccounted(need: Need, observed: HostState) -> bool:
@@ -211,7 +211,7 @@ def _elsewhere(need: Need, observed: HostState) -> None:
             continue
         engine = workload.partition(":")[0]
         with contextlib.suppress(NamespaceError, OSError):
-            observed.elsewhere[workload] = namespaces.identity(namespaces.resolve(f"{engine}:{number}"))
+            observed.elsewhere[workload] = namespaces.identity(workload_namespaces.resolve(f"{engine}:{number}"))
 
 
 def _is_managed(workload: str) -> bool:
@@ -242,7 +242,7 @@ def _others(kernel: Socket, observed: HostState, own: int, rules: bool) -> None:
     """
     seen = {observed.host.identity, *(namespace.identity for namespace in observed.namespaces.values())}
     numbered = set(kernel.dump(encode.all_nsids(), decode.nsid))  # also what nothing but a socket, say, keeps alive
-    for label, path, which in namespaces.everything():
+    for label, path, which in namespace_search.everything():
         try:
             with namespaces.entered(path) as descriptor:
                 there = None if which in seen else Socket()
@@ -261,9 +261,9 @@ def _others(kernel: Socket, observed: HostState, own: int, rules: bool) -> None:
                 if rules and any(link.group in LINK_GROUPS for link in namespace.links.values()):
                     namespace.rules = there.dump(encode.all_rules(), decode.rule)
                 if label.startswith("net:["):
-                    namespace.workload = namespaces.label(which) or label
+                    namespace.workload = namespace_search.label(which) or label
                 observed.others.append(namespace)
-    observed.unseen = namespaces.unseen()
+    observed.unseen = namespace_search.unseen()
     observed.searched = not observed.unseen
     for number in numbered:
         namespace = Namespace(f"a namespace without a name (nsid {number})", "", (0, number), nsid=number)

@@ -27,7 +27,7 @@ from ..core.specs import Generic
 from ..core.state import HostState
 from ..netlink import decode, encode
 from ..netlink.rtnetlink import Message, Socket
-from . import namespaces
+from . import namespaces, workload_namespaces
 from .errno_text import refusal
 
 #: A message, the change that it belongs to, and the errors that are as good as success.
@@ -68,7 +68,7 @@ class Session:
             if self.workload == HOST or self.nsid is not None:
                 self.kernel = Socket()
                 return
-            path = (self.known.path if self.known else "") or namespaces.resolve(self.workload)
+            path = (self.known.path if self.known else "") or workload_namespaces.resolve(self.workload)
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             with namespaces.entered(self.descriptor):
                 self.kernel = Socket()

@@ -16,7 +16,7 @@ import time
 from typing import Iterator, List
 
 from ..core.errors import GuardError, RegistryBusy
-from ..kernel import namespaces, programs
+from ..kernel import programs, workload_namespaces
 from ..store import hostlock, installed, statedir
 from ..store.registry import ArmedGuard, Registry
 from .rollback import leftovers, need_of, recover, rollback, stays
@@ -34,7 +34,7 @@ def at_work(registry: Registry, run: RunOptions) -> Iterator[None]:
     until = time.monotonic() + run.lock_timeout
     installed.check()
     while True:
-        with hostlock.lock(registry, max(0.0, until - time.monotonic()), run.who), namespaces.held():
+        with hostlock.lock(registry, max(0.0, until - time.monotonic()), run.who), workload_namespaces.held():
             recover(registry, run)
             armed = registry.armed()
             if armed is not None and not armed.left:
@@ -152,7 +152,7 @@ def expire(number: int, registry: Registry, run: RunOptions) -> bool:
 
     Raises what :func:`undo.undo` raises.
     """
-    with hostlock.lock(registry, run.lock_timeout, run.who), namespaces.held():
+    with hostlock.lock(registry, run.lock_timeout, run.who), workload_namespaces.held():
         recover(registry, run)
         armed = registry.armed()
         if armed is None or armed.number != number:

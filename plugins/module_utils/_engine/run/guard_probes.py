@@ -12,7 +12,7 @@ import time
 from typing import Callable, Iterator, List, Optional, Sequence, TypedDict
 
 from ..core.errors import ProbeFailed, Problem
-from ..kernel import namespaces, programs
+from ..kernel import namespaces, programs, workload_namespaces
 from ..store.registry import Registry
 
 #: The longest time to wait for a confirmation.
@@ -94,7 +94,7 @@ def _at(origin: str | None, registry: Registry) -> Iterator[None]:
     record = registry.load().get("endpoint", {}).get(origin)
     if record is None:
         raise ProbeFailed(f"there is no endpoint {origin} to probe from")
-    with namespaces.entered(namespaces.resolve(record.spec["workload"])):
+    with namespaces.entered(workload_namespaces.resolve(record.spec["workload"])):
         yield
 
 

@@ -29,7 +29,7 @@ from ..core.isolation import BARRED
 from ..core.specs import Spec
 from ..core.state import HostState, Need
 from ..core.validate import Fault
-from ..kernel import barrier, namespaces
+from ..kernel import barrier, workload_namespaces
 from ..kernel.observe import observe
 from ..plan import compare, inverse, order
 from ..plan.wanted import Key
@@ -108,7 +108,7 @@ def restore(
     earlier = earlier or Earlier()
     registry = Registry(run.state_dir, earlier.parsed)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(namespaces.held())
+        stack.enter_context(workload_namespaces.held())
         journal = True
         try:
             stack.enter_context(hostlock.lock(registry, run.lock_timeout, run.who))

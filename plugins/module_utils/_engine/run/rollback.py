@@ -16,7 +16,7 @@ from ..core.change import HOST, LINK_GROUPS, Change, Records, has_senders, items
 from ..core.errors import KernelError, KernelRefused, RollbackFailed
 from ..core.specs import Spec
 from ..core.state import HostState, Need
-from ..kernel import containers, hosts_file, namespaces
+from ..kernel import containers, hosts_file, named_namespaces
 from ..kernel.apply import apply
 from ..kernel.observe import observe
 from ..plan import compare, hosts_lines, inverse
@@ -184,7 +184,7 @@ def recover(registry: Registry, run: RunOptions) -> None:
 def _recover(pending: Transaction, registry: Registry, run: RunOptions) -> None:
     for change in pending.changes:
         if change.kind == "netns":
-            namespaces.tidy(change.key)
+            named_namespaces.tidy(change.key)
     if pending.owner == RESTORE:
         sweep(pending, registry.sound()[0])
         registry.withdraw(pending.number)

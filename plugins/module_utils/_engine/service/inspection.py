@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, List, Optional, Set, Tuple, TypedDict, c
 from ..core import errors
 from ..core.change import HOST, LINK_GROUPS
 from ..core.errors import UnderlayError
-from ..kernel import namespaces
+from ..kernel import namespaces, workload_namespaces
 from ..run import findings, restore, restore_plan
 from ..run.transact import RunOptions
 from ..store import holds
@@ -213,7 +213,7 @@ def _paths(workloads: Set[str]) -> Dict[str, str]:
     found = {}
     for workload in workloads:
         try:
-            found[workload] = namespaces.resolve(workload)
+            found[workload] = workload_namespaces.resolve(workload)
         except errors.NamespaceError:
             continue
     return found

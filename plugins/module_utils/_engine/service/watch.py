@@ -17,7 +17,7 @@ import time
 from typing import Any, Dict, List, Optional, Set
 
 from ..core.text import printable
-from ..kernel import namespaces, taps
+from ..kernel import named_namespaces, taps
 from ..run import restore, restore_plan
 from ..store import holds, statedir
 from . import events, metrics
@@ -74,7 +74,7 @@ class Watcher:
 
     def run(self) -> int:
         statedir.make(self.state_dir)
-        self.kernel, self.files = events.Kernel(), events.Files(namespaces.RUN_DIR, self.state_dir)
+        self.kernel, self.files = events.Kernel(), events.Files(named_namespaces.RUN_DIR, self.state_dir)
         packets = events.Filter()
         engines = {"docker": events.Engine(events.DOCKER), "podman": events.Engine(events.PODMAN)}
         # A poll goes on after a signal; only something to read ends it.

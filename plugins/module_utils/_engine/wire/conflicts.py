@@ -21,7 +21,7 @@ from typing import Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
 from ..core.change import HOST
 from ..core.errors import CannotProbe, NamespaceError, NetlinkError
-from ..kernel import namespaces
+from ..kernel import namespaces, workload_namespaces
 from ..netlink import encode
 from ..netlink.rtnetlink import Socket as Kernel
 
@@ -102,7 +102,7 @@ class _Place:
         self.ours: Set[bytes] = set()
         workload, link = where
         try:
-            self._path = namespaces.resolve(workload)
+            self._path = workload_namespaces.resolve(workload)
             with namespaces.entered(self._path):
                 self._open(link)
         except (OSError, NamespaceError, NetlinkError) as error:
