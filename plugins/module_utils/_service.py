@@ -19,8 +19,8 @@ import stat
 from typing import Callable, Dict, List, NamedTuple, Optional
 
 # The engine is imported whole, so that the host gets all of it.
-from . import _engine, _manual
-from ._engine.core.change import HOST_KINDS, LINK_GROUPS
+from . import _engine, _service_files
+from ._engine.core.change import HOST_KINDS
 from ._engine.core.errors import RegistryError
 from ._engine.core.version import VERSION
 from ._engine.declare import model  # noqa: F401  pylint: disable=unused-import
@@ -36,153 +36,9 @@ __all__ = ["cli"]  # what the command needs has to be here, so that it can be co
 
 #: The first Python that the engine runs on.
 PYTHON = (3, 9)
-_UNIT = f"etc/systemd/system/{SERVICE}"
 _WANTED = f"etc/systemd/system/multi-user.target.wants/{SERVICE}"
-_UDEV = "etc/udev/rules.d/70-netops-underlay.rules"
-_LINK = "etc/systemd/network/05-netops-underlay.link"
-_NETWORKD = "etc/systemd/network/05-netops-underlay.network"
-_NETWORKD_ROUTES = "etc/systemd/networkd.conf.d/netops-underlay.conf"
-_MAN = "usr/local/share/man/man8/underlay.8"
-_COMPLETION = "usr/local/share/bash-completion/completions/underlay"
-_METRICS = "run/netops-underlay"  # RuntimeDirectory= of the unit
-_HEAD = "# Written by netops.underlay, module vlan_service.\n"
 #: The directories that this module had to make, to be removed with it if they are empty then.
 _MADE = f"{installed.ROOT.lstrip('/')}/directories"
-
-_LAUNCHER = """\
-#!{interpreter} -I
-# Written by netops.underlay, module vlan_service.
-import os
-import sys
-
-# Resolved once: a newer version that is installed meanwhile is for the next one.
-sys.path.insert(0, os.path.realpath("{current}"))
-from _engine.service.cli import main
-
-sys.exit(main())
-"""
-
-_SERVICE = (
-    _HEAD
-    + """\
-[Unit]
-Description=Underlay networks: {what}
-# NICs have their names when udev has settled; what comes later is heard of.
-After=local-fs.target network-pre.target systemd-udev-trigger.service systemd-modules-load.service systemd-sysctl.service
-Before=network-online.target
-RequiresMountsFor={state_dir} {root}
-
-[Service]
-Type=notify
-ExecStartPre=-/usr/bin/udevadm settle --timeout=30
-ExecStart={command} watch --sandboxed{options}
-{more}# It is ready once it has looked, after 20 s at most; the boot goes on whatever it found.
-TimeoutStartSec=90
-# A look that is under way ends by itself.
-KillMode=mixed
-StateDirectory={state}
-StateDirectoryMode=0700
-# The metrics, for all to read; they stay while the service is stopped, so that their age tells of it.
-RuntimeDirectory={runtime}
-RuntimeDirectoryPreserve=yes
-UMask=0077
-
-# NET_ADMIN makes links, addresses and routes. SYS_ADMIN enters the namespaces of endpoints and mounts named ones.
-# SYS_PTRACE looks at the namespaces of other users' processes. SYS_CHROOT goes to the mounts of the first process, in
-# which a named namespace has to appear. NET_BROADCAST hears the events of other namespaces.
-CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_SYS_CHROOT CAP_NET_BROADCAST
-AmbientCapabilities=
-NoNewPrivileges=yes
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateMounts=yes
-{devices}ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-# What it needs of other processes it sees by SYS_PTRACE.
-ProtectProc=invisible
-# Netlink for the kernel, Unix for systemd and container engines: nothing else.
-RestrictAddressFamilies=AF_NETLINK AF_UNIX
-IPAddressDeny=any
-# In its user namespace the hosts file of a container is written, with the rights of its root and no others.
-RestrictNamespaces=net mnt user
-RestrictRealtime=yes
-# Not RestrictSUIDSGID, which takes openat2 away: by that a container's hosts file is opened without leaving the container.
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-KeyringMode=private
-SystemCallArchitectures=native
-SystemCallFilter=@system-service @mount
-SystemCallFilter=~@resources
-SystemCallErrorNumber=EPERM
-
-[Install]
-WantedBy=multi-user.target
-"""
-)
-
-_NO_DEVICES = "PrivateDevices=yes\n"
-_DEVICES_OF_TAPS = """\
-# The nodes of taps are in the host's /dev: MKNOD makes them and CHOWN gives them to their owner. They are never opened here.
-CapabilityBoundingSet=CAP_MKNOD CAP_CHOWN
-DevicePolicy=closed
-DeviceAllow=char-* m
-"""
-
-# While they are made, many links are in a group of PRIVATE_GROUPS, 802100000 to 802199999.
-_UDEV_RULE = (
-    _HEAD
-    + """\
-# Keep other managers off our links: NetworkManager, and systemd-networkd since 255 (ID_NET_MANAGED_BY) and before (by the file
-# 05-netops-underlay.network). And udev runs no program for it: systemd-sysctl would set what the patterns of sysctl.d say, such
-# as a laxer rp_filter, and is most of what a link costs. RUN may not be empty; this builtin only looks at names.
-SUBSYSTEM=="net", ACTION!="remove", ATTR{{netdev_group}}=="{groups}", \\
-  ENV{{NETOPS_UNDERLAY}}="1", ENV{{NM_UNMANAGED}}="1", ENV{{ID_NET_MANAGED_BY}}="netops.underlay", RUN{{builtin}}:="net_id"
-"""
-)
-
-# An ipvlan link has the MAC of its parent, and a file that names NICs by theirs would be about it too.
-_LINK_FILE = (
-    _HEAD
-    + """\
-# See 70-netops-underlay.rules: they keep the name and the MAC that they were made with.
-[Match]
-Property=NETOPS_UNDERLAY=1
-
-[Link]
-NamePolicy=keep
-MACAddressPolicy=none
-"""
-)
-
-_NETWORKD_FILE = (
-    _HEAD
-    + """\
-# See 70-netops-underlay.rules.
-[Match]
-Property=NETOPS_UNDERLAY=1
-
-[Link]
-Unmanaged=yes
-"""
-)
-
-_NETWORKD_CONF = (
-    _HEAD
-    + """\
-# Else systemd-networkd removes the routes of others from the links that it manages whenever it starts.
-[Network]
-ManageForeignRoutes=no
-"""
-)
-
-
-#: What udev matches (udev(7)): every link that is ours, and PRIVATE_GROUPS, in which links are while they are made.
-UDEV_GROUPS = "|".join([*map(str, LINK_GROUPS), "8021[0-9][0-9][0-9][0-9][0-9]"])
 
 
 class Step(NamedTuple):
@@ -294,7 +150,8 @@ def _install(host: Host, wanted: Wanted) -> List[Step]:
     steps.append(
         Step("link", installed.CURRENT.lstrip("/"), host.target(installed.CURRENT), os.path.basename(directory))
     )
-    for name, (text, mode) in _texts(wanted, _keeps_taps(host) if wanted.taps is None else wanted.taps).items():
+    taps = _keeps_taps(host) if wanted.taps is None else wanted.taps
+    for name, (text, mode) in _service_files.texts(wanted.interpreter, wanted.heal, taps).items():
         steps.append(Step("file", name, host.read(name), text, mode))
     steps.append(Step("link", _WANTED, host.target(_WANTED), f"../{SERVICE}"))
     changed = [
@@ -321,48 +178,15 @@ def _keeps_taps(host: Host) -> bool:
     return any(record.spec["kind"] == "tap" for record in endpoints.values())
 
 
-def _texts(wanted: Wanted, taps: bool) -> Dict[str, tuple[str, int]]:
-    if wanted.heal:
-        what, options, more = (
-            "restored at boot, repaired when something is lost",
-            "",
-            "Restart=on-failure\nRestartSec=2\n",
-        )
-    else:
-        what, options, more = (
-            "restored at boot",
-            " --no-heal",
-            "RemainAfterExit=yes\nRestart=on-failure\nRestartSec=2\n",
-        )
-    unit = _SERVICE.format(
-        what=what, options=options, more=more, command=installed.COMMAND, root=installed.ROOT, state_dir=DEFAULT_STATE_DIR,
-        state=os.path.basename(DEFAULT_STATE_DIR), runtime=os.path.basename(_METRICS),
-        devices=_DEVICES_OF_TAPS if taps else _NO_DEVICES,
-    )  # fmt: skip
-    return {
-        installed.COMMAND.lstrip("/"): (
-            _LAUNCHER.format(interpreter=wanted.interpreter, current=installed.CURRENT),
-            0o755,
-        ),
-        _MAN: (_manual.man(), 0o644),
-        _COMPLETION: (_manual.bash(), 0o644),
-        _UNIT: (unit, 0o644),
-        _UDEV: (_UDEV_RULE.format(groups=UDEV_GROUPS), 0o644),
-        _LINK: (_LINK_FILE, 0o644),
-        _NETWORKD: (_NETWORKD_FILE, 0o644),
-        _NETWORKD_ROUTES: (_NETWORKD_CONF, 0o644),
-    }
-
-
 def _remove(host: Host, wanted: Wanted) -> List[Step]:
     steps = []
     if host.target(_WANTED) is not None:
         steps.append(Step("link", _WANTED, host.target(_WANTED), None))
-    for name in _texts(Wanted(""), taps=False):
+    for name in _service_files.texts("", heal=True, taps=False):
         before = host.read(name)
         if before is not None:
             steps.append(Step("file", name, before, None))
-    for name in (installed.ROOT.lstrip("/"), _METRICS):
+    for name in (installed.ROOT.lstrip("/"), _service_files.METRICS):
         if os.path.isdir(host.path(name)):
             steps.append(Step("directory", name, "present", None))
     if wanted.forget and os.path.isdir(host.path(DEFAULT_STATE_DIR)) and not recorded(host):
@@ -373,28 +197,11 @@ def _remove(host: Host, wanted: Wanted) -> List[Step]:
 
 
 def carry_out(host: Host, steps: List[Step], wanted: Wanted) -> None:
-    """Raises OSError, and subprocess.CalledProcessError of systemctl."""
+    """Install or remove what the steps say. Raises OSError, and subprocess.CalledProcessError of systemctl."""
     before, made = host.target(installed.CURRENT), _made(host)
     for step in steps:
-        if step.kind == "service":
-            if step.after is None:
-                _systemctl("stop", SERVICE)
-        elif step.kind == "directory":
-            shutil.rmtree(host.path(step.path))
-        elif step.after is None:
-            os.unlink(host.path(step.path))
-        elif step.kind == "link":
-            if step.path == installed.CURRENT.lstrip("/"):
-                _compile(host.path(os.path.join(installed.ROOT, step.after)), wanted.interpreter)
-            made += _put(host.path(step.path), lambda new, target=step.after: os.symlink(target, new))  # type: ignore[misc]
-        else:
-            made += _put(host.path(step.path), lambda new, step=step: _write(new, step))  # type: ignore[misc]
-    if host.has_systemd and any(step.path.startswith("etc/systemd") for step in steps):
-        _systemctl("daemon-reload")
-    if host.has_systemd and any(step.path in (_UDEV, _LINK) for step in steps) and shutil.which("udevadm"):
-        programs.run(["udevadm", "control", "--reload"])
-    if any(step.kind == "service" and step.after for step in steps):
-        _systemctl("restart", SERVICE)
+        made += _carry_out(host, step, wanted.interpreter)
+    _reload(host, steps)
     if wanted.present:
         _forget_old(host, before)
         made = [path for path in made if not path.startswith(host.path(installed.ROOT))]  # that goes as a whole
@@ -406,6 +213,36 @@ def carry_out(host: Host, steps: List[Step], wanted: Wanted) -> None:
         for path in [*sorted(made, key=len, reverse=True), *([host.path("etc/netns")] if wanted.forget else [])]:
             with contextlib.suppress(OSError):  # somebody else has put something there
                 os.rmdir(path)
+
+
+def _carry_out(host: Host, step: Step, interpreter: str) -> List[str]:
+    """One step, but for the start of the service, which comes last. The directories that it took."""
+    path, after = host.path(step.path), step.after
+    if step.kind == "service":
+        if after is None:
+            _systemctl("stop", SERVICE)
+    elif step.kind == "directory":
+        shutil.rmtree(path)
+    elif after is None:
+        os.unlink(path)
+    elif step.kind == "link":
+        if step.path == installed.CURRENT.lstrip("/"):
+            _compile(host.path(os.path.join(installed.ROOT, after)), interpreter)
+        return _put(path, lambda new: os.symlink(after, new))
+    else:
+        return _put(path, lambda new: _write(new, step))
+    return []
+
+
+def _reload(host: Host, steps: List[Step]) -> None:
+    """Have systemd and udev read what was changed, and start the service if it is to run."""
+    if host.has_systemd and any(step.path.startswith("etc/systemd") for step in steps):
+        _systemctl("daemon-reload")
+    rules = (_service_files.UDEV, _service_files.LINK)
+    if host.has_systemd and any(step.path in rules for step in steps) and shutil.which("udevadm"):
+        programs.run(["udevadm", "control", "--reload"])
+    if any(step.kind == "service" and step.after for step in steps):
+        _systemctl("restart", SERVICE)
 
 
 def _made(host: Host) -> List[str]:

@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tu
 COLLECTIONS = "/opt/collections"
 sys.path.insert(0, COLLECTIONS)
 
-from ansible_collections.netops.underlay.plugins.module_utils import _service
+from ansible_collections.netops.underlay.plugins.module_utils import _service_files
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
 from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import session
 from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink import rtnetlink
@@ -237,8 +237,8 @@ class Host:
         )
 
     def write_udev_rule(self) -> None:
-        rule = _service._UDEV_RULE.format(groups=_service.UDEV_GROUPS)
-        self.run(f"cat > /{_service._UDEV}; udevadm control --reload", rule)
+        rule = _service_files._UDEV_RULE.format(groups=_service_files.UDEV_GROUPS)
+        self.run(f"cat > /{_service_files.UDEV}; udevadm control --reload", rule)
 
     def new_trunk(self) -> None:
         """Without its links, and with udev at rest."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Dict, Iterator, Sequence, Tuple
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils import _service
+from ansible_collections.netops.underlay.plugins.module_utils import _service_files
 
 from tests.support.engine import Engine
 from tests.support.network_host import links, run
@@ -21,9 +21,11 @@ pytestmark = pytest.mark.slow
 
 #: The file of the unit has them in one line, and in another one where there are taps.
 CAPABILITIES = [
-    name for part in (_service._SERVICE, _service._DEVICES_OF_TAPS) for name in re.findall(r"CAP_[A-Z_]+", part)
+    name
+    for part in (_service_files._SERVICE, _service_files._DEVICES_OF_TAPS)
+    for name in re.findall(r"CAP_[A-Z_]+", part)
 ]
-ENGINE = Path(_service.__file__).parent
+ENGINE = Path(_service_files.__file__).parent
 UNPRIVILEGED = 65534
 MAPPED = "--uidmap 0:100000:65536 --gidmap 0:100000:65536"  # a user namespace of its own
 

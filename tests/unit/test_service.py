@@ -14,7 +14,7 @@ from typing import Dict
 
 import pytest
 import yaml
-from ansible_collections.netops.underlay.plugins.module_utils import _service
+from ansible_collections.netops.underlay.plugins.module_utils import _service, _service_files
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import (
     LINK_GROUPS,
     PRIVATE_GROUPS,
@@ -58,7 +58,7 @@ def test_the_copy_runs_alone(host: Host, tmp_path: Path) -> None:
 
 
 def test_udev_matches_our_groups_and_no_others() -> None:
-    patterns = _service.UDEV_GROUPS.split("|")
+    patterns = _service_files.UDEV_GROUPS.split("|")
 
     def matches(group: int) -> bool:
         return any(fnmatch.fnmatchcase(str(group), pattern) for pattern in patterns)
