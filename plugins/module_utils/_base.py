@@ -32,9 +32,11 @@ class BaseModule(AnsibleModule):
         _tame(self.params, self.argument_spec)
 
     def warn(self, warning: str, **kwargs: Any) -> None:
+        """Warn, without control characters that a name may have brought."""
         super().warn(printable(warning), **kwargs)
 
     def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
+        """Fail, without control characters that a name may have brought."""
         super().fail_json(msg=printable(msg), **kwargs)
 
     def common_problems(self) -> List[Problem]:

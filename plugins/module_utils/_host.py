@@ -75,6 +75,8 @@ class Step(NamedTuple):
 
 @dataclass
 class Wanted:
+    """What a host is to be prepared for."""
+
     drivers: Sequence[str] = DRIVERS
     neighbours: int = 0  # entries in each neighbour table; 0 leaves them alone
     names: bool = True
@@ -83,6 +85,8 @@ class Wanted:
 
 @dataclass
 class Survey:
+    """What there is to do on a host, and why it cannot be done."""
+
     steps: List[Step] = field(default_factory=list)
     problems: List[Problem] = field(default_factory=list)
     warnings: List[str] = field(default_factory=list)
@@ -98,9 +102,11 @@ class Host:
         self.drivers = Drivers(release, root)
 
     def path(self, name: str) -> str:
+        """A file of the host, below the root."""
         return os.path.join(self.root, name)
 
     def read(self, name: str) -> Optional[str]:
+        """A file's text; None where there is none."""
         try:
             with open(self.path(name), encoding="utf-8") as file:
                 return file.read()
@@ -132,6 +138,7 @@ class Host:
     # -- drivers ----------------------------------------------------------------------------------
 
     def driver_missing(self, driver: str) -> Problem:
+        """The problem of a driver that this kernel does not have, with the package that has it."""
         package = (self._closest(_KERNEL_PACKAGES) or "the modules package of this kernel").format(self.release)
         what = f"kernel {self.release} has no driver {driver}"
         return Problem("drivers", what, f"install {package} and boot that kernel, or leave {driver} out of drivers")

@@ -55,6 +55,7 @@ class Module(BaseModule):
                     self.params[called] = _readable(self.params[called])
 
     def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
+        """Fail; before the run with all problems of the options, where Ansible stops at the first."""
         result = {"msg": msg, **kwargs}
         if not self._started:
             # Ansible stops at the first bad option, does not say in which row, and drops rows that it cannot read.
@@ -86,6 +87,7 @@ class Module(BaseModule):
         return {"invocation": _result.NO_ARGUMENTS} if len(self._given) > _result.BYTES // 3 else {}
 
     def converge(self, describe: Callable[[Outcome], Dict[str, Any]]) -> NoReturn:
+        """Converge the host on the declared items, and exit with the result; ``describe`` adds what users of the object need."""
         run = RunOptions(self.params["state_dir"], self.check_mode, self.params["lock_timeout"], self._who)
         timeout = self.params["guard_timeout"]
         if timeout > 0 and not self.check_mode:

@@ -52,6 +52,8 @@ class Step(NamedTuple):
 
 
 class Wanted(NamedTuple):
+    """What is to be installed, or removed."""
+
     interpreter: str
     heal: bool = True
     taps: Optional[bool] = None  # None: if the registry records one
@@ -90,6 +92,7 @@ class Host:
         self.root = root
 
     def path(self, name: str) -> str:
+        """A file of the host, below the root."""
         return os.path.join(self.root, name.lstrip("/"))
 
     @property
@@ -109,15 +112,18 @@ class Host:
         return None
 
     def target(self, name: str) -> Optional[str]:
+        """Where a symbolic link leads; None where there is none."""
         try:
             return os.readlink(self.path(name))
         except OSError:
             return None
 
     def mode(self, name: str) -> int:
+        """The permissions of a file. Raises OSError."""
         return stat.S_IMODE(os.lstat(self.path(name)).st_mode)
 
     def service_state(self) -> str:
+        """``active``, also while it starts, or ``inactive``."""
         done = programs.run(["systemctl", "is-active", SERVICE])
         return "active" if done.stdout.strip() in ("active", "activating", "reloading") else "inactive"
 

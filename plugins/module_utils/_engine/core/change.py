@@ -58,18 +58,22 @@ def namespace_mark(group: int) -> str:
 
 
 def link_key(netns: str, name: str) -> str:
+    """The key of a link: its name, in a namespace behind the workload and a slash."""
     return f"{netns}/{name}" if netns else name
 
 
 def address_key(spec: Generic) -> str:
+    """The key of an address: its link's, and the address with prefix length."""
     return link_key(spec["netns"], spec["link"]) + " " + str(spec["address"])
 
 
 def route_key(spec: Generic) -> str:
+    """The key of a route: a table has one for a prefix and a metric."""
     return link_key(spec["netns"], f"{spec['prefix']} table {spec['table']} metric {spec['metric']}")
 
 
 def rule_key(spec: Generic) -> str:
+    """The key of a rule: source and table."""
     return link_key(spec["netns"], f"from {spec['source']} table {spec['table']}")
 
 
@@ -123,10 +127,12 @@ class Change(NamedTuple):
     of: str = ""  # the item that it belongs to, such as ``network:web``
 
     def inverse(self) -> Change:
+        """The change that undoes this one."""
         return Change(self.kind, self.key, self.after, self.before, "undo: " + self.reason, self.of)
 
     @property
     def verb(self) -> str:
+        """What it does: create, change or remove."""
         if self.before is None:
             return "create"
         return "remove" if self.after is None else "change"

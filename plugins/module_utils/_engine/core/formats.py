@@ -24,6 +24,8 @@ class Format(NamedTuple):
 
 
 def between(low: int, high: int) -> Format:
+    """A number of a range, both ends included."""
+
     def parse(value: int) -> None:
         if not low <= value <= high:
             raise ValueError
@@ -32,6 +34,7 @@ def between(low: int, high: int) -> Format:
 
 
 def matching(what: str, pattern: str) -> Format:
+    """A text that a regular expression fits as a whole; ``what`` is it in words."""
     expression = re.compile(pattern)
 
     def parse(value: str) -> None:

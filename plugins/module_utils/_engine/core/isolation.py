@@ -119,6 +119,7 @@ class Sysctls:
         self.link = link
 
     def get(self, name: str) -> Optional[int]:
+        """The value as observed; None where the kernel reports none, as of IPv6 that is off."""
         family, _rest, key = name.partition(".")
         if family == "ipv4" and self.link.conf4 and key in IPV4:
             return self.link.conf4[IPV4[key] - 1]

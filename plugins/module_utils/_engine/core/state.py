@@ -63,6 +63,8 @@ class Link:
 
 
 class Address(NamedTuple):
+    """An address of a link, as RTM_GETADDR tells it."""
+
     ifindex: int
     address: str  # with prefix length
     protocol: int  # IFA_PROTO, 0 on kernels before 5.18
@@ -71,6 +73,8 @@ class Address(NamedTuple):
 
 
 class Route(NamedTuple):
+    """A route, as RTM_GETROUTE tells it."""
+
     prefix: str
     type: str  # unicast, unreachable, blackhole, prohibit, local, ...
     via: Optional[str]
@@ -83,6 +87,8 @@ class Route(NamedTuple):
 
 
 class Rule(NamedTuple):
+    """A rule for the choice of a table, as RTM_GETRULE tells it."""
+
     source: str  # "" where it looks at anything but the source
     table: int
     priority: int
@@ -134,6 +140,7 @@ class Namespace:
         return self.mark.partition(" ")[0] == NAMESPACE_MARK
 
     def add(self, link: Link) -> None:
+        """A link, under all of its names."""
         self.links[link.index] = link
         self.names[link.name] = link
         for name in link.altnames:
@@ -208,6 +215,7 @@ class HostState:
     renamed: Dict[Tuple[str, int], str] = field(default_factory=dict)  # workload and ifindex of ours -> recorded name
 
     def namespace(self, workload: str) -> Optional[Namespace]:
+        """The namespace of a workload; None where it was not observed."""
         return self.host if workload == HOST else self.namespaces.get(workload)
 
     def space(self, workload: str) -> Optional[Tuple[int, int]]:
@@ -356,6 +364,7 @@ class HostState:
 
     @staticmethod
     def rule_spec(netns: str, link: str, rule: Rule) -> Spec:
+        """The spec of an observed rule of the endpoint that has ``link``."""
         return {
             "netns": netns,
             "link": link,

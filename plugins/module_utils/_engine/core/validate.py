@@ -74,6 +74,7 @@ class Mismatch(ValueError):
         self.at = at
 
     def within(self, at: str) -> Mismatch:
+        """The same of the value around it, which has the first one ``at`` this path."""
         return Mismatch(self.what, at + self.at)
 
 

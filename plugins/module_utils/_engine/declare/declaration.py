@@ -23,6 +23,7 @@ class Item(NamedTuple):
 
     @property
     def label(self) -> str:
+        """Kind and key in one, as records have them in ``of``."""
         return f"{self.kind}:{self.key}"
 
 

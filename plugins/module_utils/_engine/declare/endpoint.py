@@ -144,6 +144,7 @@ def _sysctls(value: Any) -> Dict[str, Optional[int]]:
 
 
 def build(row: Any, path: str, into: Declaration) -> EndpointSpec:
+    """The spec of an endpoint's row; what is wrong with it is added to the problems of ``into``."""
     problems = into.problems
     asked = fields.items(row, OPTIONS, path, problems, ("network", "name"))
     given = {option: value for option, value in asked.items() if option not in WORKLOADS}

@@ -125,6 +125,7 @@ def _is_number(text: str) -> bool:
 
 
 def boolean(value: Any) -> bool:
+    """A boolean, also as one of Ansible's words. Raises InvalidValue."""
     if isinstance(value, bool):
         return value
     word = str(value).lower()
@@ -134,6 +135,8 @@ def boolean(value: Any) -> bool:
 
 
 def choice(*words: Union[str, int]) -> Parser:
+    """A parser of one of some words or numbers."""
+
     def parse(value: Any) -> Union[str, int]:
         if value in words:
             return value if isinstance(value, int) else str(value)

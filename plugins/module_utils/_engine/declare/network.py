@@ -79,6 +79,7 @@ _HINTS = {
 
 
 def build(row: Any, path: str, into: Declaration) -> NetworkSpec:
+    """The spec of a network's row; what is wrong with it is added to the problems of ``into``."""
     if isinstance(row, Mapping) and "ipam_config" in row:
         row = {**row, "subnets": row.get("subnets") or row["ipam_config"]}
         del row["ipam_config"]

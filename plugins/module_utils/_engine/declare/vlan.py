@@ -52,6 +52,7 @@ _VLAN_DEFAULTS: Spec = {
 
 
 def build(row: Any, path: str, into: Declaration) -> VlanSpec:
+    """The spec of a sub-interface's row; what is wrong with it is added to the problems of ``into``."""
     spec = fields.items(_split(row), OPTIONS, path, into.problems, ("parent", "vlan_id"))
     if spec.get("gvrp") and spec.get("mvrp"):
         into.problems.append(

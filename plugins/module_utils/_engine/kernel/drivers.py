@@ -33,9 +33,11 @@ class Drivers:
         self._loaded = os.path.join(root, "sys/module")
 
     def is_loaded(self, driver: str) -> bool:
+        """Whether a driver is in the running kernel, as /sys/module shows."""
         return os.path.isdir(os.path.join(self._loaded, driver))
 
     def is_builtin(self, driver: str) -> bool:
+        """Whether a driver is part of the kernel, so that it has not to be loaded."""
         return self._lists("modules.builtin", driver) is True
 
     def is_loadable(self, driver: str) -> Optional[bool]:

@@ -12,6 +12,7 @@ from typing import Any
 
 @functools.cache
 def library() -> Any:
+    """The C library of this process, with ``errno`` kept for :func:`ctypes.get_errno`."""
     libc = ctypes.CDLL(None, use_errno=True)
     text, number = ctypes.c_char_p, ctypes.c_ulong
     libc.mount.argtypes = (text, text, text, number, text)

@@ -83,6 +83,7 @@ class Session:
             raise KernelRefused(change, error.errno or 0, f"{self.workload or 'the host'}: {error.strerror}") from None
 
     def close(self) -> None:
+        """Close the socket and let go of the namespace."""
         self.kernel.close()
         if self.descriptor is not None:
             os.close(self.descriptor)

@@ -322,6 +322,7 @@ def address_text(packed: bytes) -> str:
 
 
 def address(data: bytes, start: int, end: int) -> Address:
+    """An address of RTM_NEWADDR, between two offsets: on a point-to-point link its own, not that of the peer."""
     _family, length, flags, scope, ifindex = nl.IFADDRMSG.unpack_from(data, start)
     found = {kind: data[first:last] for kind, first, last in attributes(data, start + nl.IFADDRMSG.size, end)}
     packed = found.get(nl.IFA_LOCAL) or found[nl.IFA_ADDRESS]

@@ -102,11 +102,13 @@ _NESTED = 0x8000  # NLA_F_NESTED, asked for by the younger parsers only
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
+    """A struct rtattr with its payload, padded to four bytes."""
     length = len(payload) + 4
     return nl.ATTRIBUTE.pack(length, kind) + payload + _PADDING[length & 3]
 
 
 def u32(kind: int, value: int) -> bytes:
+    """An attribute that is a number of 32 bits."""
     return _U32.pack(8, kind, value)
 
 
@@ -119,6 +121,7 @@ def _text(kind: int, value: str) -> bytes:
 
 
 def packed_mac(mac: str) -> bytes:
+    """The six bytes of a MAC address."""
     return bytes.fromhex(mac.replace(":", ""))
 
 
@@ -182,11 +185,13 @@ def remove_link(index: int, nsid: Optional[int] = None) -> Message:
 
 
 def remove_group(group: int) -> Message:
+    """Remove all links of a group by one message. Raises ValueError for group 0, in which all others are."""
     _one_of_its_own(group)
     return Message(nl.RTM_DELLINK, 0, IFINFOMSG.pack(0, 0, 0, 0, 0) + u32(IFLA_GROUP, group))
 
 
 def alternative_names(link: int | str, names: Iterable[str], add: bool) -> Message:
+    """Add or remove alternative names of a link, which is given by its ifindex or its name."""
     index, name = (link, b"") if isinstance(link, int) else (0, _text(IFLA_IFNAME, link))
     listed = b"".join(_text(IFLA_ALT_IFNAME, alternative) for alternative in names)
     body = IFINFOMSG.pack(0, 0, index, 0, 0) + name + attribute(IFLA_PROP_LIST | _NESTED, listed)
@@ -196,6 +201,7 @@ def alternative_names(link: int | str, names: Iterable[str], add: bool) -> Messa
 
 
 def get_link(link: int | str) -> Message:
+    """Ask for one link, by its ifindex or its name, without statistics."""
     index, name = (link, b"") if isinstance(link, int) else (0, _text(IFLA_IFNAME, link))
     body = IFINFOMSG.pack(0, 0, index, 0, 0) + name + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
     return Message(nl.RTM_GETLINK, 0, body)
@@ -343,6 +349,7 @@ def create_address(address: str, index: int) -> Message:
 
 
 def remove_address(address: str, index: int) -> Message:
+    """Remove an address, with its prefix length, of an ifindex."""
     return Message(nl.RTM_DELADDR, 0, _address(address, index))
 
 
@@ -388,6 +395,7 @@ def all_routes() -> Message:
 
 
 def create_rule(spec: RuleSpec) -> Message:
+    """Add a rule; one that is there already is an error (EEXIST)."""
     return Message(nl.RTM_NEWRULE, nl.NLM_F_CREATE | nl.NLM_F_EXCL, _rule(spec))
 
 

@@ -111,10 +111,12 @@ def compare(operator: int, value: bytes) -> bytes:
 
 
 def verdict(code: int) -> bytes:
+    """End the rule with a verdict, such as NF_DROP."""
     return _expression(b"immediate", _big(1, _VERDICT_REGISTER), attribute(2, attribute(2, _big(1, code))))
 
 
 def jump(chain: str) -> bytes:
+    """Go on in another chain, and come back."""
     data = _big(1, _JUMP) + attribute(2, chain.encode() + b"\0")
     return _expression(b"immediate", _big(1, _VERDICT_REGISTER), attribute(2, attribute(2, data)))
 

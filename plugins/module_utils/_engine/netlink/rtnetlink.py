@@ -131,6 +131,7 @@ class Socket:
             return 0
 
     def close(self) -> None:
+        """Close the socket; what it has not read is lost."""
         self._socket.close()
 
     def __enter__(self) -> Socket:

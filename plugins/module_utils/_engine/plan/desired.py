@@ -131,6 +131,7 @@ class DesiredState:
         return record.spec if record else None
 
     def record(self, kind: str, key: str) -> Optional[Record]:
+        """What the registry has of an item or an object; None for nothing."""
         return self.records.get(kind, {}).get(key)
 
     def path(self, kind: str, key: str, option: str = "") -> str:
@@ -185,6 +186,7 @@ class DesiredState:
             return found
 
     def resolve(self, name: str, dummy: bool = False) -> Optional[Parent]:
+        """What the name of a parent, or of its dummy, refers to; None where nothing is there, nor can be made."""
         link = self.observed.host.names.get(name)
         vlan = self.items["vlan"].get(name)
         if vlan:
@@ -214,6 +216,7 @@ class DesiredState:
         return None
 
     def is_recorded(self, name: str) -> bool:
+        """Whether a link of the host is in the registry, by its key."""
         return name in self.records.get("link", {})
 
     def is_ours(self, link: Link, key: str) -> bool:
@@ -308,6 +311,7 @@ class DesiredState:
         return found
 
     def endpoints_of(self, networks: Set[str]) -> Dict[str, EndpointSpec]:
+        """The endpoints of some networks, by key."""
         return {key: spec for key, spec in self.items["endpoint"].items() if spec["network"] in networks}
 
 

@@ -61,6 +61,7 @@ class HostLinks:
         self.subnets = SubnetChoice(desired, addressing.pools)
 
     def vlan(self, key: str, vlan: VlanSpec) -> None:
+        """Add a declared sub-interface and the host's addresses on it."""
         parent = self.desired.resolve(key)
         if parent is None or not self._sub_interface(parent, ("vlan", key), f"vlan:{key}", vlan):
             return
@@ -69,6 +70,7 @@ class HostLinks:
             self.wanted.address(HOST, parent.name, address, f"vlan:{key}", "address of the host on the VLAN")
 
     def network(self, network: NetworkSpec) -> None:
+        """Add the parent of a network, complete its subnets, and add the host's own link in it."""
         parent = self.parent(network)
         if parent is None:
             return
@@ -111,6 +113,7 @@ class HostLinks:
         self.wanted.add("link", parent.name, spec, f"network:{name}", f"parent of {name}, which has none")
 
     def why_no_parent(self, network: NetworkSpec) -> Tuple[str, str]:
+        """Why the parent of a network neither exists nor can be made: message and fix."""
         name = network["parent"] or ""
         base, _rest, tail = name.rpartition(".")
         if base in self.observed.host.names:

@@ -338,5 +338,6 @@ def _size(desired: DesiredState, network: NetworkSpec, link: Link) -> None:
 
 
 def names(specs: Iterable[Union[NetworkSpec, EndpointSpec]]) -> str:
+    """Some items for a message: the first five names, and how many more."""
     names = sorted(spec["name"] for spec in specs)
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

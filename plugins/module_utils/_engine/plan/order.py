@@ -112,6 +112,7 @@ def _creation_order(step: Step, parents: Mapping[str, str]) -> Tuple[int, str, i
 
 
 def depth(name: str, parents: Mapping[str, str]) -> int:
+    """How many links are below one, by ``parents``: link -> the one that it is on."""
     depth = 0
     while name in parents:
         name, depth = parents[name], depth + 1

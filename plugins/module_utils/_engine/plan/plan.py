@@ -77,6 +77,7 @@ class Plan:
         return self._split()[0]
 
     def rest(self) -> List[Change]:
+        """The changes after probing, in order."""
         return self._split()[1]
 
     def _split(self) -> Tuple[List[Change], List[Change]]:

@@ -78,6 +78,7 @@ class Simulation:
         self._numbers = iter(range(2**31, 2**32))
 
     def do(self, change: Change) -> None:
+        """Apply a change, as the kernel would."""
         if change.after is None and self.observed.is_replaced(change.kind, change.before or {}):
             return  # somebody's is in its place, and stays
         {

@@ -31,6 +31,7 @@ class Wanted(Dict[Key, DesiredObject]):
         self[kind, key] = DesiredObject(cast(Spec, spec), of, reason)
 
     def address(self, netns: str, link: str, address: str, of: str, reason: str) -> None:
+        """List an address, with its prefix length, of a link."""
         spec: AddressSpec = {"netns": netns, "link": link, "address": address}
         self.add("address", address_key(spec), spec, of, reason)
 
@@ -46,6 +47,7 @@ class Wanted(Dict[Key, DesiredObject]):
         metric: Optional[int] = None,
         table: int = MAIN_TABLE,
     ) -> None:
+        """List a route of ours. Without a metric it gets the one that the kernel would give."""
         spec: RouteSpec = {
             "netns": netns,
             "prefix": prefix,

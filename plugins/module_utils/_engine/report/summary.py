@@ -57,6 +57,7 @@ def _only_raises(change: Change) -> bool:
 
 
 def line(change: Change) -> str:
+    """A change in a line for people."""
     return printable(f"{change.verb} {change.kind} {change.key}: {change.reason}")
 
 
@@ -138,4 +139,5 @@ def _lines(name: str, value: Any) -> List[str]:
 
 
 def word(value: Any) -> str:
+    """A value for people: booleans as YAML has them."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -70,6 +70,7 @@ class Outcome:
 
     @property
     def changed(self) -> bool:
+        """Whether the run changed something, or would have."""
         return bool(self.changes)
 
 

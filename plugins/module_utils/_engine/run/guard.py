@@ -116,6 +116,7 @@ class HostGuard:
             raise GuardError(f"{expire[0]} does not start: {error.strerror}; set guard_timeout: 0") from None
 
     def disarm(self, number: int) -> None:
+        """The transaction is confirmed: stop its timer."""
         disarm(number, self.state_dir)
 
 

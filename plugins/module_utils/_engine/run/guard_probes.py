@@ -30,6 +30,7 @@ class GuardProbe(TypedDict, total=False):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that say what to probe."""
     parser.add_argument("--ping", action="append", default=[], metavar="ADDRESS", help="must answer")
     parser.add_argument("--url", action="append", default=[], help="must answer with a status below 400")
     parser.add_argument(

@@ -69,6 +69,7 @@ class RestorePlan:
         ]
 
     def steps(self) -> List[Step]:
+        """What differs between the records and the host, object by object."""
         return list(compare.diff([*self._raised.values(), *self._states], self.observed))
 
     def _judge(self, kind: str, key: str, record: Record) -> None:

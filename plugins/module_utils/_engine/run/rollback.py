@@ -44,6 +44,7 @@ def apply_all(changes: Sequence[Change], observed: HostState, group: int, hosts_
 
 
 def hosts_entries(records: Records) -> HostsEntries:
+    """The lines of hosts files that the records ask for."""
     return hosts_lines.hosts_entries(items_of(records)["endpoint"])
 
 

@@ -38,6 +38,7 @@ class Location(NamedTuple):
     vlan: int  # 0 for none
 
     def text(self) -> str:
+        """Trunk and VLAN for people."""
         name = self.trunk if self.trunk == self.nic else f"{self.trunk} ({self.nic})"
         return f"{name}, VLAN {self.vlan}" if self.vlan else f"{name}, untagged"
 
@@ -65,6 +66,7 @@ class Wire:
 
 
 def finding(kind: str, place: Optional[Location], text: str, **more: Any) -> Finding:
+    """One row of the report: its kind, where it was found, and what in words."""
     where = (
         {"trunk": place.trunk, "nic": place.nic, "vlan": place.vlan or None}
         if place

@@ -39,6 +39,7 @@ exit status:
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run a command line. Returns the exit status."""
     options = parser().parse_args(arguments)
     if os.geteuid() != 0:
         return _fail("underlay: only root can use this command: sudo underlay ...", FAILED)

@@ -188,6 +188,7 @@ class Filter:
         return self._socket.fileno() if self._socket else -1
 
     def read_events(self) -> bool:
+        """Read all that came. Whether our table is gone, or something was missed."""
         found = False
         while self._socket is not None:
             try:
@@ -272,6 +273,7 @@ class Files:
         return self._descriptor
 
     def read_events(self) -> bool:
+        """Read all that came. Whether it may need a look: what the service itself writes to the registry does not."""
         found = written = False
         while True:
             try:
@@ -319,6 +321,7 @@ class Engine:
         return self._socket.fileno() if self._socket else -1
 
     def read_events(self) -> bool:
+        """Read all that came, until the next ``connect`` where the engine has gone. True: it tells of containers alone."""
         while self._socket is not None:
             try:
                 if not self._socket.recv(65536):

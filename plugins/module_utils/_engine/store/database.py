@@ -52,6 +52,7 @@ def connected(path: str) -> Iterator[sqlite3.Connection]:
 
 
 def damaged(what: str, how: str) -> RegistryError:
+    """The error for a registry that cannot be read."""
     return RegistryError(
         f"{what} is damaged ({how}); move registry.db aside (keep it: it may still"
         " be needed), then run with adopt: true, which takes back the links that have our mark"

@@ -48,6 +48,7 @@ def save(state_dir: str, held: Holds) -> None:
 
 
 def hold(state_dir: str, name: str, why: str) -> None:
+    """Exempt an object from repair, or all with EVERYTHING. Raises RegistryError."""
     save(state_dir, {**load(state_dir), name: one_line(why)})
 
 
