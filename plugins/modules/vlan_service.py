@@ -230,6 +230,16 @@ def diff(steps: list[Step], root: str) -> list[dict[str, str]]:
     return shown
 
 
+def carry_out(module: BaseModule, host: Host, steps: list[Step], wanted: Wanted) -> None:
+    """Install or remove the service; the module fails where the host does not let it."""
+    try:
+        _service.carry_out(host, steps, wanted)
+    except subprocess.CalledProcessError as error:
+        module.fail_json(msg=f"{' '.join(error.cmd)}: {error.stderr.strip()}; see journalctl -u netops-underlay")
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or 'the host'}: {error.strerror}; make it writable, and free some space")
+
+
 def main() -> None:
     module = BaseModule(
         argument_spec={
@@ -268,14 +278,7 @@ def main() -> None:
     if steps and os.geteuid() != 0:
         module.fail_json(msg="only root can install a service: run the task with become: true")
     if not module.check_mode:
-        try:
-            _service.carry_out(host, steps, wanted)
-        except subprocess.CalledProcessError as error:
-            module.fail_json(msg=f"{' '.join(error.cmd)}: {error.stderr.strip()}; see journalctl -u netops-underlay")
-        except OSError as error:
-            module.fail_json(
-                msg=f"{error.filename or 'the host'}: {error.strerror}; make it writable, and free some space"
-            )
+        carry_out(module, host, steps, wanted)
     result: dict[str, Any] = {
         "changed": bool(steps),
         "persistent": wanted.present if module.check_mode else is_persistent(DEFAULT_STATE_DIR),

@@ -54,35 +54,49 @@ def outside(fleet: Fleet, ledger: Ledger) -> List[str]:
 
 def conflicts(fleet: Fleet, ledger: Ledger) -> List[Problem]:
     """What is given or asked for twice in the fleet, or can no longer be had."""
-    found: List[Problem] = []
+    return [
+        *_given_to_others(fleet, ledger),
+        *_in_slices_of_others(fleet, ledger),
+        *_reserved(fleet, ledger),
+        *_held_twice(fleet, ledger),
+    ]
+
+
+def _given_to_others(fleet: Fleet, ledger: Ledger) -> Iterator[Problem]:
     for network, asked in fleet.static.items():
         given = ledger.addresses.get(network, {})
         for address, holder in sorted(asked.items()):
             if given.get(address, holder) != holder:
-                found.append(Problem(f"{holder} in {network}", f"{address} is given to {given[address]} in the ledger",
-                                     "request another address, or let the ledger assign one"))  # fmt: skip
+                yield Problem(f"{holder} in {network}", f"{address} is given to {given[address]} in the ledger",
+                              "request another address, or let the ledger assign one")  # fmt: skip
+
+
+def _in_slices_of_others(fleet: Fleet, ledger: Ledger) -> Iterator[Problem]:
     for network in sorted({*fleet.static, *ledger.addresses}):
         if network in fleet.rows and fleet.rows[network].get("per_host"):
             taken = {**fleet.static.get(network, {}), **ledger.addresses.get(network, {})}
-            found += _in_others(network, taken, ledger.slices.get(network, {}))
+            yield from _in_others(network, taken, ledger.slices.get(network, {}))
+
+
+def _reserved(fleet: Fleet, ledger: Ledger) -> Iterator[Problem]:
     for network, given in ledger.addresses.items():
         for subnet in fleet.spec(network)["subnets"] if network in fleet.rows else ():
             for address, why in fleet.reserved(network, subnet).items():
                 if address in given:
-                    found.append(Problem(f"{given[address]} in {network}", f"its address {address} is now {why}",
-                                         "revert that in the map, release the endpoint, or allocate with move: true"))  # fmt: skip
+                    yield Problem(f"{given[address]} in {network}", f"its address {address} is now {why}",
+                                  "revert that in the map, release the endpoint, or allocate with move: true")  # fmt: skip
+
+
+def _held_twice(fleet: Fleet, ledger: Ledger) -> Iterator[Problem]:
     held = held_by(ledger)
     for want in (*fleet.slices, *fleet.addresses):
         texts = [text for text in held.get(want.who, ()) if fits(text, want)]
         if len({subnet for text in texts for subnet in want.subnets if inside(text, subnet)}) < len(texts):
-            found.append(
-                Problem(
-                    f"{want.holder} in {want.network}",
-                    f"has {' and '.join(texts)} in the ledger",
-                    "remove one of the lines",
-                )
+            yield Problem(
+                f"{want.holder} in {want.network}",
+                f"has {' and '.join(texts)} in the ledger",
+                "remove one of the lines",
             )
-    return found
 
 
 def release(fleet: Fleet, ledger: Ledger, words: Sequence[Any]) -> Tuple[Ledger, List[str], List[Problem]]:

@@ -104,35 +104,33 @@ class Fleet:
             if item.spec is None:
                 continue
             spec = cast(EndpointSpec, item.spec)
-            name, path = str(spec["network"]), f"{host}: {_path(item.path)}"
-            if name not in self.rows:
-                if self._whole:
-                    self.problems.append(
-                        Problem(
-                            f"{path}.network",
-                            f"no row of the map is network {name}",
-                            "correct the name, or add the row",
-                        )
-                    )
-                continue
-            if not is_for(self.rows[name], host, set(groups)):
-                self.problems.append(
-                    Problem(
-                        f"{path}.network",
-                        f"network {name} is not for {host}",
-                        "widen site, group or hosts of its row in the map",
-                    )
-                )
-                continue
-            holder = f"{host}/{spec['name']}"
-            for version in (4, 6):
-                if not static_address(spec, version):
-                    self._wanted(name, holder, version, spec)
-            for option, address in given_addresses(spec):
-                self._given(name, holder, f"{path}.{option}", address)
-            for position, address in enumerate(spec["allowed_addresses"]):
-                option = f"{path}.allowed_addresses[{position}]"
-                self.allowed.setdefault(name, {}).setdefault(address, []).append((holder, option))
+            path = f"{host}: {_path(item.path)}"
+            if self._has_network(spec["network"], host, groups, f"{path}.network"):
+                self._endpoint(spec, host, path)
+
+    def _has_network(self, name: str, host: str, groups: Iterable[str], path: str) -> bool:
+        """Whether the map has a network for a host; where it does not, that is a problem of the endpoint that is to be in it."""
+        if name in self.rows and is_for(self.rows[name], host, set(groups)):
+            return True
+        if name in self.rows:
+            fix = "widen site, group or hosts of its row in the map"
+            self.problems.append(Problem(path, f"network {name} is not for {host}", fix))
+        elif self._whole:
+            fix = "correct the name, or add the row"
+            self.problems.append(Problem(path, f"no row of the map is network {name}", fix))
+        return False
+
+    def _endpoint(self, spec: EndpointSpec, host: str, path: str) -> None:
+        """The addresses that an endpoint needs, asks for and allows."""
+        name, holder = spec["network"], f"{host}/{spec['name']}"
+        for version in (4, 6):
+            if not static_address(spec, version):
+                self._wanted(name, holder, version, spec)
+        for option, address in given_addresses(spec):
+            self._given(name, holder, f"{path}.{option}", address)
+        for position, address in enumerate(spec["allowed_addresses"]):
+            option = f"{path}.allowed_addresses[{position}]"
+            self.allowed.setdefault(name, {}).setdefault(address, []).append((holder, option))
 
     def _wanted(self, name: str, holder: str, version: int, spec: EndpointSpec) -> None:
         """An address that the ledger gives."""

@@ -102,21 +102,23 @@ class _Builder:
                     "gateways", position, str(error), "write it without a prefix length, or none for no gateway at all"
                 )
                 continue
-            if address.version == 6 and address.is_link_local:
-                for network, subnet in zip(self.networks, self.found):
-                    if network.version == 6:
-                        subnet.setdefault("gateway", str(address))
-                continue
-            home = self.home("gateways", position, address, address)
-            if home is not None and "gateway" in home:
-                self.bad(
-                    "gateways", position, f"{home['subnet']} has {home['gateway']} already", "give each subnet one"
-                )
-            elif home is not None:
-                home["gateway"] = str(address)
+            self._gateway(position, address)
         if "none" in gateways:
             for subnet in self.found:
                 subnet.setdefault("gateway", "none")
+
+    def _gateway(self, position: int, address: Any) -> None:
+        """Give a gateway to the subnet that it is in; a link-local one to every IPv6 subnet without one."""
+        if address.version == 6 and address.is_link_local:
+            for network, subnet in zip(self.networks, self.found):
+                if network.version == 6:
+                    subnet.setdefault("gateway", str(address))
+            return
+        home = self.home("gateways", position, address, address)
+        if home is not None and "gateway" in home:
+            self.bad("gateways", position, f"{home['subnet']} has {home['gateway']} already", "give each subnet one")
+        elif home is not None:
+            home["gateway"] = str(address)
 
     def read_ranges(self) -> None:
         spans: Dict[int, List[Tuple[Any, Any]]] = {}

@@ -13,7 +13,7 @@ from ..core.errors import KernelRefused
 from ..core.link_specs import AddressSpec, RateSpec
 from ..core.rates import MODULES
 from ..core.route_specs import RouteSpec
-from ..core.specs import LinkSpec
+from ..core.specs import LinkSpec, Spec
 
 
 def refusal(change: Change, number: int, text: str = "") -> KernelRefused:
@@ -46,21 +46,29 @@ def _why(change: Change, number: int) -> str:
 
 
 def _why_link(change: Change, spec: LinkSpec, number: int) -> str:
-    name, kind, parent = spec.get("name"), spec.get("kind", ""), spec.get("parent")
+    name = spec.get("name")
     if number == errno.ENETDOWN:
         return f"{name} cannot be up while its base is down"
     if number == errno.EADDRINUSE:
         return f"the MAC of {name} is that of another link on the same parent, or of the parent"
     if number == errno.EADDRNOTAVAIL:
         return f"{spec.get('mac')} is not a unicast MAC"
-    if change.before is not None:
-        if number == errno.ENODEV:
-            return f"{name} is gone"
-        if number == errno.EBUSY and change.before.get("name") != name:
-            return "kernels before 6.2 rename a link only while it is down"
-        if number == errno.EINVAL and "mode" in spec:
-            return "macvlan cannot change to or from passthru"
-        return f"{spec['mtu']} is more than the parent's MTU" if number == errno.ERANGE and "mtu" in spec else ""
+    return _why_new_link(spec, number) if change.before is None else _why_changed_link(change.before, spec, number)
+
+
+def _why_changed_link(before: Spec, spec: LinkSpec, number: int) -> str:
+    name = spec.get("name")
+    if number == errno.ENODEV:
+        return f"{name} is gone"
+    if number == errno.EBUSY and before.get("name") != name:
+        return "kernels before 6.2 rename a link only while it is down"
+    if number == errno.EINVAL and "mode" in spec:
+        return "macvlan cannot change to or from passthru"
+    return f"{spec['mtu']} is more than the parent's MTU" if number == errno.ERANGE and "mtu" in spec else ""
+
+
+def _why_new_link(spec: LinkSpec, number: int) -> str:
+    name, kind, parent = spec.get("name"), spec.get("kind", ""), spec.get("parent")
     if number == errno.EEXIST:
         what = f"{name} is taken, as the name or alternative name of another link"
         if kind == "vlan":

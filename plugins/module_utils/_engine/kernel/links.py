@@ -275,14 +275,7 @@ def change(session: Session, wanted: Change) -> None:
     new = [
         option for option, value in after.items() if value not in (None, before.get(option)) and option not in _IDENTITY
     ]
-    kind_options = [option for option in new if option not in _ANY_KIND]
-    fixed = [option for option in kind_options if option not in encode.CHANGEABLE.get(known.kind, ())]
-    if fixed:
-        now = cast(Generic, session.observed.find("link", cast(Spec, {**after, "name": name})) or {})
-        kind_options = [option for option in kind_options if option not in fixed]
-        fixed = [option for option in fixed if now.get(option) != after[option]]
-    if fixed:
-        raise KernelRefused(wanted, errno.EOPNOTSUPP, f"{' and '.join(fixed)} of {name} cannot be changed in place")
+    kind_options = _changeable(session, wanted, known.kind, [option for option in new if option not in _ANY_KIND])
     if "up" in new and not after["up"]:
         session.queue(wanted, encode.change_link(known.ifindex, up=False))
     attributes = [encode.link_attribute(option, after[option]) for option in ("mac", "mtu", "group") if option in new]
@@ -299,11 +292,7 @@ def change(session: Session, wanted: Change) -> None:
         session.links[after["name"]] = session.links.pop(name)
     _keep_held(session, wanted, name, known)
     if settings.ipv6:
-        session.flush()
-        session.write_ipv6([(wanted, after["name"], settings.ipv6)], new=False)
-        enabled = not settings.ipv6.get("disable_ipv6")
-        if enabled and settings.ipv6.get("addr_gen_mode") == _GENMODE_NONE:
-            _remove_link_local(session, wanted, known.ifindex)
+        _write_ipv6(session, wanted, known.ifindex, settings.ipv6)
     _rename_alternatives(
         session,
         wanted,
@@ -318,6 +307,30 @@ def change(session: Session, wanted: Change) -> None:
         _make_node(session, wanted, cast(LinkSpec, after))
     if ("up" in new and after["up"]) or "mtu" in new:
         _keep_ipv6_mtu(session, wanted, after["name"], known.ifindex)
+
+
+def _changeable(session: Session, wanted: Change, kind: str, options: Sequence[str]) -> List[str]:
+    """Those of a link's options by kind that a request can change.
+
+    Raises KernelRefused where another has to be, and is not so already.
+    """
+    fixed = [option for option in options if option not in encode.CHANGEABLE.get(kind, ())]
+    if fixed:
+        after = cast(Generic, wanted.after or {})
+        name = str((wanted.before or {}).get("name", after["name"]))
+        now = cast(Generic, session.observed.find("link", cast(Spec, {**after, "name": name})) or {})
+        other = [option for option in fixed if now.get(option) != after[option]]
+        if other:
+            raise KernelRefused(wanted, errno.EOPNOTSUPP, f"{' and '.join(other)} of {name} cannot be changed in place")
+    return [option for option in options if option not in fixed]
+
+
+def _write_ipv6(session: Session, change: Change, ifindex: int, values: Dict[str, int]) -> None:
+    """Write sysctls of IPv6; without a mode of addresses the link loses the address that it made itself."""
+    session.flush()
+    session.write_ipv6([(change, (change.after or {})["name"], values)], new=False)
+    if not values.get("disable_ipv6") and values.get("addr_gen_mode") == _GENMODE_NONE:
+        _remove_link_local(session, change, ifindex)
 
 
 def _keep_ipv6_mtu(session: Session, change: Change, name: str, ifindex: int) -> None:

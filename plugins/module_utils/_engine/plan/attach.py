@@ -65,33 +65,15 @@ class Attachment:
         workload, name, of = endpoint["workload"], endpoint["interface"] or "", f"endpoint:{key}"
         if not self._enterable(key, workload):
             return False
-        spec: LinkSpec = {
-            "netns": workload,
-            "name": name,
-            "kind": "macvtap" if is_tap(endpoint) else network["driver"],
-            "parent": parent.name,
-            "mode": network["mode"],
-            "up": True,
-            "group": LINK_GROUP,
-            "sysctls": self._sysctls(endpoint),
-        }
+        spec = self._link(endpoint, network, parent)
         if endpoint["sysctls"].get("ipv6.disable_ipv6") and self._asks_for_ipv6(endpoint):
             what = "1 switches off IPv6, which the endpoint has addresses of"
             fix = "leave it out, or use a network with enable_ipv6: false"
             self.desired.refuse("endpoint", key, "sysctls.ipv6.disable_ipv6", what, fix)
-        if network["flag"]:
-            spec["flag"] = network["flag"]
-        elif endpoint["mac"]:
-            spec["mac"] = endpoint["mac"]
-        if network["bcqueuelen"] is not None:
-            spec["bcqueuelen"] = network["bcqueuelen"]
-        if network["bclim"] is not None:
-            spec["bclim"] = network["bclim"]
         self._special_modes(key, spec, endpoint, network)
         if is_tap(endpoint):
             self._tap(key, spec, endpoint, network)
         self._senders(key, spec, endpoint, network)
-        spec["mtu"] = endpoint["mtu"] or network["mtu"]  # None follows the parent, down and up
         if endpoint["mtu"]:
             self._endpoint_fits(key, endpoint["mtu"], parent)
         self.wanted.add("link", link_key(workload, name), spec, of, f"{network['name']} in {workload}")
@@ -118,6 +100,29 @@ class Attachment:
                 table=route.get("table") or MAIN_TABLE,
             )
         return True
+
+    def _link(self, endpoint: EndpointSpec, network: NetworkSpec, parent: Parent) -> LinkSpec:
+        """The link of an endpoint, as its network and its own options have it."""
+        spec: LinkSpec = {
+            "netns": endpoint["workload"],
+            "name": endpoint["interface"] or "",
+            "kind": "macvtap" if is_tap(endpoint) else network["driver"],
+            "parent": parent.name,
+            "mode": network["mode"],
+            "up": True,
+            "group": LINK_GROUP,
+            "sysctls": self._sysctls(endpoint),
+        }
+        if network["flag"]:
+            spec["flag"] = network["flag"]
+        elif endpoint["mac"]:
+            spec["mac"] = endpoint["mac"]
+        if network["bcqueuelen"] is not None:
+            spec["bcqueuelen"] = network["bcqueuelen"]
+        if network["bclim"] is not None:
+            spec["bclim"] = network["bclim"]
+        spec["mtu"] = endpoint["mtu"] or network["mtu"]  # None follows the parent, down and up
+        return spec
 
     def _addresses(self, key: str, endpoint: EndpointSpec, network: NetworkSpec, parent: Parent) -> None:
         """The addresses of an endpoint's link, and the host's routes to them."""

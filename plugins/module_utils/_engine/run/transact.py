@@ -23,7 +23,7 @@ from ..kernel.apply import apply
 from ..kernel.observe import observe
 from ..plan import compare
 from ..plan.inverse import Undoing
-from ..plan.plan import Plan
+from ..plan.plan import AddressProbe, Plan
 from ..plan.wanted import Key
 from ..store import statedir
 from ..store.registry import Registry
@@ -196,15 +196,7 @@ def _probe_addresses(planned: PlannedRun, amend: Callable[[], None]) -> None:
     free: Set[Tuple[str, str]] = set()
     opening = planned.plan.opening()
     while True:
-        wanted: Dict[conflicts.Where, List[str]] = {}
-        networks: Dict[Tuple[conflicts.Where, str], str] = {}
-        for question in planned.plan.probes:
-            if (question.network, question.candidates[0]) not in free:
-                where = (question.netns, question.link)
-                for ip in question.candidates:
-                    if (question.network, ip) not in free:
-                        wanted.setdefault(where, []).append(ip)
-                        networks[where, ip] = question.network
+        wanted, networks = _unanswered(planned.plan.probes, free)
         if not wanted:
             return
         for (where, ip), mac in conflicts.ask(wanted).items():
@@ -220,6 +212,26 @@ def _probe_addresses(planned: PlannedRun, amend: Callable[[], None]) -> None:
             if planned.plan.opening() != opening:
                 raise errors.CannotProbe("address conflicts change which links are needed; run the task again")
             amend()
+
+
+def _unanswered(
+    probes: Sequence[AddressProbe], free: Set[Tuple[str, str]]
+) -> Tuple[Dict[conflicts.Where, List[str]], Dict[Tuple[conflicts.Where, str], str]]:
+    """The addresses to probe where the first candidate is not known to be free, and the network of each.
+
+    ``free`` has those that no other host holds, by network.
+    """
+    wanted: Dict[conflicts.Where, List[str]] = {}
+    networks: Dict[Tuple[conflicts.Where, str], str] = {}
+    for question in probes:
+        if (question.network, question.candidates[0]) in free:
+            continue
+        where = (question.netns, question.link)
+        for ip in question.candidates:
+            if (question.network, ip) not in free:
+                wanted.setdefault(where, []).append(ip)
+                networks[where, ip] = question.network
+    return wanted, networks
 
 
 def _announce(changes: Sequence[Change], observed: HostState) -> List[str]:
