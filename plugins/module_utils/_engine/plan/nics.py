@@ -50,9 +50,8 @@ class Nics:
         handle = asked.get((by, value)) or (None if asked else self._owner(by, value))
         if len(found) > 1 or not (found or handle):
             fits = f"fits {len(found)} links: " + ", ".join(link.name for link in found)
-            self._refuse(
-                path, fits if found else "fits no link of this host", f"this host has {links_there(self.observed)}"
-            )
+            fix = f"this host has {links_there(self.observed)}"
+            self.problems.append(Problem(path, fits if found else "fits no link of this host", fix))
             self.broken.add(("trunk", name))
             return None
         return self._nic(source, by, value, handle, path)
@@ -84,11 +83,9 @@ class Nics:
                 identity.take(observed, self.records, handle, link)
             else:
                 here = f" (here {was.name})" if was is not None else ""
-                self._refuse(
-                    path,
-                    identity.dispute(observed, value, self.records["nic"][handle].spec, link),
-                    f"give the name of the intended NIC{here}, or set adopt: true to use the one with this name now",
-                )
+                what = identity.dispute(observed, value, self.records["nic"][handle].spec, link)
+                fix = f"give the name of the intended NIC{here}, or set adopt: true to use the one with this name now"
+                self.problems.append(Problem(path, what, fix))
                 return handle
         asked = self.asked.setdefault(observed.called(link), [])
         if [source, by, value] not in asked:
@@ -171,9 +168,6 @@ class Nics:
 
     def _record(self, kind: str, key: str) -> Optional[Record]:
         return self.records.get(kind, {}).get(key)
-
-    def _refuse(self, path: str, message: str, fix: str) -> None:
-        self.problems.append(Problem(path, message, fix))
 
 
 def _has_default_name(item: Item) -> bool:
