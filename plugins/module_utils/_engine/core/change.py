@@ -78,6 +78,7 @@ def rule_key(spec: Generic) -> str:
 
 
 def rate_key(spec: Generic) -> str:
+    """The key of a rate: its link and the direction."""
     return link_key(spec["netns"], f"{spec['link']} {spec['direction']}")
 
 

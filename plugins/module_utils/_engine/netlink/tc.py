@@ -85,15 +85,18 @@ def change_shaper(spec: RateSpec, index: int) -> Message:
 
 
 def remove_shaper(index: int) -> Message:
+    """Remove the queue of what a link sends, by our handle."""
     return Message(nl.RTM_DELQDISC, 0, TCMSG.pack(0, index, HANDLE, ROOT, 0))
 
 
 def create_ingress(index: int) -> Message:
+    """The ingress qdisc of a link, which our filter needs. One that is there already is an error (EEXIST)."""
     body = TCMSG.pack(0, index, _INGRESS_HANDLE, INGRESS, 0) + _text(TCA_KIND, "ingress")
     return Message(nl.RTM_NEWQDISC, nl.NLM_F_CREATE | nl.NLM_F_EXCL, body)
 
 
 def remove_ingress(index: int) -> Message:
+    """Remove the ingress qdisc of a link, with all of its filters."""
     return Message(nl.RTM_DELQDISC, 0, TCMSG.pack(0, index, _INGRESS_HANDLE, INGRESS, 0))
 
 
@@ -111,6 +114,7 @@ def create_policer(spec: RateSpec, index: int) -> Message:
 
 
 def remove_policer(index: int) -> Message:
+    """Remove our filter from the ingress qdisc of a link."""
     return Message(nl.RTM_DELTFILTER, 0, _filter(index, rates.MARK) + _text(TCA_KIND, "matchall"))
 
 

@@ -39,6 +39,7 @@ class HealHistory:
     heals: int = 0  # since the start
 
     def fragile(self, now: float) -> List[str]:
+        """What was repaired so often of late that once more is too often. ``now`` is in seconds of the monotonic clock, as below."""
         for name in list(self.healed):
             self.healed[name] = [when for when in self.healed[name] if when > now - WINDOW]
             if not self.healed[name]:
@@ -46,6 +47,7 @@ class HealHistory:
         return [name for name, times in self.healed.items() if len(times) >= TIMES - 1]
 
     def take_in(self, found: LookReport, now: float, is_boot: bool) -> None:
+        """Add what a look found, and work out when the next one is due."""
         healed = [] if is_boot else found["healed"]
         self.heals += len(healed)
         # What went with a link, a namespace or a parent was not removed by itself, and what only came late was not removed.

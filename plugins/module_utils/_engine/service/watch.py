@@ -73,6 +73,7 @@ class Watcher:
         self._held: Set[str] = set()
 
     def run(self) -> int:
+        """Look and listen until a signal comes, or all is restored and repair is off. Returns the exit status."""
         statedir.make(self.state_dir)
         self.kernel, self.files = events.Kernel(), events.Files(named_namespaces.RUN_DIR, self.state_dir)
         packets = events.Filter()
