@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Dict, Optional, Sequence
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore_plan
-from ansible_collections.netops.underlay.plugins.module_utils._engine.service import watch
+from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore, restore_plan
+from ansible_collections.netops.underlay.plugins.module_utils._engine.service import metrics, watch
 from ansible_collections.netops.underlay.plugins.module_utils._engine.service.history import (
     LONGEST,
     WINDOW,
@@ -107,6 +109,34 @@ def test_looks_may_come_in_a_row_and_take_a_quarter_of_a_cpu_at_last(monkeypatch
     for _ in range(100):
         now = budget.spend(1.5, now + 1.5)
     assert 0.24 < 150 / (now - start) < 0.26
+
+
+def test_a_look_that_finds_nothing_new_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the age of the metrics, by which people see that the service lives."""
+    full: Dict[str, Any] = {
+        **look(), "metrics": "drift 0\n", "names": ["a"], "indexes": [7], "seen": {-1: {7: 1}}, "stamp": "one", "notes": [], "done": [],
+        "causes": [], "why": {}, "objects": 1, "held": {}, "registry": (b"f", b"r"), "parsed": b"p", "whole": ("h", {}, False),
+    }  # fmt: skip
+    reports = iter([dict(full), {"unchanged": True, "stamp": "two"}, {"failed": "busy"}])
+    given = []
+
+    def inspection(_state_dir: str, _aims: object, _heals: int, _sandboxed: bool, earlier: restore.Earlier) -> Any:
+        given.append((earlier.parsed.file, earlier.parsed.rows, earlier.parsed.body, earlier.whole))
+        return SimpleNamespace(carry_out=lambda tired: next(reports), seconds=0.0, heard=None)
+
+    monkeypatch.setattr(watch, "Inspection", inspection)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    watcher = watch.Watcher(str(tmp_path), heal=True, sandboxed=False)
+    watcher.kernel, watcher.files = SimpleNamespace(), SimpleNamespace(follow=lambda directories: None)  # type: ignore[assignment]
+    kept = (b"f", b"r", b"p", restore.Whole("h", {}, False))
+    assert watcher._look() is not None
+    (tmp_path / metrics.NAME).unlink()
+    assert watcher._look() == {"unchanged": True, "stamp": "two"}
+    assert (tmp_path / metrics.NAME).read_text(encoding="utf-8") == "drift 0\n"
+    assert (watcher.kernel.names, watcher.kernel.seen, watcher.files.stamp) == ({"a"}, {-1: {7: 1}}, "two")
+    assert watcher._look() is None
+    assert given == [(b"", b"", b"", None), kept, kept]
+    assert watcher._earlier.whole is None, "the next look says how it is"
 
 
 def test_the_refused_are_tried_again_ever_later_each_by_itself() -> None:

@@ -62,6 +62,7 @@ class Watcher:
         self.files: events.Files
         self._budget = Budget()
         self._earlier = restore.Earlier()
+        self._metrics = ""
         self._spent = 0.0  # seconds of CPU, on the last look
         self._first = True
         self.outstanding: Optional[Set[str]] = None  # with healing off: what the boot has not brought back yet
@@ -153,10 +154,13 @@ class Watcher:
         self._first = False
         self._listen(found, look.heard)
         self._failure, self._failures = "", 0
+        self._metrics = found.pop("metrics", self._metrics)
+        metrics.write(
+            self._metrics
+        )  # here, where the sandbox holds; each time, for its age says whether this service lives
         if found.get("unchanged"):
             return found
         self._remember(found)
-        metrics.write(found.pop("metrics"))  # here, where the sandbox holds
         self._held = set(found["held"])
         self.memory.take_in(found, time.monotonic(), first)
         if not self.heal:
