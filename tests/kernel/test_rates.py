@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import socket
+import statistics
 import struct
 import threading
 import time
@@ -218,7 +219,7 @@ def test_the_service_hears_of_a_limit_that_goes_or_changes(engine: Engine) -> No
 
 # --- what passes ---------------------------------------------------------------------------------
 
-RATE, BURST = 8_000_000, 64 << 10
+RATE, BURST = 4_000_000, 64 << 10
 _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
 
 
@@ -248,15 +249,18 @@ def flood(sender: socket.socket, address: str, until: float) -> None:
 
 
 def rate_of(receiver: socket.socket, found: List[float]) -> None:
-    """What arrives, in bits per second of IP, by the kernel's time stamps, once the burst is spent."""
+    """What arrives, in bits per second of IP, by the kernel's time stamps, once the burst is spent.
+
+    The median of parts of a fifth of a second: where the machine is busy, the sender sometimes gets no processor, and catches up.
+    """
     arrived: List[float] = []
     try:
         while True:
             _data, ancillary, _flags, _sender = receiver.recvmsg(2048, 64)
             arrived += [seconds + nano / 1e9 for seconds, nano in (struct.unpack("ll", it[2]) for it in ancillary)]
     except socket.timeout:
-        steady = arrived[3 * BURST // 1428 :]
-        found.append((len(steady) - 1) * 1428 * 8 / (steady[-1] - steady[0]))
+        parts = [arrived[first : first + 71] for first in range(2 * BURST // 1428, len(arrived) - 71, 70)]
+        found.append(statistics.median(70 * 1428 * 8 / (part[-1] - part[0]) for part in parts))
 
 
 @pytest.mark.parametrize("network", [{"driver": "macvlan"}, {"driver": "ipvlan", "mode": "l2"}], ids=str)
