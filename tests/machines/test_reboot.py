@@ -369,6 +369,7 @@ def test_nics_that_the_next_boot_names_differently(host: Host, rack: Rack) -> No
 def test_everything_that_prepare_wrote_goes_again(host: Host, rack: Rack) -> None:
     prepare(rack, prepare_service=False)
     left = host.ssh("ls -d /run/netops-underlay /usr/local/lib/netops-underlay* /usr/local/sbin/underlay /etc/systemd/system/netops-underlay* "
-                    "/etc/systemd/system/*/netops-underlay* /etc/udev/rules.d/*underlay* /etc/systemd/network*/*underlay*", check=False)  # fmt: skip
+                    "/etc/systemd/system/*/netops-underlay* /etc/udev/rules.d/*underlay* /etc/systemd/network*/*underlay* "
+                    "/usr/local/share/man/man8/underlay* /usr/local/share/bash-completion", check=False)  # fmt: skip
     assert left.stdout == ""
     assert {"eth1.10", "eth2.20"} <= set(links(host)), "the networks stay"
