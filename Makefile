@@ -43,7 +43,7 @@ test-unit: $(READY) ## pure tests, of the engine and of what runs on the control
 test-kernel: lab ## the engine and every module on Linux 7.2, and once without IPv6
 	$(LAB) -- pytest -q tests/kernel
 	$(LAB) --kernel-arg ipv6.disable=1 -- pytest -q tests/kernel/modules -m ipv6_off
-	$(LAB) --rack -- pytest -q tests/kernel/test_isolation.py  # on the kernel of the machine, which has all of nf_tables
+	$(LAB) --rack -- pytest -q tests/kernel/test_isolation.py tests/kernel/test_spoof_check.py  # on the kernel of the machine, which has all of nf_tables
 
 .PHONY: test-kernel-6.12
 test-kernel-6.12: lab ## what kernels may answer differently, on Linux 6.12
