@@ -633,6 +633,17 @@ def test_the_mtu_of_ipv6_outlives_what_the_kernel_does_to_it(engine: Engine, dri
 
 
 @needs_ipv6
+@pytest.mark.parametrize("before", [{}, {"sysctls": {"ipv6.mtu": 1280}}], ids=["with it", "before it"])
+def test_the_mtu_of_ipv6_outlives_that_it_is_switched_on(engine: Engine, before: Dict[str, Any]) -> None:
+    engine.network()
+    engine.endpoint("one", **before)
+    assert sysctl("ipv6.conf.eth0.disable_ipv6", "one") == 1
+    engine.endpoint("one", accept_ra=True, sysctls={"ipv6.mtu": 1280})
+    assert (sysctl("ipv6.conf.eth0.disable_ipv6", "one"), sysctl("ipv6.conf.eth0.mtu", "one")) == (0, 1280)
+    engine.same("one", accept_ra=True, sysctls={"ipv6.mtu": 1280})
+
+
+@needs_ipv6
 def test_a_sysctl_that_is_not_asked_for_any_more_has_the_default_again(engine: Engine) -> None:
     asked = {"ipv4.forwarding": 1, "ipv6.hop_limit": 9, "ipv6.mtu": 1280}
 

@@ -305,7 +305,7 @@ def change(session: Session, wanted: Change) -> None:
     if "node" in new:
         session.flush()
         _make_node(session, wanted, cast(LinkSpec, after))
-    if ("up" in new and after["up"]) or "mtu" in new:
+    if ("up" in new and after["up"]) or "mtu" in new or settings.ipv6.get("disable_ipv6") == 0:
         _keep_ipv6_mtu(session, wanted, after["name"], known.ifindex)
 
 
@@ -334,7 +334,7 @@ def _write_ipv6(session: Session, change: Change, ifindex: int, values: Dict[str
 
 
 def _keep_ipv6_mtu(session: Session, change: Change, name: str, ifindex: int) -> None:
-    """The kernel makes the MTU of IPv6 that of the link where the link comes up or gets another (addrconf_notify)."""
+    """The kernel makes the MTU of IPv6 that of the link where link or IPv6 comes up, or the link gets another (addrconf_notify)."""
     link = session.known.links.get(ifindex) if session.known else None
     number = session.ipv6_mtus.get(name)
     if number is None and link is not None and link.conf6 and link.conf6[isolation.IPV6["mtu"]] != link.mtu:
