@@ -156,3 +156,11 @@ def test_the_examples_of_the_ledger(fleet: Path) -> None:
 def test_every_guide_is_in_the_contents() -> None:
     sections = yaml.safe_load((DOCS / "docsite" / "extra-docs.yml").read_text())["sections"]
     assert sorted(entry for section in sections for entry in section["toctree"]) == [guide.stem for guide in GUIDES]
+
+
+def test_no_page_shows_the_themes_error_about_a_table_of_contents() -> None:
+    pages = sorted((CHECKOUT / ".cache" / "docs" / "html").rglob("*.html"))
+    if not pages:
+        pytest.skip("make docs first, as make test-docs does")
+    marked = re.compile(r'<(nav|div|aside)[^>]*class="[^"]*\bcontents\b')
+    assert [page.name for page in pages if marked.search(page.read_text(encoding="utf-8"))] == []
