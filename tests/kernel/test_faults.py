@@ -20,11 +20,14 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.core.error
     RolledBack,
 )
 from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink import rtnetlink
+from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink.encode import IFLA_TARGET_NETNSID
 from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink.rtnetlink import (
+    RTM_GETLINK,
     RTM_GETNSID,
     Failure,
     Message,
     Socket,
+    attributes,
 )
 
 from tests.support.engine import Engine
@@ -128,7 +131,11 @@ class Refuser:
 
         def is_about_a_namespace(question: Any) -> bool:
             """How often these are put depends on how soon the kernel is done with a namespace that was removed."""
-            return not isinstance(question, Message) and [message.type for message in question] == [RTM_GETNSID]
+            if not isinstance(question, Message):
+                return [message.type for message in question] == [RTM_GETNSID]
+            return question.type == RTM_GETLINK and any(
+                kind == IFLA_TARGET_NETNSID for kind, _first, _last in attributes(question.body, 16, len(question.body))
+            )
 
         def lose(real: Callable[..., Any]) -> Callable[..., Any]:
             def wrapped(kernel: Socket, *args: Any) -> Any:
