@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, cast
 
 from . import isolation
-from .change import HOST, LINK_GROUPS, NAMESPACE_MARK, PRIVATE_GROUPS, PROTOCOL, Change, Records, link_key
+from .change import HOST, LINK_GROUPS, NAMESPACE_MARK, PRIVATE_GROUPS, PROTOCOL, Change, Records, has_senders, link_key
 from .rates import Rate
 from .specs import Generic, KindOptions, LinkSpec, Spec
 
@@ -168,6 +168,23 @@ class Need:
     again: bool = False  # in a run that has looked before
     hidden: Tuple[Tuple[str, str], ...] = ()  # what an earlier look found to be HostState.hidden
     records: Records = field(default_factory=dict, repr=False)  # what the things are known by that it names
+
+
+def need_of_records(
+    records: Records, workloads: Iterable[str], readers: Iterable[str] = (), siblings: Iterable[str] = ()
+) -> Need:
+    """What shows everything that is recorded of some workloads, and whatever stands on it."""
+    return Need(
+        tuple(workloads),
+        everywhere=True,
+        routes=True,
+        rules=bool(records.get("rule")),
+        senders=has_senders(records),
+        rates=bool(records.get("rate")),
+        readers=tuple(readers),
+        siblings=tuple(siblings),
+        records=records,
+    )
 
 
 @dataclass

@@ -11,13 +11,13 @@ from functools import cached_property
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from ..core import identity, rates
-from ..core.change import HOST, LINK_GROUPS, Change, Record, Records, has_senders, items_of, of_kind
+from ..core.change import HOST, LINK_GROUPS, Change, Record, Records, items_of, of_kind
 from ..core.endpoint_specs import EndpointSpec, is_tap, node_path
 from ..core.link_specs import VlanSpec
 from ..core.network_specs import NetworkSpec
 from ..core.route_specs import RoutesSpec
 from ..core.specs import Generic, Items
-from ..core.state import HostState, Need
+from ..core.state import HostState, Need, need_of_records
 from ..declare.declaration import Declaration
 from ..declare.naming import link_names
 from ..kernel.observe import observe
@@ -177,17 +177,8 @@ class _Survey:
 
 def _everything(records: Records) -> Need:
     workloads = dict.fromkeys(record.spec["workload"] for record in records.get("endpoint", {}).values())
-    readers = tuple(workload for workload in workloads if not workload.startswith("pid:"))
-    return Need(
-        tuple(workloads),
-        everywhere=True,
-        routes=True,
-        rules=bool(records.get("rule")),
-        senders=has_senders(records),
-        rates=bool(records.get("rate")),
-        readers=readers,
-        records=records,
-    )
+    readers = (workload for workload in workloads if not workload.startswith("pid:"))
+    return need_of_records(records, workloads, readers)
 
 
 def _networks(planned: _Survey) -> List[Described]:

@@ -21,13 +21,12 @@ from ..core.change import (
     PRIVATE_GROUPS,
     Change,
     Records,
-    has_senders,
 )
 from ..core.errors import KernelRefused, OtherMachine, OtherRegistry, RegistryBusy, RegistryError, UnderlayError
 from ..core.fingerprint import fingerprint
 from ..core.isolation import BARRED
 from ..core.specs import Spec
-from ..core.state import HostState, Need
+from ..core.state import HostState, Need, need_of_records
 from ..core.validate import Fault
 from ..kernel import barrier, workload_namespaces
 from ..kernel.observe import observe
@@ -342,20 +341,10 @@ def _is_filter_lost() -> bool:
 
 def _need(records: Records) -> Need:
     namespaces = {spec["netns"] for spec in _specs(records)} | set(records.get("netns", {}))
-    workloads = tuple(sorted(namespace for namespace in namespaces - {HOST} if not namespace.startswith("pid:")))
-    readers = tuple(sorted(key for key in records.get("hosts", {}) if not key.startswith("pid:")))
-    siblings = tuple(sorted(namespace for namespace in namespaces if namespace.startswith("pid:")))
-    return Need(
-        workloads,
-        everywhere=True,
-        routes=True,
-        rules=bool(records.get("rule")),
-        senders=has_senders(records),
-        rates=bool(records.get("rate")),
-        readers=readers,
-        siblings=siblings,
-        records=records,
-    )
+    workloads = sorted(namespace for namespace in namespaces - {HOST} if not namespace.startswith("pid:"))
+    readers = sorted(key for key in records.get("hosts", {}) if not key.startswith("pid:"))
+    siblings = sorted(namespace for namespace in namespaces if namespace.startswith("pid:"))
+    return need_of_records(records, workloads, readers, siblings)
 
 
 def _specs(records: Records) -> Iterator[Spec]:

@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Collection, Dict, Iterable, List, Optional, Sequence, Set
 
 from ..core import identity
-from ..core.change import HOST, LINK_GROUPS, Change, Records, has_senders, items_of, link_key, merged
+from ..core.change import HOST, LINK_GROUPS, Change, Records, items_of, link_key, merged
 from ..core.errors import KernelError, KernelRefused, RollbackFailed
 from ..core.specs import Spec
-from ..core.state import HostState, Need
+from ..core.state import HostState, Need, need_of_records
 from ..kernel import containers, hosts_file, named_namespaces
 from ..kernel.apply import apply
 from ..kernel.observe import observe
@@ -57,18 +57,12 @@ def need_of(changes: Sequence[Change], records: Records) -> Need:
     """What an observation must cover to take changes back."""
     touched = {(change.before or change.after or {}).get("netns", HOST) for change in changes} - {HOST}
     readers = {change.key for change in changes if change.kind == "hosts"}
-    rules = bool(records.get("rule")) or any(change.kind == "rule" for change in changes)
-    senders = has_senders(records) or any("senders" in (change.before or change.after or {}) for change in changes)
-    rates = bool(records.get("rate")) or any(change.kind == "rate" for change in changes)
-    return Need(
-        tuple(sorted(touched)),
-        everywhere=True,
-        routes=True,
-        rules=rules,
-        senders=senders,
-        rates=rates,
-        readers=tuple(sorted(readers)),
-        records=records,
+    need = need_of_records(records, sorted(touched), sorted(readers))
+    return replace(
+        need,
+        rules=need.rules or any(change.kind == "rule" for change in changes),
+        senders=need.senders or any("senders" in (change.before or change.after or {}) for change in changes),
+        rates=need.rates or any(change.kind == "rate" for change in changes),
     )
 
 
