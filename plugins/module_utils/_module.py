@@ -107,7 +107,7 @@ class Module(BaseModule):
             self.fail_json(**_result.refusal(error.problems))
         except UnderlayError as error:
             self.fail_json(str(error))
-        for text in answer.warnings:
+        for text in _result.warnings(answer.warnings):
             self.warn(text)
         self.exit_json(**answer.result)
 

@@ -56,9 +56,17 @@ def _by_cause(problems: Sequence[Problem]) -> List[str]:
 
 def lines(problems: Sequence[Any]) -> str:
     """Problems as one message: one a line, then how many more there are."""
-    room = _room(list(map(str, problems)))
-    more = [f"and {len(problems) - room:,} more, shown once these are fixed"] if room < len(problems) else []
-    return "\n".join([*map(str, problems[:room]), *more])
+    return "\n".join(_as_many_as_fit(list(map(str, problems)), "more, shown once these are fixed"))
+
+
+def warnings(texts: Sequence[str]) -> List[str]:
+    """As many warnings as a result holds, then how many more there are."""
+    return _as_many_as_fit(texts, "more warnings")
+
+
+def _as_many_as_fit(texts: Sequence[str], more: str) -> List[str]:
+    room = _room(texts)
+    return [*texts[:room], *([f"and {len(texts) - room:,} {more}"] if room < len(texts) else [])]
 
 
 def _room(rows: Sequence[Any]) -> int:

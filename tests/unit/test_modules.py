@@ -110,6 +110,17 @@ def test_a_refusal_tells_of_thousands_as_much_as_a_result_holds() -> None:
     assert refusal["problems"] == rows[: len(refusal["problems"])] and len(refusal["problems"]) > 1000
 
 
+def test_of_thousands_of_warnings_as_many_as_a_result_holds() -> None:
+    """A dummy as a trunk gives each of its 4,094 networks one; with 820 kB of them AWX dropped the whole result."""
+    few = [f"networks[{number}].parent: t0.{number} has ARP disabled" for number in range(100)]
+    assert _result.warnings(few) == few
+    many = [f"{turn} {text}" for turn in range(100) for text in few]
+    *shown, more = _result.warnings(many)
+    assert shown == many[: len(shown)] and len(shown) > 1000
+    assert len(json.dumps(shown)) < _result.BYTES / 2
+    assert more == f"and {10_000 - len(shown):,} more warnings"
+
+
 def test_one_cause_is_one_line_of_a_refusal() -> None:
     alike = [Problem(f"networks[{number}].parent", "eth1 does not exist", "this host has eth0") for number in range(15)]
     other = Problem("networks[3].mtu", "9000 is more than the 1500 of eth0", "give 1500 at most")
