@@ -31,7 +31,7 @@ SAYS: Dict[str, Tuple[int, Optional[int]]] = {
                      "AnsibleFilterError"), (0, None)),
     "KernelRefused": (2, None),
 }  # fmt: skip
-#: A variable of the code -> what a reader calls it. Others are shown as ``<...>``: a name of the code tells a reader nothing.
+#: A variable of the code -> what a reader calls it: a name of the code tells a reader nothing.
 WORDS = {
     **dict.fromkeys(("name", "network", "owner", "link", "dev", "device", "interface", "parent", "base", "trunk", "workload", "endpoint", "kind", "driver",
                      "mode", "flag", "option", "path", "prefix", "subnet", "address", "gateway", "mac", "mtu", "metric", "table", "vrf", "host", "group",
@@ -45,7 +45,11 @@ WORDS = {
     "strerror": "error", "why": "reason", "refusal": "reason",
     "reason": "reason", "said": "error", "strip": "error", "how": "reason", "vlan_id": "VLAN ID", "range": "range", "mine": "subnet", "theirs": "subnet",
     "texts": "subnet", "one": "name", "other": "name", "origin": "name", "state": "state", "where": "path", "directory": "path", "executable": "path",
-    "who": "program", "holder": "program", "pattern": "pattern", "schema": "version", "SCHEMA": "version", "neighbours": "number", "of": "name",
+    "direction": "direction", "size_text": "size", "rate_text": "rate", "most": "number", "least_rate": "rate", "packet": "number", "limit": "number",
+    "lines": "number", "int": "number", "height": "number", "owned": "number", "purge_limit": "number", "NAMED": "number", "size": "number", "str": "number",
+    "scope": "scope", "rest": "range", "parts": "range", "blocks": "range", "mask": "mask", "partition": "program", "foreign": "name", "LIMITED": "kind",
+    "unfiltered": "reason", "why_no_parent": "reason", "unseen": "reason", "was": "value", "below": "name", "netns": "namespace",
+    "which": "number", "who": "program", "holder": "program", "pattern": "pattern", "schema": "version", "SCHEMA": "version", "neighbours": "number", "of": "name",
     "hosts": "names", "subnets": "subnet", "block": "range", "replace": "name", "get": "number", "what": "name", "word": "name", "st_uid": "user",
     "geteuid": "user", "DRIVERS": "driver", "COMMAND": "path", "DOCKER_SOCKET": "path", "expire": "program", "part": "range", "unit": "unit",
 }  # fmt: skip
@@ -54,9 +58,16 @@ CONSTANTS = {
     "<BECOME>": "become: true",
     "<GROUP>": "etc/iproute2/group",
     "<LINK_GROUP>": "8021",
+    "<IPV6_MIN_MTU>": "1280",
+    "<HIGHEST>": "8",
+    "<MOST_SOURCE_MACS>": "1000",
+    "<MOST_NEIGHBOURS>": "16777216",
+    "<FILTERS>": "Linux 5.16 or newer with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_EGRESS",
+    "<vlan>": ".<VLAN ID>",
     "<unit>": "",
     "<OWN>": "give a path of root's own",
 }
+UNKNOWN = "<...>"
 #: Lists whose new items are shown to the user.
 LISTS = ("warnings", "notes")
 
@@ -257,7 +268,7 @@ def for_readers(text: str) -> str:
         name = found[0][1:-1]
         if found[0] in CONSTANTS:
             return CONSTANTS[found[0]]
-        return f"<{WORDS[name] or name}>" if name in WORDS else "<...>"
+        return f"<{WORDS[name] or name}>" if name in WORDS else UNKNOWN
 
     return re.sub(r"<[^<>]*>", word, text)
 
@@ -267,13 +278,19 @@ def lacking() -> List[str]:
     known = notes()
     found = [complete(message, known) for part in rooms().values() for message in part]
     lines = [f'"{message.text}" has no cure' for message in found if not message.cure]
+    lines += [
+        f'"{text}" has a placeholder without a word for readers: WORDS or CONSTANTS in docs/pages/messages.py'
+        for message in found
+        for text in (message.text, message.cure)
+        if UNKNOWN in for_readers(text)
+    ]
     gone = known.keys() - {_key(message.text) for message in found}
     return lines + [f'"{text}" is said nowhere any more' for text in sorted(gone)]
 
 
 def _rst(text: str) -> str:
     """A sentence of docs/messages.yml or of the code: double backticks stay as they are."""
-    text = text.replace("*", r"\*").replace("|", r"\|").replace("_ ", r"\_ ")
+    text = text.replace(" | ", "; or ").replace("*", r"\*").replace("|", r"\|").replace("_ ", r"\_ ")
     return f"{text[0].upper()}{text[1:]}" + ("" if text[-1] in ".!?:" else ".")
 
 

@@ -98,7 +98,7 @@ ROWS: List[Tuple[str, Any, List[str]]] = [
         "ingress_burst: '8kbit' is not a burst; write it as 64kb or 1mb; a number alone is bytes"]),
     ("endpoint", {**ENDPOINT, "ingress_burst": "64kb", "egress_rate": "1mbit", "egress_burst": "1mb"}, [
         "ingress_burst: is nothing without ingress_rate; give ingress_rate, or leave it out",
-        "egress_burst: 1mb is what 1mbit takes more than 4 s for; give 500000 at most, or leave it out"]),
+        "egress_burst: 1mb takes more than 4 s at 1mbit; give 500000 at most, or leave it out"]),
     ("network", {**NETWORK, "parent": "eth0", "internal": True}, [
         "internal: an internal network has its own dummy, and no parent; "
         "leave out parent, or set gateway: none on the subnets to have no default route"]),

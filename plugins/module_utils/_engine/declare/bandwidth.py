@@ -78,5 +78,5 @@ def check(spec: Generic, row: Any, path: str, problems: List[Problem]) -> None:
             )
         elif size and number and size > rates.largest_burst(number):
             most = rates.largest_burst(number)
-            what = f"{rates.size_text(size)} is what {rates.rate_text(number)} takes more than {rates.LONGEST} s for"
+            what = f"{rates.size_text(size)} takes more than {rates.LONGEST} s at {rates.rate_text(number)}"
             problems.append(Problem(at, what, f"give {most} at most, or leave it out"))
