@@ -48,8 +48,9 @@ WORDS = {
     "direction": "direction", "size_text": "size", "rate_text": "rate", "most": "number", "least_rate": "rate", "packet": "number", "limit": "number",
     "lines": "number", "int": "number", "height": "number", "owned": "number", "purge_limit": "number", "NAMED": "number", "size": "number", "str": "number",
     "scope": "scope", "rest": "range", "parts": "range", "blocks": "range", "mask": "mask", "partition": "program", "foreign": "name", "LIMITED": "kind",
-    "unfiltered": "reason", "why_no_parent": "reason", "unseen": "reason", "was": "value", "below": "name", "netns": "namespace",
-    "which": "number", "who": "program", "holder": "program", "pattern": "pattern", "schema": "version", "SCHEMA": "version", "neighbours": "number", "of": "name",
+    "unfiltered": "reason", "why_no_parent": "reason", "unseen": "reason", "was": "value", "below": "name", "place": "clsact or root", "netns": "namespace",
+    "which": "number", "who": "program", "holder": "program", "pattern": "pattern", "schema": "version", "SCHEMA": "version", "neighbours": "number",
+    "of": "name",
     "hosts": "names", "subnets": "subnet", "block": "range", "replace": "name", "get": "number", "what": "name", "word": "name", "st_uid": "user",
     "geteuid": "user", "DRIVERS": "driver", "COMMAND": "path", "DOCKER_SOCKET": "path", "expire": "program", "part": "range", "unit": "unit",
 }  # fmt: skip
@@ -68,6 +69,8 @@ CONSTANTS = {
     "<OWN>": "give a path of root's own",
 }
 UNKNOWN = "<...>"
+#: Between the forms that a string of the code can have.
+OR = "\0"
 #: Lists whose new items are shown to the user.
 LISTS = ("warnings", "notes")
 
@@ -129,7 +132,7 @@ def _text(node: Optional[ast.expr], known: Dict[str, str]) -> Optional[str]:
         )
     if isinstance(node, ast.IfExp):
         left, right = _text(node.body, known), _text(node.orelse, known)
-        return f"{left or '...'} | {right or '...'}" if left or right else None
+        return OR.join(text or "..." for text in (left, right)) if left or right else None
     if isinstance(node, ast.Name):
         return known.get(node.id)
     if isinstance(node, ast.BoolOp):
@@ -147,7 +150,7 @@ def _local_strings(function: ast.AST) -> Dict[str, str]:
             if text and " " in text:
                 name = node.targets[0].id
                 known[name] = (
-                    f"{known[name]} | {text}" if name in known and text not in known[name] else known.get(name, text)
+                    f"{known[name]}{OR}{text}" if name in known and text not in known[name] else known.get(name, text)
                 )
     return known
 
@@ -212,7 +215,7 @@ def _split(text: Optional[str], cure: Optional[str], kind: str) -> Iterator[Mess
     """One message for each form that a string has; a cure may stand behind its semicolon."""
     if not text or not re.search(r"[a-z]{2,} ", text):
         return
-    for form in text.split(" | "):
+    for form in text.split(OR):
         form = form.partition(":\n")[0] + (":" if ":\n" in form else "")
         what, _semicolon, rest = form.partition("; ")
         if not re.search(r"[a-z]{2,}", re.sub(r"<[^>]*>", "", what)):
@@ -290,7 +293,13 @@ def lacking() -> List[str]:
 
 def _rst(text: str) -> str:
     """A sentence of docs/messages.yml or of the code: double backticks stay as they are."""
-    text = text.replace(" | ", "; or ").replace("*", r"\*").replace("|", r"\|").replace("_ ", r"\_ ")
+    text = (
+        text.replace(f"?{OR}", "? Or ")
+        .replace(OR, "; or ")
+        .replace("*", r"\*")
+        .replace("|", r"\|")
+        .replace("_ ", r"\_ ")
+    )
     return f"{text[0].upper()}{text[1:]}" + ("" if text[-1] in ".!?:" else ".")
 
 
