@@ -50,6 +50,7 @@ from typing import Any, Dict, List, Mapping, Optional
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
+from ..module_utils._engine.core.endpoint_specs import SLAAC
 from ..plugin_utils._fleet import packed, view
 
 
@@ -74,8 +75,12 @@ class LookupModule(LookupBase):
             {},
         )
         for wanted in (version,) if version else (4, 6):
-            if row.get(f"ipv{wanted}_address"):
+            if row.get(f"ipv{wanted}_address") not in (None, "", SLAAC):
                 return str(row[f"ipv{wanted}_address"])
+        if row.get("ipv6_address") == SLAAC and version != 4:
+            raise AnsibleLookupError(
+                f"endpoint {endpoint} of {host} has its IPv6 address by SLAAC, which only its host knows; see netops.underlay.vlan_info there"
+            )
         which = f"IPv{version} address" if version else "address"
         raise AnsibleLookupError(
             f"endpoint {endpoint} of {host} has no {which} in network {network}; run netops.underlay.allocate"

@@ -56,7 +56,15 @@ options:
     description: An address in one of the network's subnets, inside or outside its C(ip_range). Defaults to the lowest free address.
     type: str
   ipv6_address:
-    description: As O(ipv4_address).
+    description:
+      - As O(ipv4_address), or V(slaac) for the addresses that the kernel makes of what the routers of the network advertise (RFC 4862).
+      - With V(slaac) the endpoint gets no IPv6 address of the network's pools, and its default route is the router's, unless
+        O(default_route.ipv6) is V(never). The network needs no IPv6 subnet. The task does not wait for a router, and check mode does not
+        know the addresses. RV(endpoint) and M(netops.underlay.vlan_info) show those that there are as C(slaac_addresses).
+      - The workload may forward. The addresses derive from the MAC, so on a macvlan network they stay the same. Other members of the
+        network do not know them by the endpoint's name, and the host does not reach them through C(host_access).
+      - When V(slaac) is no longer asked for, the addresses and the default route of the router are removed.
+      - Refused for L3 and internal networks, with C(spoof_check) and for O(kind=tap).
     type: str
   ipv4_addresses:
     description:
@@ -145,7 +153,7 @@ options:
       ipv6:
         description:
           - As O(default_route.ipv4). With O(accept_ra), V(auto) uses the default route from router advertisements; the other values ignore
-            it.
+            it. V(always) is refused with O(ipv6_address=slaac).
         type: str
         choices: [auto, always, never]
         default: auto
@@ -179,7 +187,9 @@ options:
       - Sysctls of the link, such as C(net.ipv4.conf.IFNAME.arp_ignore), with the literal C(IFNAME) in place of its name.
     type: dict
   accept_ra:
-    description: Whether the workload accepts router advertisements, and addresses from them.
+    description:
+      - Whether the workload accepts router advertisements, and addresses from them, beside those of the network's pools. O(ipv6_address=slaac)
+        implies it.
     type: bool
     default: false
   probe:
@@ -382,7 +392,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 endpoint:
-  description: The endpoint, including allocated values.
+  description:
+    - The endpoint, including allocated values. C(slaac_addresses), where it heeds routers, are those that the kernel has made of their
+      advertisements by now; C(gateway) then has the router.
   returned: success and O(state=present)
   type: dict
   sample:
@@ -414,7 +426,7 @@ mac:
   type: str
   sample: "92:1d:6f:3c:50:0e"
 gateway:
-  description: The gateways of the network, whether or not the workload's default route uses them.
+  description: The gateways of the network, whether or not the workload's default route uses them, or the router that was heeded.
   returned: success and O(state=present)
   type: dict
   sample: {ipv4: 192.168.50.1, ipv6: null}

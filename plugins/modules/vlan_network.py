@@ -128,7 +128,7 @@ options:
       - A workload with C(CAP_NET_ADMIN) can remove the table, until the service or the next run puts it back. One with C(CAP_NET_RAW) can
         send around it through an C(AF_XDP) socket. The guest of a tap can do neither.
       - macvlan only, and not with V(passthru), because an endpoint with the MAC of its parent cannot be identified by it. Refused with the
-        C(accept_ra) option of M(netops.underlay.vlan_endpoint), because the addresses that a router makes up are not known.
+        options C(accept_ra) and C(ipv6_address=slaac) of M(netops.underlay.vlan_endpoint), because the addresses that a router makes up are not known.
     type: bool
     default: false
   recreate:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple, cast
 
-from ...module_utils._engine.core.endpoint_specs import EndpointSpec, given_addresses, static_address
+from ...module_utils._engine.core.endpoint_specs import EndpointSpec, given_addresses, is_slaac, static_address
 from ...module_utils._engine.core.errors import Problem
 from ...module_utils._engine.core.formats import version_of
 from ...module_utils._engine.core.network_specs import NetworkSpec, SubnetSpec
@@ -124,7 +124,7 @@ class Fleet:
         """The addresses that an endpoint needs, asks for and allows."""
         name, holder = spec["network"], f"{host}/{spec['name']}"
         for version in (4, 6):
-            if not static_address(spec, version):
+            if not static_address(spec, version) and not is_slaac(spec, version):
                 self._wanted(name, holder, version, spec)
         for option, address in given_addresses(spec):
             self._given(name, holder, f"{path}.{option}", address)

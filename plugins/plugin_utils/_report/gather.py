@@ -142,6 +142,7 @@ def _lease(host: int, network: Optional[int], row: Mapping[str, Any]) -> Row:
         "workload": row["workload"],
         "interface": row["interface"],
         "addresses": row["addresses"],
+        "slaac_addresses": row.get("slaac_addresses", []),
         "mac": row["mac"],
         "alive": row["alive"],
     }
@@ -157,6 +158,7 @@ def _own_lease(host: int, network: int, row: Mapping[str, Any]) -> Row:
         "workload": "",
         "interface": row["interface"],
         "addresses": row["addresses"],
+        "slaac_addresses": [],
         "mac": None,
         "alive": True,
     }

@@ -65,7 +65,9 @@ class Road:
 
     def place(self, path: str) -> Tuple[Any, Any]:
         """The list or mapping that holds an option, and where in it."""
-        parts = re.findall(r"[^.\[\]]+(?:\.[a-z_]+$)?" if ".ipv" in path or "kernel." in path else r"[^.\[\]]+", path)
+        parts = re.findall(
+            r"[^.\[\]]+(?:\.(?:disable_ipv6|[a-z_]+)$)?" if ".ipv" in path or "kernel." in path else r"[^.\[\]]+", path
+        )
         holder = self.row
         for part in parts[:-1]:
             holder = holder[int(part)] if isinstance(holder, list) else holder[part]
@@ -296,6 +298,10 @@ MORE = [
     Case(lambda kernel: (do(kernel, "network", **HELD), setattr(kernel.observed, "unfiltered", "it has no nf_tables")), "endpoint",
          HERE, ["no egress hook any more"]),
     Case(lambda kernel: do(kernel, "network", **HELD), "endpoint", {**HERE, "accept_ra": True}, ["a router's address in spoof_check"]),
+    Case(lambda kernel: do(kernel, "network", **HELD), "endpoint", {**HERE, "ipv6_address": "slaac"}, ["SLAAC in spoof_check"]),
+    Case(l3, "endpoint", {**HERE, "ipv6_address": "slaac"}, ["SLAAC in L3"]),
+    Case(lambda kernel: do(kernel, "network", **{**IPVLAN, "driver": "macvlan", "parent": None, "internal": True}), "endpoint",
+         {**HERE, "ipv6_address": "slaac"}, ["SLAAC in an internal network"]),
     Case(lambda kernel: do(kernel, "network", **HELD), "endpoint",
          {**HERE, "ipv6_address": "2001:db8::9", "sysctls": {"ipv6.addr_gen_mode": 1}}, ["another link-local address in spoof_check"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "allowed_addresses": ["10.0.0.1"]}, ["gateway as VIP"]),
@@ -470,6 +476,10 @@ CURES: Dict[str, List[Follow]] = {
     r"create it first, or give another or a number": [
         lambda road, said, _: road.kernel.observed.accounts.update({"user:qemu": 107}), lambda road, said, _: road.give(said, "107")],
     r"leave probe out": [lambda road, said, _: road.leave_out(said)],
+    r"leave it out, or give the network a parent": [
+        lambda road, said, _: road.leave_out(said), lambda road, said, _: other_driver(road.kernel, driver="macvlan", internal=False)],
+    r"leave it out": [lambda road, said, _: road.leave_out(said)],
+    r"give auto or never": [lambda road, said, _: road.give(said, "auto"), lambda road, said, _: road.give(said, "never")],
     r"leave it out, or use an L2 mode": [lambda road, said, _: road.leave_out(said), lambda road, said, _: other_driver(road.kernel, mode="l2")],
     r"give a neighbour of the endpoint, or leave via out for a route to the device": [
         lambda road, said, _: road.give(said, "10.0.0.9"), lambda road, said, _: road.leave_out(said)],

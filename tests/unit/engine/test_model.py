@@ -88,6 +88,15 @@ ROWS: List[Tuple[str, Any, List[str]]] = [
         "gw_priority: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest",
         "accept_ra: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest",
         "default_route: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest"]),
+    ("endpoint", {**ENDPOINT, "ipv6_address": "slaac", "kind": "tap"}, [
+        "ipv6_address: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest"]),
+    ("endpoint", {**ENDPOINT, "ipv6_address": "slaac", "subnet": "2001:db8::/64", "default_route": {"ipv6": "always"},
+                  "sysctls": {"ipv6.accept_ra": 0, "ipv6.autoconf": 0, "ipv6.disable_ipv6": 1}}, [
+        "subnet: with SLAAC the router says which prefix the endpoint gets; leave it out",
+        "default_route.ipv6: with SLAAC the router is the way out too, and always would ignore it; give auto or never",
+        "sysctls.ipv6.accept_ra: 0 switches off SLAAC; leave it out",
+        "sysctls.ipv6.autoconf: 0 switches off SLAAC; leave it out",
+        "sysctls.ipv6.disable_ipv6: 1 switches off SLAAC; leave it out"]),
     ("endpoint", {**ENDPOINT, "ingress_rate": "fast", "egress_rate": "0mbit", "egress_burst": "0"}, [
         "ingress_rate: 'fast' is not a rate; write it as 100mbit or 1gbit; a number alone is bits per second",
         "egress_rate: 0mbit is not a rate from 8bit to 1tbit; give one, or leave it out for no limit",

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Dict, Iterator, List, Optional, Tuple, TypedDict
+from typing import Annotated, Dict, Iterator, List, Literal, Optional, Tuple, TypedDict, Union
 
 from .formats import (
     S32,
@@ -28,6 +28,9 @@ from .formats import (
     Workload,
     matching,
 )
+
+#: In the place of an IPv6 address: the kernel makes them of what a router advertises (RFC 4862).
+SLAAC = "slaac"
 
 
 class _EndpointRoute(TypedDict):
@@ -57,7 +60,7 @@ class EndpointSpec(TypedDict):
     workload: Workload
     interface: Optional[KernelName]
     ipv4_address: Optional[Ip4]
-    ipv6_address: Optional[Ip6]
+    ipv6_address: Union[Ip6, Literal["slaac"], None]
     ipv4_addresses: List[Ip4]  # more of its own
     ipv6_addresses: List[Ip6]
     allowed_addresses: List[Ip]  # which its workload may take, as may others
@@ -119,8 +122,19 @@ def is_tap(endpoint: EndpointSpec) -> bool:
 
 
 def static_address(endpoint: EndpointSpec, version: int) -> Optional[str]:
-    """The address of an IP version that an endpoint was given; None for any that is free."""
-    return endpoint["ipv6_address"] if version == 6 else endpoint["ipv4_address"]
+    """The address of an IP version that an endpoint was given; None for any that is free, and for those of SLAAC."""
+    given = endpoint["ipv6_address"] if version == 6 else endpoint["ipv4_address"]
+    return None if given == SLAAC else given
+
+
+def is_slaac(endpoint: EndpointSpec, version: int = 6) -> bool:
+    """Whether the kernel makes the addresses of an IP version, so that none comes from a pool."""
+    return version == 6 and endpoint["ipv6_address"] == SLAAC
+
+
+def heeds_routers(endpoint: EndpointSpec) -> bool:
+    """Whether the workload takes addresses and routes from router advertisements."""
+    return endpoint["accept_ra"] or is_slaac(endpoint)
 
 
 def more_addresses(endpoint: EndpointSpec) -> List[str]:
@@ -130,10 +144,10 @@ def more_addresses(endpoint: EndpointSpec) -> List[str]:
 
 def given_addresses(endpoint: EndpointSpec) -> Iterator[Tuple[str, str]]:
     """The addresses that an endpoint was given for itself, each with its option."""
-    if endpoint["ipv4_address"]:
-        yield "ipv4_address", endpoint["ipv4_address"]
-    if endpoint["ipv6_address"]:
-        yield "ipv6_address", endpoint["ipv6_address"]
+    for version in (4, 6):
+        given = static_address(endpoint, version)
+        if given:
+            yield f"ipv{version}_address", given
     yield from ((f"ipv4_addresses[{position}]", ip) for position, ip in enumerate(endpoint["ipv4_addresses"]))
     yield from ((f"ipv6_addresses[{position}]", ip) for position, ip in enumerate(endpoint["ipv6_addresses"]))
 

@@ -9,6 +9,7 @@ from typing import Annotated, List, Optional, Sequence, TypedDict, Union
 from .formats import U32, AnyRouteType, Format, Ip, KernelName, LinkName, Name, Netns, RouteType, Subnet, Text, between
 
 MAIN_TABLE = 254  # RT_TABLE_MAIN
+RTPROT_RA = 9  # of a route that a router advertised
 #: Metric of an IPv6 route that was given none, or 0 (IP6_RT_PRIO_USER).
 IPV6_METRIC = 1024
 

@@ -62,6 +62,9 @@ class Link:
         return self.type == LOOPBACK
 
 
+_IFA_F_PERMANENT, _IFA_F_MANAGETEMPADDR = 0x80, 0x100
+
+
 class Address(NamedTuple):
     """An address of a link, as RTM_GETADDR tells it."""
 
@@ -70,6 +73,11 @@ class Address(NamedTuple):
     protocol: int  # IFA_PROTO, 0 on kernels before 5.18
     scope: int
     flags: int  # IFA_F_*
+
+    @property
+    def is_slaac(self) -> bool:
+        """Whether the kernel made it of a router advertisement, which no other address is flagged as; temporary ones aside."""
+        return self.flags & (_IFA_F_MANAGETEMPADDR | _IFA_F_PERMANENT) == _IFA_F_MANAGETEMPADDR
 
 
 class Route(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Dict, List, Optional, Sequence, Tuple, cast
 
 from ..core import errors, isolation
-from ..core.endpoint_specs import DefaultRoute, EndpointRouteSpec, EndpointSpec, given_addresses
+from ..core.endpoint_specs import SLAAC, DefaultRoute, EndpointRouteSpec, EndpointSpec, given_addresses, is_slaac
 from ..core.errors import Problem
 from ..core.route_specs import MAIN_TABLE
 from ..core.specs import Spec
@@ -61,7 +61,7 @@ OPTIONS: Dict[str, fields.Parser] = {
     "container": lambda value: value,
     "interface": fields.short_name,
     "ipv4_address": fields.address(4),
-    "ipv6_address": fields.address(6),
+    "ipv6_address": lambda value: SLAAC if value == SLAAC else fields.address(6)(value),
     "ipv4_addresses": fields.sequence(fields.address(4)),
     "ipv6_addresses": fields.sequence(fields.address(6)),
     "allowed_addresses": fields.sequence(fields.address()),
@@ -176,7 +176,24 @@ def build(row: Any, path: str, into: Declaration) -> EndpointSpec:
         spec["sysctls"] = _sysctls(asked.get("sysctls", {}))
     except errors.InvalidValue as error:
         problems += [Problem(join(path, "sysctls") + at, what, fix) for at, what, fix in error.faults]
+    else:
+        _slaac(spec, path, problems)
     return spec
+
+
+def _slaac(spec: EndpointSpec, path: str, problems: List[Problem]) -> None:
+    """What contradicts addresses that the kernel makes of what a router advertises."""
+    if not is_slaac(spec):
+        return
+    if spec["subnet"] and ":" in spec["subnet"]:
+        what = "with SLAAC the router says which prefix the endpoint gets"
+        problems.append(Problem(join(path, "subnet"), what, "leave it out"))
+    if spec["default_route"]["ipv6"] == "always":
+        what = "with SLAAC the router is the way out too, and always would ignore it"
+        problems.append(Problem(join(path, "default_route.ipv6"), what, "give auto or never"))
+    for name, number in (("ipv6.accept_ra", 0), ("ipv6.autoconf", 0), ("ipv6.disable_ipv6", 1)):
+        if spec["sysctls"].get(name) == number:
+            problems.append(Problem(join(path, f"sysctls.{name}"), f"{number} switches off SLAAC", "leave it out"))
 
 
 def _addresses_once(spec: EndpointSpec, path: str, problems: List[Problem]) -> None:
@@ -204,6 +221,8 @@ def _tap(spec: EndpointSpec, asked: fields.Given, path: str, problems: List[Prob
                     Problem(join(path, option), what, "give netns, which is created where it does not exist")
                 )
         guests = [option for option in _OF_A_GUEST if asked.get(option)]
+        if is_slaac(spec):
+            guests.append("ipv6_address")
         if set(spec["default_route"].values()) != {"auto"}:
             guests.append("default_route")
         for option in guests:

@@ -21,7 +21,7 @@ from ..core.errors import AnswersLost, KernelRefused, NetlinkError
 from ..core.specs import Generic, LinkSpec, Spec
 from ..core.state import HostState
 from ..netlink import decode, encode
-from . import senders, taps
+from . import routers, senders, taps
 from .errno_text import refusal
 from .session import NOTHING, KnownLink, Session, Step
 
@@ -329,6 +329,7 @@ def _write_ipv6(session: Session, change: Change, ifindex: int, values: Dict[str
     """Write sysctls of IPv6; without a mode of addresses the link loses the address that it made itself."""
     session.flush()
     session.write_ipv6([(change, (change.after or {})["name"], values)], new=False)
+    routers.follow(session, change, ifindex)
     if not values.get("disable_ipv6") and values.get("addr_gen_mode") == _GENMODE_NONE:
         _remove_link_local(session, change, ifindex)
 

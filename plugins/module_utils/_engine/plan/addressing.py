@@ -14,7 +14,7 @@ from typing import Dict, Iterable, List, Optional, Set, Tuple
 
 from ..core import errors
 from ..core.change import LINK_GROUPS
-from ..core.endpoint_specs import EndpointSpec, given_addresses, more_addresses, static_address
+from ..core.endpoint_specs import EndpointSpec, given_addresses, is_slaac, more_addresses, static_address
 from ..core.formats import host_prefix, ip_of, parse_subnet, version_of
 from ..core.network_specs import NetworkSpec, SubnetSpec
 from ..core.specs import Spec, is_l3
@@ -136,7 +136,12 @@ class Addressing:
             elsewhere = endpoint["subnet"] and version_of(endpoint["subnet"]) == version
             held = ip in self.desired.observed.held.get(network["name"], {})
             stays = ip not in further if static is None else ip == static
-            stays = stays and row is not None and not (elsewhere and endpoint["subnet"] != row["subnet"])
+            stays = (
+                stays
+                and row is not None
+                and not is_slaac(endpoint, version)
+                and not (elsewhere and endpoint["subnet"] != row["subnet"])
+            )
             if row and not held and (stays or ip in more_addresses(endpoint)):
                 kept.append(address)
                 continue
@@ -203,7 +208,7 @@ class Addressing:
         more = more_addresses(endpoint)
         first = {version_of(address) for address in endpoint["addresses"] if ip_of(address) not in more}
         for version in (4, 6):
-            if version in first:
+            if version in first or is_slaac(endpoint, version):
                 continue
             rows = [
                 (pool, row)

@@ -8,12 +8,12 @@ import ipaddress
 from typing import Dict, Optional, Union, cast
 
 from ..core.change import HOST, LINK_GROUP, link_key, route_key
-from ..core.endpoint_specs import EndpointRouteSpec, EndpointSpec, is_tap, node_path
+from ..core.endpoint_specs import EndpointRouteSpec, EndpointSpec, heeds_routers, is_slaac, is_tap, node_path
 from ..core.formats import host_prefix, ip_of
 from ..core.link_specs import NodeSpec
 from ..core.network_specs import NetworkSpec
 from ..core.route_specs import MAIN_TABLE, usual_metric
-from ..core.specs import LinkSpec, Spec
+from ..core.specs import LinkSpec, Spec, is_l3
 from ..declare.endpoint import WORKLOADS
 from .bandwidth import Bandwidth
 from .desired import DesiredState, Parent
@@ -66,10 +66,12 @@ class Attachment:
         if not self._enterable(key, workload):
             return False
         spec = self._link(endpoint, network, parent)
-        if endpoint["sysctls"].get("ipv6.disable_ipv6") and self._asks_for_ipv6(endpoint):
+        if endpoint["sysctls"].get("ipv6.disable_ipv6") and self._asks_for_ipv6(endpoint) and not is_slaac(endpoint):
             what = "1 switches off IPv6, which the endpoint has addresses of"
             fix = "leave it out, or use a network with enable_ipv6: false"
             self.desired.refuse("endpoint", key, "sysctls.ipv6.disable_ipv6", what, fix)
+        if is_slaac(endpoint):
+            self._slaac(key, endpoint, network)
         self._special_modes(key, spec, endpoint, network)
         if is_tap(endpoint):
             self._tap(key, spec, endpoint, network)
@@ -128,7 +130,7 @@ class Attachment:
         """The addresses of an endpoint's link, and the host's routes to them."""
         workload, name, of = endpoint["workload"], endpoint["interface"] or "", f"endpoint:{key}"
         own = [] if is_tap(endpoint) else [*endpoint["addresses"], *endpoint["allowed_addresses"]]  # else the guest's
-        six = [*own, *(["::"] if endpoint["accept_ra"] else [])]
+        six = [*own, *(["::"] if heeds_routers(endpoint) else [])]
         self.host_links.ipv6_fits(("endpoint", key), link_key(workload, name), six, parent)
         for address in endpoint["addresses"]:
             unless = UNLESS_HELD if endpoint["probe"] else ""
@@ -143,6 +145,22 @@ class Attachment:
                     of,
                     f"the host's route to {endpoint['name']}",
                 )
+
+    def _slaac(self, key: str, endpoint: EndpointSpec, network: NetworkSpec) -> None:
+        """Check that a router can be heard, and say what its addresses are left out of: no plan knows them."""
+        name = network["name"]
+        if is_l3(network):
+            what = f"{name} is an L3 network, where no router's advertisement reaches an endpoint"
+            self.desired.refuse("endpoint", key, "ipv6_address", what, "leave it out, or use an L2 mode")
+        elif network["internal"]:
+            what = f"{name} is internal, so no router is in it"
+            self.desired.refuse("endpoint", key, "ipv6_address", what, "leave it out, or give the network a parent")
+        if network["host_access"]:
+            what = "the host has no route to the addresses of SLAAC, so it does not reach them"
+            self.desired.warn("endpoint", key, "ipv6_address", what)
+        if endpoint["routing_table"]:
+            what = "answers from the addresses of SLAAC leave by the main table, without source routing"
+            self.desired.warn("endpoint", key, "ipv6_address", what)
 
     def _tap(self, key: str, spec: LinkSpec, endpoint: EndpointSpec, network: NetworkSpec) -> None:
         """What a virtual machine opens, and nothing that its namespace would answer in the place of its guest."""
@@ -175,10 +193,10 @@ class Attachment:
             self.desired.refuse(
                 "endpoint", key, "network", what, f"set spoof_check: false on {name}, or boot {FILTERS}"
             )
-        if endpoint["accept_ra"]:
+        if heeds_routers(endpoint):
             what = f"{name} has spoof_check, which lets no address through that a router made up"
             fix = f"leave it out, or set spoof_check: false on {name}"
-            self.desired.refuse("endpoint", key, "accept_ra", what, fix)
+            self.desired.refuse("endpoint", key, "ipv6_address" if is_slaac(endpoint) else "accept_ra", what, fix)
         if endpoint["sysctls"].get("ipv6.addr_gen_mode"):
             what = f"{name} has spoof_check, which lets no link-local address through but that of the MAC"
             fix = f"leave it out, or set spoof_check: false on {name}"
@@ -313,14 +331,14 @@ class Attachment:
 
     def _asks_for_ipv6(self, endpoint: EndpointSpec) -> bool:
         addresses = (*endpoint["addresses"], *endpoint["allowed_addresses"])
-        return bool(endpoint["accept_ra"]) or any(":" in address for address in addresses)
+        return heeds_routers(endpoint) or any(":" in address for address in addresses)
 
     def _sysctls(self, endpoint: EndpointSpec) -> Dict[str, Optional[int]]:
         """Announce when coming up, learn nothing from the wire, and no IPv6 where there is no IPv6 address."""
         settings = announcing(self.observed)
         if self.observed.ipv6:
             six = self._asks_for_ipv6(endpoint)
-            ra = int(endpoint["accept_ra"])
+            ra = int(heeds_routers(endpoint))
             # 2, not 1: where the namespace forwards, now or later, 1 accepts nothing.
             settings.update({"ipv6.disable_ipv6": int(not six), "ipv6.accept_ra": 2 * ra, "ipv6.autoconf": ra})
             if ra and endpoint["default_route"]["ipv6"] != "auto":

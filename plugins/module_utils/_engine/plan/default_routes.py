@@ -8,8 +8,8 @@ import ipaddress
 from typing import Dict, List, Tuple
 
 from ..core.change import PROTOCOL
-from ..core.endpoint_specs import default_route, is_tap
-from ..core.route_specs import MAIN_TABLE
+from ..core.endpoint_specs import default_route, heeds_routers, is_tap
+from ..core.route_specs import MAIN_TABLE, RTPROT_RA
 from ..declare import ipam
 from .addressing import Addressing
 from .attach import is_away
@@ -17,8 +17,6 @@ from .desired import DesiredState
 from .wanted import Wanted
 
 DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
-#: Of a default route that a router advertised.
-RTPROT_RA = 9
 
 
 class DefaultRoutes:
@@ -46,7 +44,7 @@ class DefaultRoutes:
             for key in here:
                 endpoint = endpoints[key]
                 when = default_route(endpoint, version)
-                if when == "auto" and version == 6 and endpoint["accept_ra"]:
+                if when == "auto" and version == 6 and heeds_routers(endpoint):
                     when = "never"  # a router advertises the way out
                 offer = self.addressing.way_out(endpoint, version) if when != "never" else None
                 if offer is not None:

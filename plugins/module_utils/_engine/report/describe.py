@@ -12,12 +12,12 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from ..core import identity, rates
 from ..core.change import HOST, LINK_GROUPS, Change, Record, Records, items_of, of_kind
-from ..core.endpoint_specs import EndpointSpec, is_tap, node_path
+from ..core.endpoint_specs import EndpointSpec, heeds_routers, is_tap, node_path
 from ..core.link_specs import VlanSpec
 from ..core.network_specs import NetworkSpec
-from ..core.route_specs import RoutesSpec
+from ..core.route_specs import MAIN_TABLE, RTPROT_RA, RoutesSpec
 from ..core.specs import Generic, Items
-from ..core.state import HostState, Need, need_of_records
+from ..core.state import HostState, Link, Need, need_of_records
 from ..declare.declaration import Declaration
 from ..declare.naming import link_names
 from ..kernel.observe import observe
@@ -78,19 +78,21 @@ def _parent(spec: NetworkSpec, observed: HostState) -> str:
 
 
 def endpoint(spec: EndpointSpec, networks: Networks, observed: HostState) -> Described:
-    """An endpoint, with the next hop of each family that it was given by its network."""
+    """An endpoint, with the next hop of each family that it was given by its network, or by a router."""
     of = networks[spec["network"]]
     link = observed.link(spec["workload"], spec["interface"] or "")
     gateways: Dict[str, Optional[str]] = {"ipv4": None, "ipv6": None}
     for address in reversed(spec["addresses"]):  # those of the first addresses count
         row = subnet_of(of, address)
         gateways["ipv6" if ":" in address else "ipv4"] = row["gateway"] if row else None
+    learnt = _learnt(spec, link, gateways, observed) if heeds_routers(spec) else {}
     return {
         "network": spec["network"],
         "name": spec["name"],
         "workload": spec["workload"],
         "interface": spec["interface"],
         "addresses": list(spec["addresses"]),
+        **learnt,
         "allowed_addresses": list(spec["allowed_addresses"]),
         "routing_table": spec["routing_table"],
         "mac": link.mac if link else spec["mac"],
@@ -100,6 +102,22 @@ def endpoint(spec: EndpointSpec, networks: Networks, observed: HostState) -> Des
         "parent": _parent(of, observed),
         "owner": spec["owner"],
     }
+
+
+def _learnt(
+    spec: EndpointSpec, link: Optional[Link], gateways: Dict[str, Optional[str]], observed: HostState
+) -> Described:
+    """The addresses that the kernel made of router advertisements. Updates ``gateways`` by the router of the default route."""
+    namespace = observed.namespace(spec["workload"])
+    if link is None or namespace is None:
+        return {"slaac_addresses": []}
+    for route in namespace.routes:
+        place = (route.prefix, route.table, route.protocol, route.oif)
+        if place == ("::/0", MAIN_TABLE, RTPROT_RA, link.index):
+            gateways["ipv6"] = route.via
+            break
+    made = (address.address for address in namespace.addresses.get(link.index, ()) if address.is_slaac)
+    return {"slaac_addresses": sorted(made)}
 
 
 def _bandwidth(spec: Generic) -> Described:

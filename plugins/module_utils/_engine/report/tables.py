@@ -70,7 +70,8 @@ def _network(network: Described) -> List[List[str]]:
 def _endpoint(endpoint: Described) -> List[List[str]]:
     name = f"{endpoint['network']}/{endpoint['name']}"
     where = endpoint["interface"] + ("" if endpoint["alive"] else " (gone)")
-    first, *rest = endpoint["addresses"] or ["-"]
+    learnt = [f"{address} (SLAAC)" for address in endpoint.get("slaac_addresses", ())]
+    first, *rest = [*endpoint["addresses"], *learnt] or ["-"]
     return [[name, where, endpoint["workload"], first], *(["", "", "", address] for address in rest)]
 
 

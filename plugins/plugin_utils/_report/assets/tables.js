@@ -58,7 +58,7 @@ function useCell(pool) {
 }
 
 function addressesOf(lease) {
-  return lease.addresses.map((text) => text.split("/")[0]).join(", ");
+  return [...lease.addresses, ...lease.slaac_addresses].map((text) => text.split("/")[0]).join(", ");
 }
 
 // --- views ----------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ const VIEWS = [
   {
     key: "leases", label: "Leases", rows: doc.leases,
     columns: [
-      {label: "Address", width: 180, narrow: 132, css: "mono", value: (row) => addressKey(row.addresses[0]), cell: addressesOf, title: addressesOf, sub: (row) => doc.hosts[row.host].name},
+      {label: "Address", width: 180, narrow: 132, css: "mono", value: (row) => addressKey(row.addresses[0] || row.slaac_addresses[0]), cell: addressesOf, title: addressesOf, sub: (row) => doc.hosts[row.host].name},
       {label: "Held by", value: (row) => row.name, title: (row) => row.name,
         cell: (row) => (row.alive ? el("span", {}, row.name) : el("span.away", {}, `${row.name} (away)`)), sub: (row) => `${row.of}, ${row.workload || "host"}`},
       {...VLAN, width: 80},
