@@ -128,6 +128,18 @@ def test_a_pipe_gets_every_word(host: Host, monkeypatch: pytest.MonkeyPatch) -> 
     assert "2001:db8:1234:5678::/64" in text, "an address is never cut"
 
 
+def test_limits_are_shown_where_there_are_some(host: Host) -> None:
+    assert not any(line.startswith("LIMITED") for line in host.underlay("show").lines)
+    host.run(endpoints=[{**ENDPOINTS[0], "ingress_rate": "8mbit"}, ENDPOINTS[1]])
+    lines = host.underlay("show").lines
+    at = next(number for number, line in enumerate(lines) if line.startswith("LIMITED"))
+    assert [line.split() for line in lines[at : at + 3]] == [
+        ["LIMITED", "INGRESS", "EGRESS"],
+        ["net10/e1", "8mbit", "-"],
+        [],
+    ]
+
+
 def test_a_name_that_is_not_there(host: Host) -> None:
     found = host.underlay("show", "net40", "net10")
     assert (found.status, found.lines) == (1, [])

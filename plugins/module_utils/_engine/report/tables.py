@@ -8,10 +8,11 @@ import os
 import sys
 from typing import List, Optional, Sequence
 
+from ..core import rates
 from .describe import Described
 
 #: The columns that may be cut: a number, an address or a time that lacks its end is another one.
-_CUT = frozenset(("NETWORK", "DRIVER", "PARENT", "ENDPOINT", "INTERFACE", "WORKLOAD", "LINK", "ROUTES", "WHO", "OWNER",
+_CUT = frozenset(("NETWORK", "DRIVER", "PARENT", "ENDPOINT", "INTERFACE", "WORKLOAD", "LIMITED", "LINK", "ROUTES", "WHO", "OWNER",
                   "WHY"))  # fmt: skip
 #: Of a larger pool only what is used is shown: no host fills a /64.
 _COUNTED = 1 << 32
@@ -34,6 +35,9 @@ def host(found: Described) -> List[str]:
     lines += table(
         ["ENDPOINT", "INTERFACE", "WORKLOAD", "ADDRESS"],
         [row for endpoint in found["endpoints"] for row in _endpoint(endpoint)],
+    )
+    lines += table(
+        ["LIMITED", "INGRESS", "EGRESS"], [row for endpoint in found["endpoints"] for row in _limits(endpoint)]
     )
     lines += table(["LINK", "PARENT", "VLAN", "ADDRESS"], [row for link in found["links"] for row in _link(link)])
     lines += table(["ROUTES", "TO", "VIA"], [
@@ -73,6 +77,13 @@ def _endpoint(endpoint: Described) -> List[List[str]]:
     learnt = [f"{address} (SLAAC)" for address in endpoint.get("slaac_addresses", ())]
     first, *rest = [*endpoint["addresses"], *learnt] or ["-"]
     return [[name, where, endpoint["workload"], first], *(["", "", "", address] for address in rest)]
+
+
+def _limits(endpoint: Described) -> List[List[str]]:
+    """What an endpoint may receive and send, where it is limited."""
+    limits = [endpoint.get(f"{direction}_rate") for direction in rates.DIRECTIONS]
+    texts = [rates.rate_text(rate) if rate else "-" for rate in limits]
+    return [[f"{endpoint['network']}/{endpoint['name']}", *texts]] if any(limits) else []
 
 
 def _link(link: Described) -> List[List[str]]:
