@@ -188,7 +188,10 @@ def test_only_what_a_look_would_see_differently_wakes_the_service(engine: Engine
     assert not wakes("ip link set nica txqueuelen 77", eager=True), "it is what it was, as far as a plan goes"
     rule = "rule add from 192.0.2.2 lookup 9 priority 9 protocol {0}; ip -n web rule del from 192.0.2.2 lookup 9 priority 9 protocol {0}"
     assert not wakes("ip -n web " + rule.format(77)), "somebody's own"
+    run("ip addr add 203.0.113.1/24 dev foreign")
+    assert not wakes("ip route del 203.0.113.0/24 dev foreign"), "the connected route of somebody's own"
     for loud in (
+        "ip -n web route del 192.0.2.0/24 dev eth0",
         "ip -n web " + rule.format(201),
         "ip link set nica mtu 1400",
         "ip link set nica alias cable",

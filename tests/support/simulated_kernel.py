@@ -25,7 +25,7 @@ class SimulatedKernel:
     """Holds a World and a registry, and does to them what the kernel and a finished plan would do."""
 
     def __init__(self, *nics: str) -> None:
-        self.observed = HostState(host=Namespace(HOST, "/proc/self/ns/net", (4, 1)))
+        self.observed = HostState(host=Namespace(HOST, "/proc/self/ns/net", (4, 1), routes_seen=True))
         self.simulation = simulate.Simulation(self.observed)
         self.links(HOST, "lo", *nics)
         self.records: Records = {}

@@ -55,7 +55,7 @@ def test_endpoints_get_the_lowest_free_address_and_keep_it() -> None:
     found = declare(kernel, mapped(networks=NETOPS, endpoints=rows))
     addresses = {key: spec["addresses"] for key, spec in found.items["endpoint"].items()}
     assert addresses == {"vlan10/a": ["172.16.80.3/24"], "vlan10/b": ["172.16.80.4/24"], "vlan10/c": ["172.16.80.2/24"]}
-    assert [route.via for route in kernel.observed.namespaces["netns:a"].routes] == ["172.16.80.1"]
+    assert [route.via for route in kernel.observed.namespaces["netns:a"].routes] == [None, "172.16.80.1"]
     assert declare(kernel, mapped(networks=NETOPS, endpoints=rows)).changes == []
 
 

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Callable, Dict, List
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import LINK_GROUP, Change
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InvalidValue
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Route
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import fields
-from ansible_collections.netops.underlay.plugins.module_utils._engine.plan import plan
+from ansible_collections.netops.underlay.plugins.module_utils._engine.plan import compare, plan
 
 from tests.support.planning import declare, mapped, refusal, task
 from tests.support.simulated_kernel import SimulatedKernel
@@ -27,6 +28,78 @@ def blue(**more: Any) -> SimulatedKernel:
     kernel = SimulatedKernel("eth0")
     declare(kernel, task("network", **{**BLUE, **more}))
     return kernel
+
+
+# --- connected routes ----------------------------------------------------------------------------
+
+
+def lost(kernel: SimulatedKernel, keep: Callable[[Route], bool] = lambda route: False, **row: Any) -> List[str]:
+    """What a plan changes, and what drift says, once the routes of a workload are flushed but for some."""
+    rows = {"networks": [BLUE], "endpoints": [{"network": "blue", "name": "web", "netns": "web", **row}]}
+    declare(kernel, mapped(**rows))
+    space = kernel.observed.namespaces["netns:web"]
+    space.routes = [route for route in space.routes if keep(route)]
+    drifted = [f"{it.verb} {it.kind} {it.key}" for it in compare.drift(kernel.records, kernel.observed)]
+    planned = [f"{it.verb} {it.kind} {it.key}" for it in declare(kernel, mapped(**rows)).changes]
+    assert planned == drifted
+    return planned
+
+
+def test_an_address_whose_connected_route_is_gone_is_told_to_the_kernel_before_any_route() -> None:
+    assert lost(SimulatedKernel("eth0")) == [
+        "change address netns:web/eth0 10.0.0.2/24",
+        "change address netns:web/eth0 2001:db8::2/64",
+        "create route netns:web/0.0.0.0/0 table 254 metric 0",
+        "create route netns:web/::/0 table 254 metric 1024",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stands_in", "changed"),
+    [
+        ({}, False),
+        ({"protocol": 2, "table": 7}, False),  # in a VRF
+        ({"protocol": 4, "metric": 5}, False),
+        ({"protocol": 4, "table": 99}, True),
+        ({"protocol": 201, "metric": 5}, True),
+        ({"type": "unreachable"}, True),
+        ({"via": "10.0.0.1"}, True),
+        ({"oif": 1}, True),
+        ({"prefix": "10.0.0.0/25"}, True),
+    ],
+)
+def test_what_stands_in_for_a_connected_route(stands_in: Dict[str, Any], changed: bool) -> None:
+    kernel = SimulatedKernel("eth0")
+    blue = {**BLUE, "subnets": [{"subnet": "10.0.0.0/24", "gateway": "none"}]}
+    rows = {"networks": [blue], "endpoints": [{"network": "blue", "name": "web", "netns": "web"}]}
+    declare(kernel, mapped(**rows))
+    space = kernel.observed.namespaces["netns:web"]
+    (route,) = space.routes
+    space.routes = [route._replace(**stands_in)]
+    assert bool(compare.drift(kernel.records, kernel.observed)) is changed
+    assert bool(declare(kernel, mapped(**rows)).changes) is changed
+
+
+@pytest.mark.parametrize(("flags", "changed"), [(0x80, True), (0x01, False), (0x200, False)])
+def test_a_second_address_and_one_that_brings_no_route_lack_none(flags: int, changed: bool) -> None:
+    kernel = SimulatedKernel("eth0")
+    lost(kernel, lambda route: True)
+    space = kernel.observed.namespaces["netns:web"]
+    index = space.names["eth0"].index
+    space.addresses[index] = [address._replace(flags=flags) for address in space.addresses[index]]
+    space.routes = [route for route in space.routes if route.via]
+    names = [change.key.rpartition(" ")[2] for change in compare.drift(kernel.records, kernel.observed)]
+    assert names == [*(["10.0.0.2/24"] if changed else []), "2001:db8::2/64"]
+
+
+def test_no_connected_route_is_missed_of_a_link_that_is_down_or_where_nobody_looked() -> None:
+    kernel = SimulatedKernel("eth0")
+    lost(kernel, lambda route: True)
+    space = kernel.observed.namespaces["netns:web"]
+    space.routes, space.names["eth0"].up = [route for route in space.routes if route.via], False
+    assert {change.kind for change in compare.drift(kernel.records, kernel.observed)} == {"link"}
+    space.names["eth0"].up, space.routes_seen = True, False
+    assert compare.drift(kernel.records, kernel.observed) == []
 
 
 # --- next hops -----------------------------------------------------------------------------------

@@ -84,7 +84,8 @@ def test_a_route_over_what_the_same_map_makes() -> None:
         "routes": [{"name": "fabric", "routes": [{"prefix": "10.1.0.0/16", "via": "192.0.2.9", "dev": "uplink.7"}]}],
     }
     declare(kernel, mapped(**sections))
-    (route,) = kernel.observed.host.routes
+    connected, route = kernel.observed.host.routes
+    assert (connected.prefix, connected.oif) == ("192.0.2.0/24", route.oif)
     assert (route.via, kernel.observed.host.links[route.oif].name) == ("192.0.2.9", "eth0.7")
     assert declare(kernel, mapped(**sections)).changes == []
 

@@ -285,6 +285,9 @@ def test_address(parts: Tuple[str, int]) -> None:
     ours = decode.address(message.body, 0, len(message.body))
     assert (ours.ifindex, ours.address, ours.protocol) == (7, f"{text}/{length}", 201)
     assert encode.remove_address(f"{text}/{length}", 7).body in message.body
+    again = encode.connect_address(f"{text}/{length}", 7)
+    assert [theirs(one).get_attr("IFA_RT_PRIORITY") for one in again] == ([0] if ":" in text else [1, 0])
+    assert all(one.flags == rtnetlink.NLM_F_REPLACE and one.body.startswith(message.body) for one in again)
 
 
 @given(IPV4_ADDRESSES | IPV6_ADDRESSES)

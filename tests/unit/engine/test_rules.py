@@ -884,8 +884,8 @@ def test_subnets_of_an_internal_l3_network_reach_each_other() -> None:
     rows = subnets("10.0.0.0/24", "10.0.1.0/24")
     do(kernel, "network", name="blue", driver="ipvlan", mode="l3", internal=True, subnets=rows)
     do(kernel, "endpoint", network="blue", name="a", netns="a")
-    (route,) = kernel.observed.namespaces["netns:a"].routes
-    assert (route.prefix, route.via) == ("0.0.0.0/0", None)
+    routes = kernel.observed.namespaces["netns:a"].routes
+    assert [(route.prefix, route.via) for route in routes] == [("10.0.0.0/24", None), ("0.0.0.0/0", None)]
 
 
 def test_router_advertisements_are_accepted_where_a_namespace_forwards_too() -> None:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,9 +17,13 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, cast
 from . import isolation
 from .change import HOST, LINK_GROUPS, NAMESPACE_MARK, PRIVATE_GROUPS, PROTOCOL, Change, Records, has_senders, link_key
 from .rates import Rate
+from .route_specs import MAIN_TABLE
 from .specs import Generic, KindOptions, LinkSpec, Spec
 
 LOOPBACK = 772  # ARPHRD_LOOPBACK
+RTPROT_KERNEL = 2
+#: Of an IPv4 address that brings no connected route: IFA_F_SECONDARY (the first of its subnet does), IFA_F_NOPREFIXROUTE.
+_UNCONNECTED = 0x01 | 0x200
 #: The kinds of which the kernel has one in a place, whatever its namespace is called: see HostState.place.
 PLACED = ("route", "rule")
 
@@ -118,24 +123,39 @@ class Namespace:
     names: Dict[str, Link] = field(default_factory=dict)  # by name and by alternative name
     addresses: Dict[int, List[Address]] = field(default_factory=dict)  # by ifindex
     routes: List[Route] = field(default_factory=list)
+    routes_seen: bool = False  # they were asked for: those of the host with Need.routes
     rules: List[Rule] = field(default_factory=list)  # with Need.rules
     senders: Dict[int, List[str]] = field(default_factory=dict)  # by ifindex, with Need.senders; see ``kernel.senders``
     rates: Dict[Tuple[int, str], Rate] = field(default_factory=dict)  # by ifindex and direction; with Need.rates
     managed: bool = False  # a container engine gives it links of its own, named ``ethN``
     processes: bool = False  # somebody lives in it; with Need.everywhere
-    _places: Tuple[List[Route], int, Dict[Tuple[object, ...], Route]] = field(
-        default=([], 0, {}), init=False, repr=False, compare=False
+    _indexed: Tuple[List[Route], int, Dict[Tuple[object, ...], Route], Set[Tuple[str, int]]] = field(
+        default=([], 0, {}, set()), init=False, repr=False, compare=False
     )
 
     def route(self, *identity: object) -> Optional[Route]:
         """The first route of a prefix, metric, table and protocol."""
-        routes, count, places = self._places
+        return self._index()[0].get(identity)
+
+    def is_cut_off(self, address: Address) -> bool:
+        """Whether nothing leads to the subnet of an address over its link: the kernel makes the connected route with the address, and not again."""
+        if not (self.routes_seen and self.links[address.ifindex].up):
+            return False
+        network = ipaddress.ip_interface(address.address).network
+        without = network.num_addresses == 1 or (network.version == 4 and address.flags & _UNCONNECTED)
+        return not without and (str(network), address.ifindex) not in self._index()[1]
+
+    def _index(self) -> Tuple[Dict[Tuple[object, ...], Route], Set[Tuple[str, int]]]:
+        """The routes by what identifies one, and the subnets that a link leads to, in whatever table the kernel put that."""
+        routes, count, places, connected = self._indexed
         if routes is not self.routes or count != len(routes):
-            places = {}
+            places, connected = {}, set()
             for route in self.routes:
                 places.setdefault((route.prefix, route.metric, route.table, route.protocol), route)
-            self._places = (self.routes, len(self.routes), places)
-        return places.get(identity)
+                if route.type == "unicast" and route.via is None and _is_connected(route):
+                    connected.add((route.prefix, route.oif))
+            self._indexed = (self.routes, len(self.routes), places, connected)
+        return places, connected
 
     @property
     def mark(self) -> str:
@@ -153,6 +173,11 @@ class Namespace:
         self.names[link.name] = link
         for name in link.altnames:
             self.names[name] = link
+
+
+def _is_connected(route: Route) -> bool:
+    """Whether it is the kernel's own, or stands in its place; one of ours comes and goes with its item."""
+    return route.protocol == RTPROT_KERNEL or (route.table == MAIN_TABLE and route.protocol != PROTOCOL)
 
 
 @dataclass
@@ -412,6 +437,11 @@ class HostState:
         there = namespace.addresses.get(link.index, ()) if namespace and link else ()
         return next((address for address in there if address.address == spec["address"]), None)
 
+    def is_cut_off(self, spec: Spec) -> bool:
+        """Whether the address that a spec identifies is there, and its connected route is not."""
+        namespace, address = self.namespace(spec["netns"]), self.address(spec)
+        return namespace is not None and address is not None and namespace.is_cut_off(address)
+
     @cached_property
     def marks_addresses(self) -> bool:
         """Whether the kernel keeps IFA_PROTO (since 5.18): it then marks the addresses of a loopback itself."""
@@ -436,14 +466,14 @@ class HostState:
         return link is not None and marked and link.group not in LINK_GROUPS and link.group not in PRIVATE_GROUPS
 
     def foreign_routes(self, index: int) -> List[Route]:
-        """Routes of the host over a link that neither we nor the kernel made (rtm_protocol 2 is RTPROT_KERNEL)."""
+        """Routes of the host over a link that neither we nor the kernel made."""
         return self._foreign_routes.get(index, [])
 
     @cached_property
     def _foreign_routes(self) -> Dict[int, List[Route]]:
         found: Dict[int, List[Route]] = {}
         for route in self.host.routes:
-            if route.protocol not in (2, PROTOCOL):
+            if route.protocol not in (RTPROT_KERNEL, PROTOCOL):
                 found.setdefault(route.oif, []).append(route)
         return found
 

@@ -229,6 +229,10 @@ def _address(session: Session, change: Change) -> None:
         if change.before is None:
             link = session.link(change.after["link"], change)
             session.queue(change, encode.create_address(change.after["address"], link.ifindex))
+        elif session.observed.is_cut_off(change.after):
+            link = session.link(change.after["link"], change)
+            for message in encode.connect_address(change.after["address"], link.ifindex):
+                session.queue(change, message)
         return
     spec = change.before or {}
     if spec["link"] not in session.links or session.observed.is_replaced("address", spec):

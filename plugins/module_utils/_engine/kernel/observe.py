@@ -313,5 +313,6 @@ def _addresses(kernel: Socket, namespace: Namespace, nsid: Optional[int] = None)
 
 
 def _routes(kernel: Socket, namespace: Namespace) -> None:
+    namespace.routes_seen = True
     for routes in kernel.dump(encode.all_routes(), decode.routes):
         namespace.routes += routes

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple, cast
 
 from ..core.specs import KindOptions
-from ..core.state import Address, Link, Route, Rule
+from ..core.state import RTPROT_KERNEL, Address, Link, Route, Rule
 from . import encode as nl
 from .rtnetlink import attributes
 
@@ -26,7 +26,6 @@ _DEVCONF_ADDR_GEN_MODE = 47
 #: 6.4.
 _BC_CUTOFF = 1
 _RTM_F_CLONED = 0x200
-_RTPROT_KERNEL = 2
 _OF_AN_ADDRESS = frozenset(nl.ROUTE_TYPES[name] for name in ("local", "broadcast", "anycast", "multicast"))
 #: Of one length. Where links are more motley than that, looking for a shape would cost more than it
 #: saves.
@@ -340,7 +339,7 @@ def routes(data: bytes, start: int, end: int) -> Optional[List[Route]]:
     family, length, _src, _tos, table, protocol, scope, kind, flags = nl.RTMSG.unpack_from(data, start)
     if flags & _RTM_F_CLONED or family not in (socket.AF_INET, socket.AF_INET6):
         return None
-    if protocol == _RTPROT_KERNEL and kind in _OF_AN_ADDRESS:
+    if protocol == RTPROT_KERNEL and kind in _OF_AN_ADDRESS:
         return None
     found = {number: data[first:last] for number, first, last in attributes(data, start + nl.RTMSG.size, end)}
     destination = found.get(nl.RTA_DST) or bytes(4 if family == socket.AF_INET else 16)

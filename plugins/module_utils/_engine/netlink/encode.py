@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Dict, Iterable, Mapping, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ..core.change import PROTOCOL
 from ..core.isolation import IPV4
@@ -52,7 +52,7 @@ IFLA_BR_VLAN_FILTERING = 7
 IFLA_BRIDGE_VLAN_INFO = 2
 _AF_BRIDGE = 7
 
-IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_TARGET_NETNSID, IFA_PROTO = 1, 2, 8, 10, 11
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_RT_PRIORITY, IFA_TARGET_NETNSID, IFA_PROTO = 1, 2, 8, 9, 10, 11
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_TABLE, RTA_VIA = (
     1,
     4,
@@ -342,10 +342,22 @@ def _address(address: str, index: int, extra: bytes = b"") -> bytes:
 
 def create_address(address: str, index: int) -> Message:
     """Marked as ours; IPv6 without duplicate detection, which makes it unusable for a second."""
+    return Message(nl.RTM_NEWADDR, nl.NLM_F_CREATE | nl.NLM_F_EXCL, _address(address, index, _of_ours(address)))
+
+
+def connect_address(address: str, index: int) -> List[Message]:
+    """Have the kernel make the connected route of an address again, which stays as it is, as do the routes over its link.
+
+    IPv6 makes it where it is missing, IPv4 where its metric changes: there and back (inet6_addr_modify, fib_modify_prefix_metric).
+    """
+    metrics = (0,) if ":" in address else (1, 0)
+    bodies = (_address(address, index, _of_ours(address) + u32(IFA_RT_PRIORITY, metric)) for metric in metrics)
+    return [Message(nl.RTM_NEWADDR, nl.NLM_F_REPLACE, body) for body in bodies]
+
+
+def _of_ours(address: str) -> bytes:
     extra = _U8.pack(5, IFA_PROTO, PROTOCOL)
-    if ":" in address:
-        extra += u32(IFA_FLAGS, IFA_F_NODAD)
-    return Message(nl.RTM_NEWADDR, nl.NLM_F_CREATE | nl.NLM_F_EXCL, _address(address, index, extra))
+    return extra + u32(IFA_FLAGS, IFA_F_NODAD) if ":" in address else extra
 
 
 def remove_address(address: str, index: int) -> Message:

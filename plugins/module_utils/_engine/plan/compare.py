@@ -54,36 +54,51 @@ def diff(states: Iterable[ObjectState], observed: HostState, leaving: Iterable[S
         now = observed.find(kind, spec)
         if kind == "link" and "mtu" in spec:
             now = _below(now, spec, mtus)
-        if now is not None and kind == "link" and is_another(now, spec):
-            remade.add(key)
-            before: Spec = {**(old or _as_recorded(now, spec)), "group": now["group"]}
-            yield Step(kind, key, before, None, of, "cannot be changed in place")
-            now = None
-        elif (
-            now is not None
-            and kind in ("address", "route", "rate")
-            and link_key(spec["netns"], _device(spec)) in remade
-        ):
-            yield Step(kind, key, now, None, of, "is removed with its link")
-            now = None
-        elif (
-            now is not None
-            and kind == "route"
-            and ":" not in spec["prefix"]
-            and link_key(spec["netns"], _device(spec)) in flushed
-        ):
-            yield Step(kind, key, now, None, of, "is removed with the last address of its link")
-            now = None
-        if now is None:
-            yield Step(kind, key, None, spec, of, reason)
-            continue
-        changed = differences(now, spec)
-        if changed is not None:
+        if now is not None:
+            removal = _removal(state, now, remade, flushed)
+            if removal is None:
+                yield from _in_place(state, now, observed)
+                continue
+            yield removal
             if kind == "link":
-                changed = _with_settings_of_ipv6(now, spec, changed)
-            # A route and a rate are replaced whole: nothing of them can be changed by itself.
-            whole = (now.copy(), spec.copy()) if kind in ("route", "rate") else changed
-            yield update_step(kind, key, spec, whole, of, reason)
+                remade.add(key)
+        yield Step(kind, key, None, spec, of, reason)
+
+
+def _removal(state: ObjectState, now: Spec, remade: Set[str], flushed: Set[str]) -> Optional[Step]:
+    """The removal of an object that has to be recreated; None for one that can stay.
+
+    ``remade`` and ``flushed`` are the links that are, and those that lose their IPv4 routes.
+    """
+    spec = state.spec or {}
+    before, why = now, ""
+    if state.kind == "link":
+        if is_another(now, spec):
+            before = {**(state.old or _as_recorded(now, spec)), "group": now["group"]}
+            why = "cannot be changed in place"
+    elif state.kind in ("address", "route", "rate"):
+        link = link_key(spec["netns"], _device(spec))
+        if link in remade:
+            why = "is removed with its link"
+        elif state.kind == "route" and ":" not in spec["prefix"] and link in flushed:
+            why = "is removed with the last address of its link"
+    return Step(state.kind, state.key, before, None, state.of, why) if why else None
+
+
+def _in_place(state: ObjectState, now: Spec, observed: HostState) -> Iterator[Step]:
+    """The change of an object that can stay, where it needs one."""
+    kind, key, spec, of, reason, _old = state
+    assert spec is not None
+    changed = differences(now, spec)
+    if changed is None:
+        if kind == "address" and observed.is_cut_off(spec):
+            yield update_step(kind, key, spec, ({}, {}), of, "its connected route is gone")
+        return
+    if kind == "link":
+        changed = _with_settings_of_ipv6(now, spec, changed)
+    elif kind in ("route", "rate"):  # which are replaced whole: nothing of them can be changed by itself
+        changed = (now.copy(), spec.copy())
+    yield update_step(kind, key, spec, changed, of, reason)
 
 
 def _with_settings_of_ipv6(now: Generic, spec: Generic, changed: Tuple[Spec, Spec]) -> Tuple[Spec, Spec]:
@@ -250,3 +265,5 @@ def unapplied(changes: Iterable[Change], observed: HostState) -> Iterator[Tuple[
             changed = differences(now, state)
             if changed:
                 yield change, changed[0]
+            elif change.kind == "address" and change.before and observed.is_cut_off(change.before):
+                yield change, {"connected": False}

@@ -98,6 +98,8 @@ class _Inversion:
             if where in self.going:
                 yield ObjectState(kind, key, None, change.of, reason, change.after)
             return
+        if kind == "address" and change.after is not None:
+            return  # its connected route came back, and to take that away would be to break it again
         now = self.observed.find(kind, change.before)
         if self.last[where] is None and self.observed.is_replaced(kind, change.before):
             return  # somebody put theirs in its place

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import ipaddress
 import json
 import zlib
 from typing import Dict, Iterable, List, Mapping, Optional, cast
@@ -17,8 +18,9 @@ from typing import Dict, Iterable, List, Mapping, Optional, cast
 from ..core import isolation
 from ..core.change import HOST, HOST_KINDS, PRIVATE_GROUPS, PROTOCOL, Change, Record, Records, merged, namespace_mark
 from ..core.rates import Rate
+from ..core.route_specs import MAIN_TABLE
 from ..core.specs import Generic, KindOptions, Spec
-from ..core.state import LOOPBACK, Address, HostState, Link, Namespace, Route, Rule
+from ..core.state import LOOPBACK, RTPROT_KERNEL, Address, HostState, Link, Namespace, Route, Rule
 
 #: The fact that carries what a check run has planned for a host to its next task; a real run clears it.
 FACT = "netops_underlay_earlier"
@@ -115,7 +117,9 @@ class Simulation:
         if change.after is None:
             self.observed.namespaces.pop(change.key, None)
         elif change.key not in self.observed.namespaces:
-            namespace = self.observed.namespaces[change.key] = Namespace(change.key, "", (0, next(self._numbers)))
+            namespace = self.observed.namespaces[change.key] = Namespace(
+                change.key, "", (0, next(self._numbers)), routes_seen=True
+            )
             self.add(namespace, "lo", {"up": True, "alias": namespace_mark(PRIVATE_GROUPS[0])})
 
     def _link(self, change: Change) -> None:
@@ -132,6 +136,8 @@ class Simulation:
             link = self._made(namespace, spec)
         if link is not None:
             self._set(link, change.after)
+            if change.before is not None:
+                _connect(namespace, link)
             if "senders" in change.after:
                 _hold(namespace, link, change.after["senders"])
             namespace.add(link)
@@ -190,6 +196,7 @@ class Simulation:
         if change.after is not None:
             there.append(Address(link.index, spec["address"], PROTOCOL, 0, 0))
         namespace.addresses[link.index] = there
+        _connect(namespace, link)
 
     def _route(self, change: Change) -> None:
         spec: Spec = {**(change.before or {}), **(change.after or {})}
@@ -226,6 +233,19 @@ class Simulation:
 
     def _hosts(self, change: Change) -> None:
         self.observed.names[change.key] = change.after["digest"] if change.after else ""
+
+
+def _connect(namespace: Namespace, link: Link) -> None:
+    """Give a link the connected routes of its addresses, and no others; one that is down loses all of its routes."""
+    if not link.up:
+        namespace.routes = [route for route in namespace.routes if route.oif != link.index]
+        return
+    subnets = [ipaddress.ip_interface(address.address).network for address in namespace.addresses.get(link.index, ())]
+    others = [route for route in namespace.routes if route.oif != link.index or route.protocol != RTPROT_KERNEL]
+    namespace.routes = others + [
+        Route(prefix, "unicast", None, link.index, None, 256 if ":" in prefix else 0, MAIN_TABLE, RTPROT_KERNEL, 0)
+        for prefix in dict.fromkeys(str(subnet) for subnet in subnets if subnet.num_addresses > 1)
+    ]
 
 
 def _hold(namespace: Namespace, link: Link, senders: Optional[List[str]]) -> None:

@@ -248,10 +248,18 @@ def _needs_routes(declared: Declaration, records: Records, endpoints: Mapping[st
     """Whether the host's routes matter: for sets of routes, access of the host, and where subnets or addresses are picked."""
     networks = {item.key for item in declared.items if item.kind == "network"}
     return (
-        any(item.kind == "routes" or _settles(item, endpoints) or _renumbers(item, records) for item in declared.items)
+        any(
+            item.kind == "routes" or _has_addresses(item) or _settles(item, endpoints) or _renumbers(item, records)
+            for item in declared.items
+        )
         or any(record.spec["host_access"] for record in records.get("network", {}).values())
         or any(record.spec["network"] in networks for record in records.get("routes", {}).values())
     )
+
+
+def _has_addresses(item: Item) -> bool:
+    """Whether the host has addresses of its own on a sub-interface, whose connected routes may be gone."""
+    return item.kind == "vlan" and item.spec is not None and bool(item.spec.get("addresses"))
 
 
 def _needs_rules(declared: Declaration, records: Records) -> bool:

@@ -76,7 +76,8 @@ class RestorePlan:
         spec = record.spec
         why, how = self._missing(kind, key, spec)
         now = None if why else self.observed.find(kind, spec)
-        whole = now is not None and differences(now, spec) is None
+        cut_off = not why and kind == "address" and self.observed.is_cut_off(spec)
+        whole = now is not None and differences(now, spec) is None and not cut_off
         if not why and not whole:
             why, how = self._refused.get((kind, key), ""), REFUSED
         if not why and not whole:

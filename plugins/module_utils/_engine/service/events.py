@@ -20,7 +20,7 @@ from typing import Any, Dict, Iterable, Iterator, Optional, Protocol, Sequence, 
 
 from ..core import errors
 from ..core.change import LINK_GROUPS, PROTOCOL
-from ..core.state import Link
+from ..core.state import RTPROT_KERNEL, Link
 from ..kernel import barrier, senders
 from ..netlink import decode, encode, nftables, rtnetlink, tc
 from ..netlink.rtnetlink import attributes
@@ -140,13 +140,19 @@ class Kernel:
             protocols = [data[first] for what, first, _last in attributes(data, start + 8, end) if what == _IFA_PROTO]
             return not protocols or protocols[0] == PROTOCOL
         if kind == rtnetlink.RTM_DELROUTE:
-            return data[start + 5] == PROTOCOL
+            return data[start + 5] == PROTOCOL or self._cuts_off(where, data, start, end)
         if kind in (rtnetlink.RTM_NEWQDISC, rtnetlink.RTM_DELQDISC, rtnetlink.RTM_NEWTFILTER, rtnetlink.RTM_DELTFILTER):
             return tc.may_be_marked(kind, data, start)
         if kind == rtnetlink.RTM_DELRULE:
             found = decode.rule(data, start, end)
             return found is not None and found.protocol == PROTOCOL
         return True
+
+    def _cuts_off(self, where: int, data: bytes, start: int, end: int) -> bool:
+        """Whether a route that is gone is the connected one of a link that may be ours."""
+        ours = self.indexes if where == OWN else self.seen.get(where, ())
+        found = decode.routes(data, start, end) or () if ours else ()
+        return any(route.protocol == RTPROT_KERNEL and route.oif in ours for route in found)
 
     def _link_concerns(self, where: int, kind: int, data: bytes, start: int, end: int) -> bool:
         if data[start]:  # the settings of one family, or of a bridge's port, which name no other change
