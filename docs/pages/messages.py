@@ -27,7 +27,7 @@ SAYS: Dict[str, Tuple[int, Optional[int]]] = {
     "Problem": (1, 2), "refuse": (-2, -1), "refuse_at": (-2, -1), "warn": (-1, None), "InvalidValue": (0, 1), "AddressError": (0, 1), "fault": (1, 2),
     **dict.fromkeys(("RegistryError", "RegistryBusy", "NamespaceError", "NamespaceMissing", "WorkloadGone", "KernelError", "RolledBack", "RollbackFailed",
                      "GuardError", "OtherRegistry", "EngineSilent",
-                     "HostsFileError", "HostsFileSlow", "MeshError", "ProbeFailed", "AnsibleActionFail", "AnsibleParserError", "AnsibleLookupError",
+                     "WorkloadFileError", "WorkloadFileSlow", "MeshError", "ProbeFailed", "AnsibleActionFail", "AnsibleParserError", "AnsibleLookupError",
                      "AnsibleFilterError"), (0, None)),
     "KernelRefused": (2, None),
 }  # fmt: skip
@@ -50,7 +50,7 @@ WORDS = {
     "scope": "scope", "rest": "range", "parts": "range", "blocks": "range", "mask": "mask", "partition": "program", "foreign": "name", "LIMITED": "kind",
     "unfiltered": "reason", "why_no_parent": "reason", "unseen": "reason", "was": "value", "below": "name", "place": "clsact or root", "netns": "namespace",
     "which": "number", "who": "program", "holder": "program", "pattern": "pattern", "schema": "version", "SCHEMA": "version", "neighbours": "number",
-    "of": "name",
+    "of": "name", "title": "name of the file", "whose": "names", "known": "names", "MOST_CHARACTERS": "number",
     "hosts": "names", "subnets": "subnet", "block": "range", "replace": "name", "get": "number", "what": "name", "word": "name", "st_uid": "user",
     "geteuid": "user", "DRIVERS": "driver", "COMMAND": "path", "DOCKER_SOCKET": "path", "expire": "program", "part": "range", "unit": "unit",
 }  # fmt: skip

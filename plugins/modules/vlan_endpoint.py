@@ -102,7 +102,7 @@ options:
       - The addresses are leased and reserved as usual, and other members of the network know the endpoint by its name. They are for the
         guest and not set on the link, so give the guest RV(addresses), RV(gateway) and RV(mac).
       - A tap needs Linux 5.2, a macvlan network, and O(netns), even if nothing else uses that namespace.
-      - What a guest configures itself is refused, such as O(routes), O(default_route), O(hosts), O(sysctls), O(accept_ra) and O(probe).
+      - What a guest configures itself is refused, such as O(routes), O(default_route), O(hosts), O(dns), O(sysctls), O(accept_ra) and O(probe).
     type: str
     choices: [link, tap]
     default: link
@@ -136,6 +136,33 @@ options:
         C(/etc/hosts). A process given by O(pid) has no known hosts file.
       - Writing a container's file needs Linux 5.6 or later. On older kernels it is left alone, with a warning.
     type: dict
+  dns:
+    description:
+      - The addresses that the workload asks for names, 3 at most, because resolvers use no more. As C(--dns) of Docker.
+      - They are written, with O(dns_search) and O(dns_options), to a marked block of C(/etc/netns/NAME/resolv.conf), which C(ip netns exec)
+        shows as C(/etc/resolv.conf), or of a container's C(/etc/resolv.conf). Lines of others that say the same thing there, such as other
+        nameservers, become comments for as long as the block is there.
+      - A workload with several endpoints has one resolver. Their lists are joined, the endpoint with the highest O(gw_priority) first, then by
+        name; more than a resolver uses is refused.
+      - Defaults to O(netops.underlay.vlan_network#module:dns) of the network, as do O(dns_search) and O(dns_options); V([]) is for none.
+      - A process given by O(pid) has no known C(resolv.conf). Refused where the file is not the workload's own, such as the host's mounted
+        into a container, or a symbolic link. A container's needs Linux 5.6 or later.
+      - An endpoint that is removed while its container is stopped leaves the block in the file. Docker writes the file anew at the next start;
+        with Podman, remove the block by hand.
+      - Nameservers in the subnets of the network are not reserved; list them in C(aux_addresses) of M(netops.underlay.vlan_network).
+    type: list
+    elements: str
+  dns_search:
+    description:
+      - The domains in which the workload looks up short names, 6 with 247 characters at most. As C(--dns-search) of Docker.
+      - A named namespace needs O(dns) too, because its file stands for the host's.
+    type: list
+    elements: str
+  dns_options:
+    description: Options of the workload's resolver, as in C(resolv.conf), such as V(ndots:2). As C(--dns-option) of Docker. Of an option that
+      several endpoints of a workload give, the first counts.
+    type: list
+    elements: str
   gw_priority:
     description: In a workload with several endpoints, the one with the highest priority provides the default route; among equals, the first
       by name.
@@ -270,6 +297,14 @@ EXAMPLES = r"""
     ipv4_address: 172.16.50.80
     ipv6_address: 2001:db8:50::80
     aliases: [www]
+    dns: [172.16.50.53, "2001:db8:50::53"]
+    dns_search: [example.com]
+
+# After:
+#   # podman exec proxy grep -v '^#' /etc/resolv.conf
+#   nameserver 172.16.50.53
+#   nameserver 2001:db8:50::53
+#   search example.com
 
 - name: A server with a second address, and a virtual one that keepalived moves between this server and another
   netops.underlay.vlan_endpoint:

@@ -131,6 +131,18 @@ options:
         options C(accept_ra) and C(ipv6_address=slaac) of M(netops.underlay.vlan_endpoint), because the addresses that a router makes up are not known.
     type: bool
     default: false
+  dns:
+    description: The default of the C(dns) option of M(netops.underlay.vlan_endpoint) for the network's endpoints.
+    type: list
+    elements: str
+  dns_search:
+    description: The default of the C(dns_search) option of M(netops.underlay.vlan_endpoint) for the network's endpoints.
+    type: list
+    elements: str
+  dns_options:
+    description: The default of the C(dns_options) option of M(netops.underlay.vlan_endpoint) for the network's endpoints.
+    type: list
+    elements: str
   recreate:
     description:
       - Whether to recreate endpoints if a change, such as another driver or parent, cannot be made in place.

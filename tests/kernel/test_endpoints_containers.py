@@ -28,6 +28,7 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel imp
     namespaces,
 )
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore, restore_plan, transact
+from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
 
 from tests.support.checkout import CHECKOUT
 from tests.support.engine import Engine
@@ -519,6 +520,47 @@ def test_a_read_only_hosts_file_is_a_warning(engine: Engine, tmp_path: Path) -> 
     assert "its hosts file cannot be written: Read-only file system" in str(outcome.warnings)
     assert held("podman", "web") == ["192.0.2.1/24"]
     engine.same("web", **workload)
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_a_container_asks_its_endpoints_nameservers(engine: Engine, kind: str) -> None:
+    engine.network(dns=["192.0.2.53"])
+    workload = start(kind, "web")
+    inside(kind, "web", "sh -c 'printf \"nameserver 10.0.0.53\\nsearch corp\\n\" > /etc/resolv.conf'")
+    theirs = inside(kind, "web", "cat /etc/resolv.conf")
+    assert "nameserver 10.0.0.53\n" in theirs
+    options = {**workload, "dns_search": ["example.com"]}
+    engine.endpoint("web", **options)
+    found = resolver(kind, "web")
+    assert found[:2] == ["nameserver 192.0.2.53", "search example.com"] and not {
+        "nameserver 10.0.0.53",
+        "search corp",
+    } & {*found}
+    engine.same("web", **options)
+    inside(kind, "web", "sh -c 'echo nameserver 10.0.0.54 >> /etc/resolv.conf'")
+    assert [it.kind for it in restore.drift(Registry(engine.state_dir))[0]] == ["resolver"]
+    restore.restore(transact.RunOptions(engine.state_dir))
+    assert resolver(kind, "web")[:2] == found[:2] and "nameserver 10.0.0.54" not in resolver(kind, "web")
+    engine.absent("web")
+    assert inside(kind, "web", "cat /etc/resolv.conf") == theirs + "nameserver 10.0.0.54\n"
+
+
+def test_a_resolv_conf_that_is_not_the_containers_is_refused(engine: Engine) -> None:
+    engine.network()
+    own = Path("/etc/resolv.conf").read_text(encoding="utf-8")
+    workload = start("podman", "evil", "-v", "/etc/resolv.conf:/etc/resolv.conf")
+    with pytest.raises(
+        InputError, match="dns: podman:evil cannot get it: its resolv.conf .*it is the host's own, mounted there"
+    ):
+        engine.endpoint("evil", dns=["192.0.2.53"], **workload)
+    assert Path("/etc/resolv.conf").read_text(encoding="utf-8") == own
+    engine.endpoint("evil", **workload)
+
+
+def resolver(kind: str, name: str) -> List[str]:
+    """What a program in a container reads, without comments."""
+    lines = inside(kind, name, "cat /etc/resolv.conf").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def without_openat2() -> None:

@@ -30,7 +30,7 @@ SUBNETS = [
     *(["2001:db8::/64", "2001:db8:1::/126"] if HAS_IPV6 else []),
 ]
 
-KINDS = ("network", "endpoint", "link", "address", "route", "rate", "netns", "hosts")
+KINDS = ("network", "endpoint", "link", "address", "route", "rate", "netns", "hosts", "resolver")
 
 Task = Tuple[str, str, Dict[str, Any]]
 
@@ -50,6 +50,7 @@ def networks(draw: st.DrawFn) -> Task:
         "host_access": draw(st.booleans()),
         "mtu": draw(st.sampled_from([None, None, None, 1400, 1500, 9000])),
         "recreate": draw(st.booleans()),
+        "dns": draw(st.sampled_from([None, None, ["192.0.2.55"]])),
     }
     return "network", "present", {key: value for key, value in options.items() if value is not None}
 
@@ -64,6 +65,7 @@ def endpoints(draw: st.DrawFn) -> Task:
         "gw_priority": draw(st.integers(-1, 1)),
         "ingress_rate": draw(st.sampled_from([None, None, "8mbit", "20mbit"])),
         "egress_rate": draw(st.sampled_from([None, None, "8mbit", "20mbit"])),
+        "dns": draw(st.sampled_from([None, None, [], ["192.0.2.53"], ["192.0.2.54", "192.0.2.53"]])),
     }
     return "endpoint", "present", {key: value for key, value in options.items() if value is not None}
 

@@ -9,7 +9,7 @@ from typing import Any, Callable, List, Sequence
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import (
-    hosts_file,
+    blocks,
     named_namespaces,
     namespaces,
     session,
@@ -30,7 +30,7 @@ class Steps:
             (namespaces, "_call"),
             (named_namespaces, "_call"),
             (workload_namespaces, "resolve"),
-            (hosts_file, "write"),
+            (blocks, "write"),
         ):
             monkeypatch.setattr(where, name, self._before(getattr(where, name)))
         monkeypatch.setattr(Socket, "batch", self._batch(Socket.batch))

@@ -166,8 +166,9 @@ def _integer(value: Optional[bytes]) -> int:
 
 
 def _hosts(space: str) -> str:
-    path = Path(f"/etc/netns/{space}/hosts")
-    return path.read_text(encoding="utf-8") if space and path.exists() else ""
+    """The hosts file and the resolv.conf of a namespace."""
+    paths = [Path(f"/etc/netns/{space}/{name}") for name in ("hosts", "resolv.conf")]
+    return "".join(path.read_text(encoding="utf-8") for path in paths if space and path.exists())
 
 
 def differences(wanted: Any, found: Any, where: str = "") -> Iterator[str]:

@@ -14,8 +14,8 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.core.chang
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import HostState, Namespace, Need
 from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import (
     barrier,
+    blocks,
     containers,
-    hosts_file,
     management,
     named_namespaces,
 )
@@ -51,7 +51,7 @@ class SimulatedHost(Engine):
         monkeypatch.setattr(management, "find", lambda: ((), (), True))
         monkeypatch.setattr(containers, "ask", lambda workloads, **how: None)
         monkeypatch.setattr(named_namespaces, "tidy", lambda workload: None)
-        monkeypatch.setattr(hosts_file, "write", self._write_hosts)
+        monkeypatch.setattr(blocks, "write", self._write_blocks)
         monkeypatch.setattr(conflicts, "ask", dict.fromkeys)
         monkeypatch.setattr(conflicts, "announce", lambda where, addresses: None)
 
@@ -83,9 +83,9 @@ class SimulatedHost(Engine):
     def _apply(self, changes: Iterable[Change], observed: HostState, group: int) -> None:
         self.kernel.apply(changes)
 
-    def _write_hosts(self, pages: Mapping[str, str]) -> None:
+    def _write_blocks(self, kind: str, pages: Mapping[str, str]) -> None:
         for workload, text in pages.items():
-            self.kernel.observed.names[workload] = digest(text) if text else ""
+            self.kernel.observed.blocks[kind, workload] = digest(text) if text else ""
 
     def namespaces(self) -> List[Namespace]:
         return [self.kernel.observed.host, *self.kernel.observed.namespaces.values()]

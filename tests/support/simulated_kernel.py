@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Iterable
 
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import (
+    FILE_KINDS,
     HOST,
     HOST_KINDS,
     Change,
@@ -58,7 +59,7 @@ class SimulatedKernel:
     def _judge(self, change: Change) -> None:
         """Raises Refused for what the kernel would refuse."""
         spec = change.after
-        if spec is None or change.kind == "hosts":
+        if spec is None or change.kind in FILE_KINDS:
             return
         there = self.observed.namespace(spec["netns"])
         if change.kind == "netns":

@@ -150,6 +150,9 @@ COLUMNS: Dict[str, Column] = {
     "spoof_check": Column(
         fields.boolean, _YES_NO, "macvlan only. Whether each endpoint may send only from its own MAC and addresses."
     ),
+    "dns": Column(several, _lines(_TEXT), "The addresses that the workloads ask for names, 3 at most."),
+    "dns_search": Column(several, _lines(_TEXT), "The domains in which the workloads look up short names."),
+    "dns_options": Column(several, _lines(_TEXT), "Options of the workloads' resolvers, such as C(ndots:2)."),
     "site": Column(
         lambda value: fields.name(_word(value)),
         _WORD,
@@ -183,6 +186,9 @@ SAME = (
     "probe",
     "source_routing",
     "spoof_check",
+    "dns",
+    "dns_search",
+    "dns_options",
 )
 #: From the model's words to the columns.
 COLUMN_OF = {

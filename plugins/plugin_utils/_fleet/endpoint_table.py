@@ -18,9 +18,19 @@ COLUMNS = (
     "host", "network", "name", "netns", "container", "interface", "ipv4_address", "ipv6_address", "subnet", "mac_address", "mtu",
     "gw_priority", "source_routing", "probe", "aliases", "source_macs", "ipv4_addresses", "ipv6_addresses", "allowed_addresses",
     "kind", "tap_owner", "tap_group", "tap_mode", "ingress_rate", "ingress_burst", "egress_rate", "egress_burst",
+    "dns", "dns_search", "dns_options",
 )  # fmt: skip
 #: Those with several values in a cell.
-_LISTS = ("aliases", "source_macs", "ipv4_addresses", "ipv6_addresses", "allowed_addresses")
+_LISTS = (
+    "aliases",
+    "source_macs",
+    "ipv4_addresses",
+    "ipv6_addresses",
+    "allowed_addresses",
+    "dns",
+    "dns_search",
+    "dns_options",
+)
 SYNONYMS = {"endpoint": "name", "node": "host", "server": "host", "ip": "ipv4_address", "ipv4": "ipv4_address", "ipv6": "ipv6_address",
             "mac": "mac_address", "namespace": "netns", "vip": "allowed_addresses", "vips": "allowed_addresses"}  # fmt: skip
 _PATH = re.compile(r"endpoints\[(\d+)\]\.?([a-z_0-9]*)")

@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import Change
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError, Problem
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.rates import Rate
-from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Route
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Namespace, Route
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare.declaration import Declaration
 from ansible_collections.netops.underlay.plugins.module_utils._engine.plan import plan
@@ -211,6 +211,27 @@ def two_in_one(kernel: SimulatedKernel) -> None:
     )
 
 
+def two_resolvers(kernel: SimulatedKernel) -> None:
+    """a asks three nameservers already, by its other network."""
+    two_in_one(kernel)
+    do(
+        kernel,
+        "endpoint",
+        network="other",
+        name="a",
+        netns="a",
+        interface="eth7",
+        dns=["10.7.0.1", "10.7.0.2", "10.7.0.3"],
+    )
+
+
+def process(kernel: SimulatedKernel) -> None:
+    do(kernel, "network", **IPVLAN)
+    for workload in ("pid:7", "docker:web"):
+        kernel.observed.namespaces[workload] = Namespace(workload, "", (4, len(workload)))
+        kernel.add(workload, "lo")
+
+
 def many(kernel: SimulatedKernel) -> None:
     rows = [
         {**IPVLAN, "name": f"n{vid}", "parent": f"eth0.{vid}", "subnets": subnets(f"10.{vid}.0.0/24")}
@@ -314,6 +335,11 @@ MORE = [
     Case(lambda kernel: (with_a(kernel), limited(kernel, "ingress", "")), "endpoint", {**HERE, "ingress_rate": "2mbit"}, ["a rate in no registry"]),
     Case(lambda kernel: (do(kernel, "network", **IPVLAN), kernel.observed.lacking.add("act_police")), "endpoint",
          {**HERE, "ingress_rate": "2mbit"}, ["no act_police"]),
+    Case(lambda kernel: do(kernel, "network", **IPVLAN), "endpoint", {**HERE, "dns_search": ["example.com"]}, ["no nameserver"]),
+    Case(process, "endpoint", {**HERE, "netns": None, "pid": 7, "dns": ["192.0.2.53"]}, ["a resolver of a process"]),
+    Case(lambda kernel: (with_a(kernel), kernel.observed.unwritable.update({("resolver", "netns:a"): "it is not a regular file"})), "endpoint",
+         {**HERE, "dns": ["192.0.2.53"]}, ["a resolv.conf that is a link"]),
+    Case(two_resolvers, "endpoint", {**HERE, "dns": ["192.0.2.53"], "dns_search": ["d.example"]}, ["four nameservers in one namespace"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "routes": [{"prefix": "10.9.0.0/16", "via": "10.1.0.9"}]}, ["next hop elsewhere"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "routes": [{"prefix": "10.9.0.0/16", "via": "10.0.0.255"}]}, ["broadcast as next hop"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "routes": [{"prefix": "10.0.0.0/24"}]}, ["own subnet"]),
@@ -560,6 +586,23 @@ CURES: Dict[str, List[Follow]] = {
         lambda road, said, _: road.give(said, "64kb"), lambda road, said, _: road.leave_out(said)],
     r"give (ingress|egress)_rate, or leave it out": [
         lambda road, said, found: road.near(said, **{f"{found[1]}_rate": "8mbit"}), lambda road, said, _: road.leave_out(said)],
+    r"give that of one host|give another of its addresses": [lambda road, said, _: road.give(said, "192.0.2.53")],
+    r"write it as (example\.com), other alphabets as (xn--)\.\.\.": [
+        lambda road, said, found: road.give(said, found[1]), lambda road, said, found: road.give(said, f"{found[2]}bcher-kva.example")],
+    r"give one of (attempts, [\w, -]+)": [
+        lambda road, said, found: road.give(said, "ndots:2"), lambda road, said, found: road.give(said, found[1].split(", ")[-1])],
+    r"write it as (ndots:15), or with less": [lambda road, said, found: road.give(said, found[1]), lambda road, said, _: road.give(said, "ndots:1")],
+    r"write it as (192.0.2.10) or (2001:db8::10)": [
+        lambda road, said, found: road.give(said, found[1]), lambda road, said, found: road.give(said, found[2])],
+    r"write it as (rotate)": [lambda road, said, found: road.give(said, found[1])],
+    r"list ([36]) at most": [lambda road, said, found: road.give(said, road.row[said.path][: int(found[1]) * (len(road.row[said.path]) > 1)])],
+    r"list fewer domains": [lambda road, said, _: road.row[said.path].pop()],
+    r"leave it out, or give netns or container": [
+        lambda road, said, _: road.leave_out(said), lambda road, said, _: workload(road, netns="a"),
+        lambda road, said, _: workload(road, container="docker:web")],
+    r"give dns too": [lambda road, said, _: road.near(said, dns=["192.0.2.53"])],
+    r"let it have a plain file of its own there, or leave it out": [
+        lambda road, said, _: road.kernel.observed.unwritable.clear(), lambda road, said, _: road.leave_out(said)],
     r"list 1000 at most": [lambda road, said, _: road.give(said, road.row["source_macs"][:1000])],
     r"leave it out, or use macvlan": [lambda road, said, _: road.leave_out(said), lambda road, said, _: road.near(said, driver="macvlan", mode=None)],
     r"leave out parent, or set gateway: none on the subnets to have no default route": [

@@ -8,7 +8,7 @@ import copy
 from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import fields, model
+from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import fields, model, resolver
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare.declaration import Declaration
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare.naming import link_names
 
@@ -108,6 +108,22 @@ ROWS: List[Tuple[str, Any, List[str]]] = [
     ("endpoint", {**ENDPOINT, "ingress_burst": "64kb", "egress_rate": "1mbit", "egress_burst": "1mb"}, [
         "ingress_burst: is nothing without ingress_rate; give ingress_rate, or leave it out",
         "egress_burst: 1mb takes more than 4 s at 1mbit; give 500000 at most, or leave it out"]),
+    ("endpoint", {**ENDPOINT, "dns": ["ns1", "0.0.0.0", "fe80::1"], "dns_search": ["exa mple.com", 5], "dns_options": ["ndot:2", "ndots:16", "rotate:1"]}, [
+        "dns[0]: 'ns1' is not an IP address; write it as 192.0.2.10 or 2001:db8::10",
+        "dns[1]: 0.0.0.0 is no nameserver's address; give that of one host",
+        "dns[2]: fe80::1 is on every link, and it does not say which; give another of its addresses",
+        "dns_search[0]: 'exa mple.com' is not a DNS domain; write it as example.com, other alphabets as xn--...",
+        "dns_search[1]: 5 is not a DNS domain; write it as example.com, other alphabets as xn--...",
+        "dns_options[0]: 'ndot:2' is not an option of a resolver; give one of attempts, debug, edns0, ndots, no-aaaa, no-reload, no-tld-query, "
+        "rotate, single-request, single-request-reopen, strict-error, timeout, trust-ad, use-vc",
+        "dns_options[1]: ndots:16 has no number from 0 to 15; write it as ndots:15, or with less",
+        "dns_options[2]: rotate:1 has a number, which rotate has not; write it as rotate"]),
+    ("network", {**NETWORK, "dns": [f"192.0.2.{number}" for number in range(1, 5)], "dns_search": [f"{'d' * 60}.example" for _ in range(2)] * 4}, [
+        "dns: 4 are more than the 3 that every resolver uses; list 3 at most"]),
+    ("endpoint", {**ENDPOINT, "dns": ["192.0.2.53"], "dns_search": [f"d{number}.example" for number in range(7)]}, [
+        "dns_search: 7 are more than the 6 that every resolver uses; list 6 at most"]),
+    ("endpoint", {**ENDPOINT, "dns": ["192.0.2.53"], "dns_search": [f"{letter * 60}.example" for letter in "abcd"]}, [
+        "dns_search: 275 characters, spaces included, are more than the 247 that every resolver reads; list fewer domains"]),
     ("network", {**NETWORK, "parent": "eth0", "internal": True}, [
         "internal: an internal network has its own dummy, and no parent; "
         "leave out parent, or set gateway: none on the subnets to have no default route"]),
@@ -250,7 +266,7 @@ def test_an_absent_item_must_be_named(kind: str, row: Dict[str, Any], expected: 
 
 def test_every_message_has_a_test() -> None:
     seen = [text for *_, expected in (*ROWS, *MAPS, *ABSENT) for text in expected]
-    assert texts_without_a_test(seen, model, fields) == []
+    assert texts_without_a_test(seen, model, fields, resolver) == []
 
 
 @pytest.mark.parametrize(

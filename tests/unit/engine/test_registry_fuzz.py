@@ -41,6 +41,7 @@ MAP: Dict[str, Any] = {
     "endpoints": [
         {
             "network": "a", "name": "w", "netns": "w", "ingress_rate": "8mbit", "egress_rate": "4mbit", "aliases": ["q"], "hosts": {"z": "192.0.2.1"},
+            "dns": ["192.0.2.53"], "dns_search": ["example.com"], "dns_options": ["ndots:2"],
             "routes": [{"prefix": "10.0.0.0/8", "via": "192.0.2.1"}], "sysctls": {"ipv4.forwarding": 1},
         },
         {"network": "b", "name": "w", "netns": "w2", "source_routing": True},
@@ -68,7 +69,21 @@ VALUES: List[Any] = [
     {},
     {"x": []},
 ]
-KINDS = ("vlan", "network", "endpoint", "routes", "netns", "link", "address", "route", "rule", "rate", "hosts", "nic")
+KINDS = (
+    "vlan",
+    "network",
+    "endpoint",
+    "routes",
+    "netns",
+    "link",
+    "address",
+    "route",
+    "rule",
+    "rate",
+    "hosts",
+    "resolver",
+    "nic",
+)
 FEW = [None, 17, "x", [None], {}]
 
 

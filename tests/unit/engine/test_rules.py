@@ -8,7 +8,7 @@ import copy
 from typing import Any, Callable, Dict, List, NamedTuple
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import Change
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import Change, Record
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Link, Namespace, Route
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
@@ -255,7 +255,7 @@ def deaf_to(kernel: SimulatedKernel, name: str) -> None:
     space.workload = f"/proc/{space.identity[1]}/ns/net"
     kernel.observed.others.append(space)
     kernel.observed.refusals[f"docker:{name}"] = "docker does not answer"
-    kernel.observed.unwritable[f"docker:{name}"] = "docker does not answer"
+    kernel.observed.unwritable["hosts", f"docker:{name}"] = "docker does not answer"
     kernel.observed.searched = True
     kernel.observed.__dict__.pop("children", None)
 
@@ -946,3 +946,15 @@ def test_a_broken_row_is_not_purged() -> None:
     declare(kernel, mapped(networks=rows, endpoints=endpoints, purge=True))
     problems = refusal(kernel, mapped(networks=[{**rows[0], "mtu": "x"}], endpoints=endpoints, purge=True))
     assert problems == ["networks[0].mtu: 'x' is not a whole number from 68 to 65535 bytes; give one"]
+
+
+def test_a_silent_container_keeps_its_resolver() -> None:
+    kernel = SimulatedKernel("eth0")
+    silent(kernel)
+    kernel.records["resolver"] = {"docker:a": Record({"netns": "docker:a", "digest": "0" * 16}, "workload:docker:a")}
+    kernel.observed.unwritable["resolver", "docker:a"] = "docker does not answer"
+    warnings = do(kernel, "endpoint", "absent", network="blue", name="a").warnings
+    assert warnings[-1] == (
+        "docker:a keeps the dns of its endpoints in its resolv.conf: docker does not answer; remove our block there by hand"
+    )
+    assert kernel.records["resolver"] == {}

@@ -7,7 +7,11 @@ from __future__ import annotations
 import copy
 from typing import Any, Dict, List, Tuple
 
-from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import LINK_GROUPS, link_key
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import (
+    FILE_KINDS,
+    LINK_GROUPS,
+    link_key,
+)
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
 from ansible_collections.netops.underlay.plugins.module_utils._engine.plan import compare, inverse, plan
@@ -44,6 +48,7 @@ def networks(draw: st.DrawFn) -> Tuple[str, Dict[str, Any]]:
         "host_access": draw(st.booleans()),
         "mtu": draw(st.sampled_from([None, 1400, 1500, 9000])),
         "recreate": draw(st.booleans()),
+        "dns": draw(st.sampled_from([None, None, ["192.0.2.55"]])),
     }
     return "network", {key: value for key, value in options.items() if value is not None}
 
@@ -59,6 +64,7 @@ def endpoints(draw: st.DrawFn) -> Tuple[str, Dict[str, Any]]:
         "gw_priority": draw(st.integers(-1, 1)),
         "ingress_rate": draw(st.sampled_from([None, None, "8mbit", "20mbit"])),
         "egress_rate": draw(st.sampled_from([None, None, "8mbit", "20mbit"])),
+        "dns": draw(st.sampled_from([None, None, [], ["192.0.2.53"], ["192.0.2.54", "192.0.2.53"]])),
     }
     return "endpoint", {key: value for key, value in options.items() if value is not None}
 
@@ -104,7 +110,7 @@ def picture(kernel: SimulatedKernel) -> Any:
                 if found
             ),
             sorted(str({**kernel.observed.route_spec(space, route)}) for route in space.routes),
-            kernel.observed.names.get(name, ""),
+            [kernel.observed.blocks.get((kind, name), "") for kind in FILE_KINDS],
         )
         for name, space in spaces.items()
     }
@@ -130,7 +136,15 @@ def check_rules(kernel: SimulatedKernel) -> None:
         for row in network["subnets"]:
             assert row["gateway"] not in held
     workloads = {endpoint["workload"] for endpoint in items["endpoint"].values()}
-    assert {workload for workload, digest in kernel.observed.names.items() if digest} == workloads
+    asking = {
+        endpoint["workload"]
+        for endpoint in items["endpoint"].values()
+        if (items["network"][endpoint["network"]]["dns"] if endpoint["dns"] is None else endpoint["dns"])
+    }
+    assert {where for where, digest in kernel.observed.blocks.items() if digest} == {
+        *(("hosts", each) for each in workloads),
+        *(("resolver", each) for each in asking),
+    }
     for key in items["endpoint"]:
         assert items["endpoint"][key]["network"] in items["network"]
 

@@ -313,7 +313,7 @@ def test_names_of_a_workload_that_ended_are_not_written() -> None:
     kernel.observed.namespaces["docker:web"] = Namespace("docker:web", "", (4, 9))
     kernel.add("docker:web", "lo")
     join(kernel, "web", container={"engine": "docker", "name": "web"})
-    assert kernel.observed.names["docker:web"]
+    assert kernel.observed.blocks["hosts", "docker:web"]
     kernel.observed.gone.add("docker:web")
     del kernel.observed.namespaces["docker:web"]
     assert "hosts" not in [change.kind for change in join(kernel, "b").changes if "docker" in change.key]

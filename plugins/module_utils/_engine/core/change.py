@@ -12,7 +12,8 @@ A *spec* is a flat dict of JSON values, the canonical form of one object. The ob
 ``rule``     ``netns``, ``link`` (that it is for), ``source``, ``table``, ``priority``, ``protocol``
 ``rate``     ``netns``, ``link``, ``direction``, ``rate``, ``burst``, ``limit``: see ``rates``
 
-Our block in a workload's hosts file is ``hosts``: ``netns`` and the ``digest`` of its lines. Every other kind
+Our block in a workload's hosts file is ``hosts``, that in its resolv.conf ``resolver``: ``netns`` and the ``digest`` of its
+lines. Every other kind
 (``network``, ``endpoint``, ``lease``, ...) is a record that only the registry keeps.
 """
 
@@ -40,8 +41,10 @@ NAMESPACE_MARK = "netops-underlay"
 HOST = ""
 
 KERNEL_KINDS = ("netns", "link", "address", "route", "rule", "rate")
-#: Everything that can be looked up on the host: the kernel's objects, and our block in a workload's hosts file.
-HOST_KINDS = (*KERNEL_KINDS, "hosts")
+#: Our blocks in files of a workload: its hosts file and its resolv.conf.
+FILE_KINDS = ("hosts", "resolver")
+#: Everything that can be looked up on the host: the kernel's objects, and our blocks in files of workloads.
+HOST_KINDS = (*KERNEL_KINDS, *FILE_KINDS)
 
 #: Kind of link (IFLA_INFO_KIND) -> the kernel module that provides it.
 DRIVERS: Dict[str, str] = {
@@ -176,5 +179,5 @@ def differences(now: Generic, wanted: Generic) -> Optional[Tuple[Spec, Spec]]:
 
 
 def digest(text: str) -> str:
-    """What a plan and the registry keep of a hosts block: 64 bits of its SHA-256, in hex."""
+    """What a plan and the registry keep of a block: 64 bits of its SHA-256, in hex."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

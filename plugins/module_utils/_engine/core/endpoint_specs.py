@@ -12,6 +12,7 @@ from .formats import (
     U32,
     Account,
     BitRate,
+    Domain,
     EndpointKind,
     FileMode,
     Interface,
@@ -21,6 +22,7 @@ from .formats import (
     KernelName,
     Mac,
     Name,
+    ResolverOption,
     Subnet,
     SysctlName,
     Text,
@@ -69,6 +71,9 @@ class EndpointSpec(TypedDict):
     mtu: Optional[U32]
     aliases: List[Name]
     hosts: Dict[Name, Ip]
+    dns: Optional[List[Ip]]  # None, as of the next two: as its network has it
+    dns_search: Optional[List[Domain]]
+    dns_options: Optional[List[ResolverOption]]
     gw_priority: S32
     default_route: DefaultRoute
     routes: List[EndpointRouteSpec]
@@ -97,8 +102,8 @@ class NetnsSpec(TypedDict):
     netns: Workload
 
 
-class HostsSpec(TypedDict):
-    """Our block in a workload's hosts file."""
+class BlockSpec(TypedDict):
+    """Our block in a workload's hosts file or resolv.conf."""
 
     netns: Workload
     digest: Annotated[str, matching("the digest of a block", "[0-9a-f]{16}")]

@@ -142,16 +142,16 @@ class WorkloadGone(NamespaceError):
     """A process that ended, or a container that was stopped or removed: its namespace went with it."""
 
 
-class HostsFileError(UnderlayError):
-    """A workload's hosts file cannot be read or written."""
+class WorkloadFileError(UnderlayError):
+    """A workload's hosts file or resolv.conf cannot be read or written."""
 
 
-class HostsFileSlow(HostsFileError):
-    """A container keeps its hosts file from being opened in time."""
+class WorkloadFileSlow(WorkloadFileError):
+    """A container keeps such a file from being opened in time."""
 
 
-class WorkloadNotRunning(HostsFileError):
-    """The container does not run, so no process can read its hosts file."""
+class WorkloadNotRunning(WorkloadFileError):
+    """The container does not run, so no process can read its files."""
 
 
 # --- a run ---------------------------------------------------------------------------------------

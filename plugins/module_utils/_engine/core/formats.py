@@ -107,6 +107,10 @@ Interface = Annotated[str, Format("an address with prefix length", _interface)]
 Subnet = Annotated[str, Format("a subnet", _prefix)]
 AddressPart = Annotated[str, Format("an address, a prefix or FIRST-LAST", _part)]
 AddressParts = Annotated[str, Format("addresses, prefixes or FIRST-LAST with commas between them", _parts)]
+_LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+DOMAIN = rf"\.|(?=.{{1,254}}\Z){_LABEL}(\.{_LABEL})*\.?"
+Domain = Annotated[str, matching("a DNS domain", DOMAIN)]
+ResolverOption = Annotated[str, matching("an option of a resolver", "[a-z0-9-]+(:[0-9]{1,2})?")]
 Mac = Annotated[str, matching("a MAC address", "([0-9a-f]{2}:){5}[0-9a-f]{2}")]
 VlanId = Annotated[int, between(0, 4095)]
 LinkName = Annotated[str, matching("the name of a link", r"[^/\s\0\ud800-\udfff]{1,127}")]

@@ -11,6 +11,7 @@ from .formats import (
     U32,
     AddressPart,
     AddressParts,
+    Domain,
     Flag,
     Interface,
     Ip,
@@ -18,6 +19,7 @@ from .formats import (
     LinkName,
     MacvlanMode,
     Name,
+    ResolverOption,
     Subnet,
     Text,
 )
@@ -60,6 +62,9 @@ class NetworkSpec(TypedDict):
     bcqueuelen: Optional[U32]
     bclim: Optional[S32]
     nopromisc: bool  # passthru only
+    dns: List[Ip]  # of its endpoints that have none of their own, as are the next two
+    dns_search: List[Domain]
+    dns_options: List[ResolverOption]
     labels: Dict[Text, Text]
     owner: Text
 

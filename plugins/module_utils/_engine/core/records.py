@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from typing import Annotated, Any, Mapping, Union, get_args
 
-from .endpoint_specs import EndpointSpec, HostsSpec, NetnsSpec, ProcessSpec
+from .endpoint_specs import BlockSpec, EndpointSpec, NetnsSpec, ProcessSpec
 from .formats import Format, MacvlanMode, matching
 from .link_specs import (
     AddressSpec,
@@ -53,18 +53,20 @@ RECORDS: Mapping[str, Any] = {
     "route": RouteSpec,
     "rule": RuleSpec,
     "rate": RateSpec,
-    "hosts": HostsSpec,
+    "hosts": BlockSpec,
+    "resolver": BlockSpec,
     "nic": NicSpec,
     "process": ProcessSpec,
 }
 
 #: What the items of an older registry lack: the options that came later, each with what there was before.
 LATER: Mapping[str, Mapping[str, Any]] = {
-    "network": {"source_routing": False, "nopromisc": False, "spoof_check": False},
+    "network": {"source_routing": False, "nopromisc": False, "spoof_check": False, "dns": [], "dns_search": [], "dns_options": []},
     "endpoint": {
         "ipv4_addresses": [], "ipv6_addresses": [], "allowed_addresses": [], "source_routing": None, "routing_table": None,
         "source_macs": [], "kind": "link", "tap_owner": None, "tap_group": None, "tap_mode": None,
         "ingress_rate": None, "ingress_burst": None, "egress_rate": None, "egress_burst": None,
+        "dns": None, "dns_search": None, "dns_options": None,
     },
 }  # fmt: skip
 

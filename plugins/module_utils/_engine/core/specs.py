@@ -148,6 +148,9 @@ class Spec(_AnyKind, total=False):
     mac_address: Optional[str]
     aliases: List[str]
     hosts: Dict[str, str]
+    dns: Optional[List[str]]
+    dns_search: Optional[List[str]]
+    dns_options: Optional[List[str]]
     gw_priority: int
     default_route: DefaultRoute
     routes: Any

@@ -15,7 +15,18 @@ from functools import cached_property
 from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, cast
 
 from . import isolation
-from .change import HOST, LINK_GROUPS, NAMESPACE_MARK, PRIVATE_GROUPS, PROTOCOL, Change, Records, has_senders, link_key
+from .change import (
+    FILE_KINDS,
+    HOST,
+    LINK_GROUPS,
+    NAMESPACE_MARK,
+    PRIVATE_GROUPS,
+    PROTOCOL,
+    Change,
+    Records,
+    has_senders,
+    link_key,
+)
 from .rates import Rate
 from .route_specs import MAIN_TABLE
 from .specs import Generic, KindOptions, LinkSpec, Spec
@@ -195,6 +206,9 @@ class Need:
     load: bool = False  # their drivers, if need be
     accounts: Tuple[str, ...] = ()  # users and groups whose numbers are needed: user:NAME, group:NAME
     readers: Tuple[str, ...] = ()  # workloads whose hosts files have, or must have, the names of others
+    resolvers: Tuple[
+        str, ...
+    ] = ()  # of these, those that get a resolver; those that are recorded to have one count too
     siblings: Tuple[
         str, ...
     ] = ()  # workloads that may be in the namespace of one of those: then they are described too
@@ -248,9 +262,10 @@ class HostState:
     nameservers: Tuple[str, ...] = ()  # the addresses that this host asks for names
     managed_at: Tuple[str, ...] = ()  # the host's own addresses that those are connected to
     directed: bool = False  # they are those from which this very run is
-    names: Dict[str, str] = field(default_factory=dict)  # reader -> the digest of our block, "" where there is none
-    unwritable: Dict[str, str] = field(default_factory=dict)  # reader -> why its hosts file cannot be written
-    slow: Set[str] = field(default_factory=set)  # of these, those whose hosts file did not open in time
+    # kind of FILE_KINDS and reader -> the digest of our block, "" where there is none
+    blocks: Dict[Tuple[str, str], str] = field(default_factory=dict)
+    unwritable: Dict[Tuple[str, str], str] = field(default_factory=dict)  # of such a file -> why it cannot be written
+    slow: Set[Tuple[str, str]] = field(default_factory=set)  # of these, those which did not open in time
     spaces: Dict[str, Tuple[int, int]] = field(default_factory=dict)  # workload of Need.siblings -> Namespace.identity
     # workload of a recorded container that runs on, under another name -> the namespace it is in
     elsewhere: Dict[str, Tuple[int, int]] = field(default_factory=dict)
@@ -342,8 +357,8 @@ class HostState:
 
     def find(self, kind: str, spec: Spec) -> Optional[Spec]:
         """The object that a spec identifies as it is now, in full, or None where there is none."""
-        if kind == "hosts":
-            digest = self.names.get(spec["netns"])
+        if kind in FILE_KINDS:
+            digest = self.blocks.get((kind, spec["netns"]))
             return {"netns": spec["netns"], "digest": digest} if digest else None
         namespace = self.namespace(spec["netns"])
         if namespace is None:

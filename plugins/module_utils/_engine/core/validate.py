@@ -55,13 +55,14 @@ _KEYS: Dict[str, Callable[[Spec], str]] = {
     "rule": rule_key,
     "rate": rate_key,
     "hosts": lambda spec: str(spec["netns"]),
+    "resolver": lambda spec: str(spec["netns"]),
 }
 
 
 #: Kind of record -> what it always belongs to.
 _OWNERS = {
     "vlan": "vlan:{}", "network": "network:{}", "endpoint": "endpoint:{}", "routes": "routes:{}",
-    "netns": "netns", "nic": "nic", "process": "process", "hosts": "workload:{}",
+    "netns": "netns", "nic": "nic", "process": "process", "hosts": "workload:{}", "resolver": "workload:{}",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from ..core.endpoint_specs import SLAAC, DefaultRoute, EndpointRouteSpec, Endpoi
 from ..core.errors import Problem
 from ..core.route_specs import MAIN_TABLE
 from ..core.specs import Spec
-from . import bandwidth, fields
+from . import bandwidth, fields, resolver
 from .declaration import Declaration, join
 
 ROUTE_OPTIONS: Dict[str, fields.Parser] = {
@@ -75,6 +75,7 @@ OPTIONS: Dict[str, fields.Parser] = {
     "mtu": fields.MTU,
     "aliases": fields.sequence(fields.name),
     "hosts": fields.mapping(fields.name, fields.address()),
+    **resolver.OPTIONS,
     "gw_priority": fields.integer(-(2**31), 2**31 - 1),
     "default_route": lambda value: value,
     "routes": fields.rows,
@@ -89,6 +90,7 @@ _ENDPOINT_DEFAULTS: Spec = {
     "gw_priority": 0, "source_routing": None, "routing_table": None, "accept_ra": False, "probe": False,
     "kind": "link", "tap_owner": None, "tap_group": None, "tap_mode": None,
     "ingress_rate": None, "ingress_burst": None, "egress_rate": None, "egress_burst": None,
+    "dns": None, "dns_search": None, "dns_options": None,
 }  # fmt: skip
 CONTAINER_OPTIONS: Dict[str, fields.Parser] = {"engine": fields.choice("docker", "podman"), "name": fields.name}
 _WHEN = fields.choice("auto", "always", "never")
@@ -207,7 +209,7 @@ def _addresses_once(spec: EndpointSpec, path: str, problems: List[Problem]) -> N
 
 #: What the guest of a tap configures by itself.
 _OF_A_GUEST = (
-    "hosts", "gw_priority", "routes", "sysctls", "accept_ra", "probe", "source_routing", "routing_table",
+    "hosts", "dns", "dns_search", "dns_options", "gw_priority", "routes", "sysctls", "accept_ra", "probe", "source_routing", "routing_table",
 )  # fmt: skip
 
 

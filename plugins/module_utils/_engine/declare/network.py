@@ -12,7 +12,7 @@ from ..core.errors import Problem
 from ..core.formats import PARTS, version_of
 from ..core.network_specs import NetworkSpec, SubnetSpec
 from ..core.specs import Spec, is_l3
-from . import fields, ipam
+from . import fields, ipam, resolver
 from .declaration import Declaration, join
 
 MACVLAN_MODES = ("bridge", "private", "vepa", "passthru", "source")
@@ -54,6 +54,7 @@ OPTIONS: Dict[str, fields.Parser] = {
     "bcqueuelen": fields.integer(1, 4294967295, " packets"),
     "bclim": fields.integer(-1, 2147483647),
     "nopromisc": fields.boolean,
+    **resolver.OPTIONS,
     "labels": fields.mapping(str, str),
 }
 _NETWORK_DEFAULTS: Spec = {
@@ -100,6 +101,9 @@ def build(row: Any, path: str, into: Declaration) -> NetworkSpec:
                                      "set host_access too, or leave probe out; endpoints have their own probe option"))  # fmt: skip
     # The guide's L3 networks without a parent have a default route, its L2 networks without one have none.
     spec["internal"] = spec["internal"] or not (spec["parent"] or is_l3(spec))
+    spec["dns"] = asked.get("dns", [])
+    spec["dns_search"] = asked.get("dns_search", [])
+    spec["dns_options"] = asked.get("dns_options", [])
     spec["subnets"] = [
         _subnet(subnet, f"{join(path, 'subnets')}[{position}]", spec, into)
         for position, subnet in enumerate(asked.get("subnets", ()))

@@ -21,17 +21,17 @@ import struct
 import time
 from typing import Callable, Dict, List, Mapping, NoReturn, Optional, Set, Tuple, Union
 
-from ..core.errors import HostsFileError, HostsFileSlow
+from ..core.errors import WorkloadFileError, WorkloadFileSlow
 from .libc import call, library
 
 #: Seconds in which a container's file is opened, read and written; all containers of a call share them.
 TIME_LIMIT = 2.0
 _FOR_EACH = 0.02
-#: Larger than any sensible hosts file; more is not read into memory.
+#: Larger than any sensible file of names; more is not read into memory.
 SIZE_LIMIT = 16 * 1024 * 1024
-#: How a hosts file is opened: a lease on it is an error at once, not 45 s later.
+#: How the file is opened: a lease on it is an error at once, not 45 s later.
 FLAGS = os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-#: How a last line begins that is about to be cut off; a comment to all who read hosts files.
+#: How a last line begins that is about to be cut off; a comment to all who read such files.
 REST = b"# netops.underlay "
 
 _NO_OPENAT2 = (
@@ -51,18 +51,18 @@ Edit = Callable[[bytes], Optional[bytes]]
 _silent: Set[int] = set()
 
 
-def edit(path: str, edits: Mapping[str, Tuple[int, Edit]]) -> Dict[str, Union[bytes, HostsFileError]]:
+def edit(path: str, edits: Mapping[str, Tuple[int, Edit]]) -> Dict[str, Union[bytes, WorkloadFileError]]:
     """Edit the file of each container, given by a PID in it, all at once: the old text of each, or why it cannot be.
 
     ``path`` is relative to the root of the mount namespace. What cannot be opened for writing is an error also where
     nothing is to be written. The limit is longer where there are many containers, each of which needs the processor.
     """
-    found: Dict[str, Union[bytes, HostsFileError]] = {}
+    found: Dict[str, Union[bytes, WorkloadFileError]] = {}
     running: Dict[int, _Child] = {}
     poll = select.poll()
     for name, (pid, wanted) in edits.items():
         if pid in _silent:
-            found[name] = _too_slow()
+            found[name] = _too_slow(path)
             continue
         child = _Child(name, pid, path, wanted)
         running[child.pipe] = child
@@ -79,7 +79,7 @@ def edit(path: str, edits: Mapping[str, Tuple[int, Edit]]) -> Dict[str, Union[by
     for child in running.values():
         child.give_up()
         _silent.add(child.pid)
-        found[child.name] = _too_slow()
+        found[child.name] = _too_slow(path)
     return found
 
 
@@ -112,20 +112,25 @@ def open_of_device(path: str, device: int, end: float) -> int:
     return found[0]
 
 
-def _too_slow() -> HostsFileSlow:
-    return HostsFileSlow(f"its hosts file did not open within {TIME_LIMIT:.0f} s")
+def _title(path: str) -> str:
+    """What a file is called in messages."""
+    return "hosts file" if path == "etc/hosts" else os.path.basename(path)
 
 
-def reason(error: OSError) -> HostsFileError:
-    """Why a hosts file cannot be written."""
+def _too_slow(path: str) -> WorkloadFileSlow:
+    return WorkloadFileSlow(f"its {_title(path)} did not open within {TIME_LIMIT:.0f} s")
+
+
+def reason(error: OSError, path: str) -> WorkloadFileError:
+    """Why a file, by its path below the root, cannot be written."""
     if isinstance(error, FileNotFoundError):
-        return HostsFileError("it has no /etc/hosts")
+        return WorkloadFileError(f"it has no /{path}")
     known = {
         errno.EAGAIN: "a process holds a lease on it",
         errno.ELOOP: "a symbolic link is on the way to it",
     }
     why = known.get(error.errno or 0, error.strerror)
-    return HostsFileError(f"its hosts file cannot be written: {why}")
+    return WorkloadFileError(f"its {_title(path)} cannot be written: {why}")
 
 
 def check(found: os.stat_result, system: os.statvfs_result, host_file: Optional[os.stat_result]) -> None:
@@ -135,7 +140,7 @@ def check(found: os.stat_result, system: os.statvfs_result, host_file: Optional[
     if not system.f_blocks:  # proc, sysfs and their like have none, and what is written there acts on the host
         raise OSError(errno.EINVAL, "it is a kernel setting, not a file")
     if found.st_size > SIZE_LIMIT:
-        raise OSError(errno.EFBIG, "it is larger than any hosts file")
+        raise OSError(errno.EFBIG, "it is larger than any such file")
     if host_file is not None and os.path.samestat(found, host_file):
         raise OSError(errno.EPERM, "it is the host's own, mounted there")
 
@@ -163,6 +168,7 @@ class _Child:
     def __init__(self, name: str, pid: int, path: str, wanted: Edit) -> None:
         self.name = name
         self.pid = pid
+        self._path = path
         self._heard: List[bytes] = []
         engine = os.getpid()
         host_file = None
@@ -180,7 +186,7 @@ class _Child:
         self._heard.append(text)
         return bool(text)
 
-    def result(self) -> Union[bytes, HostsFileError]:
+    def result(self) -> Union[bytes, WorkloadFileError]:
         os.close(self.pipe)
         os.waitpid(self._child, 0)
         said = b"".join(self._heard)
@@ -188,8 +194,8 @@ class _Child:
             return said[1:]
         number, _space, text = said[1:].decode(errors="replace").partition(" ")
         if said[:1] == _REFUSED and number.isdecimal():
-            return reason(OSError(int(number), text))
-        return HostsFileError("what opens its hosts file was killed")
+            return reason(OSError(int(number), text), self._path)
+        return WorkloadFileError(f"what opens its {_title(self._path)} was killed")
 
     def give_up(self) -> None:
         os.close(self.pipe)

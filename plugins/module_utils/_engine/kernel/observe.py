@@ -16,7 +16,7 @@ from ..core.state import HostState, Namespace, Need
 from ..netlink import decode, encode
 from ..netlink.rtnetlink import Socket
 from ..store import statedir
-from . import containers, drivers, hosts_file, namespace_search, namespaces, rates, senders, taps, workload_namespaces
+from . import blocks, containers, drivers, namespace_search, namespaces, rates, senders, taps, workload_namespaces
 
 #: Where the nameservers of a host stand; the second, where the first names only a service of this host.
 RESOLVERS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
@@ -220,19 +220,21 @@ def _is_managed(workload: str) -> bool:
 
 
 def _names(need: Need, observed: HostState) -> None:
-    """Our blocks in the hosts files of the workloads that have one: named namespaces and
-    containers.
-    """
+    """Our blocks in the hosts files and the resolv.conf of the workloads that have them: named namespaces and containers."""
     siblings = [name for name in observed.namespaces if name in need.siblings and not name.startswith("pid:")]
-    for workload, text in hosts_file.read(dict.fromkeys((*need.readers, *siblings))).items():
-        if isinstance(text, str):
-            observed.names[workload] = change.digest(text) if text else ""
-        elif isinstance(text, errors.WorkloadNotRunning):
-            observed.gone.add(workload)
-        else:
-            observed.unwritable[workload] = str(text)
-            if isinstance(text, errors.HostsFileSlow):
-                observed.slow.add(workload)
+    readers = dict.fromkeys((*need.readers, *siblings))
+    resolvers = {*need.resolvers, *need.records.get("resolver", {})}
+    for kind in change.FILE_KINDS:
+        asked = readers if kind == "hosts" else [reader for reader in readers if reader in resolvers]
+        for workload, text in blocks.read(kind, asked).items():
+            if isinstance(text, str):
+                observed.blocks[kind, workload] = change.digest(text) if text else ""
+            elif isinstance(text, errors.WorkloadNotRunning):
+                observed.gone.add(workload)
+            else:
+                observed.unwritable[kind, workload] = str(text)
+                if isinstance(text, errors.WorkloadFileSlow):
+                    observed.slow.add((kind, workload))
 
 
 def _others(kernel: Socket, observed: HostState, own: int, rules: bool) -> None:

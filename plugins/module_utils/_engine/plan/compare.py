@@ -15,7 +15,8 @@ from .wanted import Key
 
 _ROUTE_IDENTITY = ("netns", "prefix", "metric", "table", "protocol")
 _IDENTITY = {"netns": ("netns",), "link": ("netns", "name"), "address": ("netns", "link", "address"), "route": _ROUTE_IDENTITY,
-             "rule": ("netns", "source", "table", "priority", "protocol"), "rate": ("netns", "link", "direction"), "hosts": ("netns",)}  # fmt: skip
+             "rule": ("netns", "source", "table", "priority", "protocol"), "rate": ("netns", "link", "direction"),
+             "hosts": ("netns",), "resolver": ("netns",)}  # fmt: skip
 
 #: What a link keeps for life: the kernel accepts some of these in a change, and ignores them.
 FIXED = ("kind", "parent", "vlan_id", "protocol")

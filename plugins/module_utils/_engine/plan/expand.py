@@ -15,13 +15,13 @@ from ..core import change
 from ..core.change import HOST, items_of
 from ..core.route_specs import RoutesSpec
 from ..core.specs import is_l3
-from . import hosts_lines
 from .addressing import Addressing
 from .attach import Attachment
 from .complete import Completion
 from .default_routes import DefaultRoutes
 from .desired import DesiredState, Parent
 from .host_links import HostLinks
+from .pages import Pages, pages
 from .source_routing import SourceRouting
 from .wanted import Wanted
 
@@ -49,7 +49,7 @@ class Expansion:
         self.endpoints: List[str] = []
         self.workloads: List[str] = []
         self.sets: List[str] = []
-        self.hosts_entries = hosts_lines.HostsEntries()
+        self.pages = Pages()
 
     def expand(self) -> None:
         """List every object, links first, because the names of other objects derive from them."""
@@ -74,10 +74,9 @@ class Expansion:
         default_routes = DefaultRoutes(desired, self.wanted, self.addressing)
         for workload in {self.observed.space(name) or name: name for name in reversed(self.workloads)}.values():
             default_routes.choose(workload)
-        self.hosts_entries = hosts_lines.hosts_entries(
-            {key: spec for key, spec in desired.items["endpoint"].items() if "addresses" in spec}
-        )
+        self.pages = pages(desired.items)
         self._names()
+        self._resolvers()
         self.sets = self._sets_in_scope()
         for key in self.sets:
             self._route_set(key, desired.items["routes"][key])
@@ -133,15 +132,23 @@ class Expansion:
         scope, recorded = self.desired.scope["endpoint"], items_of(self.desired.records)["endpoint"]
         endpoints = [self.desired.items["endpoint"].get(key) for key in (*scope, *self.endpoints)]
         endpoints += [recorded.get(key) for key in scope]
-        readers = self.hosts_entries.readers({endpoint["network"] for endpoint in endpoints if endpoint})
+        readers = self.pages.hosts.readers({endpoint["network"] for endpoint in endpoints if endpoint})
         for workload in sorted({*readers, *self.workloads}):
-            text = self.hosts_entries.text(workload)
-            why = self.observed.unwritable.get(workload)
+            text = self.pages.hosts.text(workload)
+            why = self.observed.unwritable.get(("hosts", workload))
             if why and text:
                 self.desired.warnings.append(f"{workload} does not get the names of its networks: {why}")
             elif text and workload not in self.observed.gone and not workload.startswith("pid:"):
                 spec = {"netns": workload, "digest": change.digest(text)}
                 self.wanted.add("hosts", workload, spec, f"workload:{workload}", "the names in its networks")
+
+    def _resolvers(self) -> None:
+        """The blocks in the resolv.conf of the workloads whose endpoints come, change or go."""
+        for workload in self.workloads:
+            if self.pages.resolver.check(self.desired, workload):
+                digest = change.digest(self.pages.resolver.text(workload))
+                spec = {"netns": workload, "digest": digest}
+                self.wanted.add("resolver", workload, spec, f"workload:{workload}", "the dns of its endpoints")
 
     def _route_set(self, key: str, routes: RoutesSpec) -> None:
         """The routes of a set, with the unreachable routes of its L3 network."""

@@ -82,10 +82,10 @@ def _is_superseded(step: Step, superseding: Mapping[Tuple[str, str, int], str]) 
     )
 
 
-REMOVAL_RANK = {"rule": 0, "route": 1, "rate": 1, "address": 2, "link": 3, "hosts": 4, "netns": 5}
+REMOVAL_RANK = {"rule": 0, "route": 1, "rate": 1, "address": 2, "link": 3, "hosts": 4, "resolver": 4, "netns": 5}
 
 
-CREATION_RANK = {"netns": 0, "link": 1, "rate": 2, "address": 2, "route": 4, "rule": 5, "hosts": 6}
+CREATION_RANK = {"netns": 0, "link": 1, "rate": 2, "address": 2, "route": 4, "rule": 5, "hosts": 6, "resolver": 6}
 
 
 def _removal_order(step: Step) -> Tuple[int, bool, bool, int]:

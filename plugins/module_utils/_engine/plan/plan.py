@@ -35,8 +35,8 @@ from . import purge, rules, strays
 from .compare import ObjectState, diff, is_another, update_step, with_recorded
 from .desired import ITEM_KINDS, DesiredState, desired_state
 from .expand import Expansion, expand
-from .hosts_lines import HostsEntries
 from .order import Step, order_changes
+from .pages import Pages
 from .wanted import DesiredObject, Key
 
 
@@ -58,9 +58,7 @@ class Plan:
     warnings: List[str] = field(default_factory=list)
     items: Items = field(default_factory=lambda: items_of({}))  # the declared ones, complete
     networks: Dict[str, NetworkSpec] = field(default_factory=dict)  # all of the host, once the plan is applied
-    hosts_entries: HostsEntries = field(
-        default_factory=HostsEntries
-    )  # the lines behind the digests of ``hosts`` changes
+    pages: Pages = field(default_factory=Pages)  # the lines behind the digests of changes of files
     probes: List[AddressProbe] = field(default_factory=list)
     undeclared: Dict[str, Dict[str, object]] = field(default_factory=dict)  # what a map's owner declares no longer
     asked: Dict[str, List[List[str]]] = field(default_factory=dict)  # NIC -> what the run asked for it by
@@ -126,7 +124,7 @@ def plan(declared: Declaration, records: Records, observed: HostState, seed: str
         desired.warnings,
         desired.in_scope(),
         desired.items["network"],
-        derivation.hosts_entries,
+        derivation.pages,
         list(_probes(desired, derivation, ordered)),
         purge.summary(declared, records),
         desired.asked,

@@ -90,7 +90,8 @@ class Simulation:
             "route": self._route,
             "rule": self._rule,
             "rate": self._rate,
-            "hosts": self._hosts,
+            "hosts": self._block,
+            "resolver": self._block,
         }[change.kind](change)
         for cached in ("children", "members", "marks_addresses", "_foreign_routes", "_names"):
             self.observed.__dict__.pop(cached, None)
@@ -231,8 +232,8 @@ class Simulation:
             new: Spec = {"rate": old.rate, "burst": old.burst, "limit": old.limit, **change.after}
             namespace.rates[link.index, spec["direction"]] = Rate(new["rate"], new["burst"], new["limit"])
 
-    def _hosts(self, change: Change) -> None:
-        self.observed.names[change.key] = change.after["digest"] if change.after else ""
+    def _block(self, change: Change) -> None:
+        self.observed.blocks[change.kind, change.key] = change.after["digest"] if change.after else ""
 
 
 def _connect(namespace: Namespace, link: Link) -> None:

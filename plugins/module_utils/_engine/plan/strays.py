@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Dict, Iterable, Iterator
 
 from ..core import identity
-from ..core.change import LINK_GROUPS, Record, link_key
+from ..core.change import FILE_KINDS, LINK_GROUPS, Record, link_key
 from ..core.specs import Spec
 from ..core.state import Link
 from .desired import DesiredState
@@ -46,7 +46,7 @@ def outlasts(desired: DesiredState, kind: str, record: Record) -> bool:
         return False
     interface = spec.get("dev") or spec.get("link")
     return any(
-        kind == "hosts" or desired.items["endpoint"][key]["interface"] == interface
+        kind in FILE_KINDS or desired.items["endpoint"][key]["interface"] == interface
         for key in desired.attached([workload])
     )
 
@@ -64,10 +64,14 @@ def name_left(desired: DesiredState) -> None:
         if before and before["workload"] in observed.traced:
             silent[key] = before
     for workload in sorted({before["workload"] for key, before in silent.items() if found[key]}):
-        why = observed.unwritable.get(workload)
-        if why and desired.record("hosts", workload) and not desired.attached([workload]):
+        kept = [] if desired.attached([workload]) else [kind for kind in FILE_KINDS if desired.record(kind, workload)]
+        if "hosts" in kept and (why := observed.unwritable.get(("hosts", workload))):
             desired.warnings.append(
                 f"{workload} keeps the names of its networks in its hosts file: {why}; restart it, and its engine writes the file anew"
+            )
+        if "resolver" in kept and (why := observed.unwritable.get(("resolver", workload))):
+            desired.warnings.append(
+                f"{workload} keeps the dns of its endpoints in its resolv.conf: {why}; remove our block there by hand"
             )
     for key in [key for key in silent if not found[key]]:
         lost = link_key(silent[key]["workload"], silent[key]["interface"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ..core import rates
-from ..core.change import HOST_KINDS, Change
+from ..core.change import FILE_KINDS, HOST_KINDS, Change
 from ..core.specs import Generic, Spec
 from ..core.text import printable
 
@@ -29,7 +29,7 @@ _DEFAULTS: Generic = {
 }  # fmt: skip
 #: As people write them: the rates and bursts of links and of endpoints.
 _WRITTEN = {"rate": rates.rate_text, "burst": rates.size_text, "limit": rates.size_text}
-#: How a link keeps the host and a tenant apart, and what stands for our lines in a hosts file: made by us, not declared.
+#: How a link keeps the host and a tenant apart, and what stands for our lines in files: made by us, not declared.
 _OURS = {"digest", "isolation", "senders", "sysctls"}
 
 
@@ -70,8 +70,9 @@ def diff(changes: Sequence[Change]) -> Dict[str, str]:
         old: Optional[Generic] = states[0]
         new: Optional[Generic] = states[1]
         whole = old is None or new is None
-        if kind == "hosts" and not whole:
-            old, new = {"names": "as they are"}, {"names": "rewritten"}
+        if kind in FILE_KINDS and not whole:
+            what = "names" if kind == "hosts" else "lines"
+            old, new = {what: "as they are"}, {what: "rewritten"}
         before += _block(kind, key, old, whole)
         after += _block(kind, key, new, whole)
     if len(folded) > SHOWN:

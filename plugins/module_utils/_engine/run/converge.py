@@ -20,6 +20,7 @@ from ..core.change import HOST, Change, Records, has_senders
 from ..core.errors import InputError, Problem, RegistryError
 from ..core.fingerprint import fingerprint
 from ..core.network_specs import NetworkSpec
+from ..core.resolver import KEYWORDS
 from ..core.specs import Generic, Items, Spec
 from ..core.state import HostState, Need
 from ..declare.declaration import Declaration, Item
@@ -225,6 +226,7 @@ def observation_needed(declared: Declaration, records: Records) -> Need:
         kinds=_each(_kinds(declared, records)),
         accounts=_each(_accounts(touched)),
         readers=_each(spec["workload"] for spec in readers if not spec["workload"].startswith("pid:")),
+        resolvers=_each(spec["workload"] for spec in touched) if _needs_resolvers(declared, records) else (),
         siblings=_each(spec["workload"] for spec in endpoints.values()) if touched or removing else (),
         records=records,
     )
@@ -260,6 +262,13 @@ def _needs_routes(declared: Declaration, records: Records, endpoints: Mapping[st
 def _has_addresses(item: Item) -> bool:
     """Whether the host has addresses of its own on a sub-interface, whose connected routes may be gone."""
     return item.kind == "vlan" and item.spec is not None and bool(item.spec.get("addresses"))
+
+
+def _needs_resolvers(declared: Declaration, records: Records) -> bool:
+    """Whether workloads have, or get, lines in their resolv.conf."""
+    recorded = (record.spec for kind in ("network", "endpoint") for record in records.get(kind, {}).values())
+    specs = (*recorded, *(item.spec for item in declared.items if item.spec))
+    return any(spec.get(option) for spec in specs for option in KEYWORDS)
 
 
 def _needs_rules(declared: Declaration, records: Records) -> bool:

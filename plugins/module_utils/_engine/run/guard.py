@@ -15,6 +15,7 @@ import shutil
 import time
 from typing import Iterator, List
 
+from ..core.change import FILE_KINDS
 from ..core.errors import GuardError, RegistryBusy
 from ..kernel import programs, workload_namespaces
 from ..store import hostlock, installed, statedir
@@ -68,7 +69,7 @@ def fire(number: int, registry: Registry, run: RunOptions) -> None:
     changes = transaction.changes
     armed = registry.armed()
     if armed is not None and armed.boot != statedir.boot():
-        changes = [change for change in changes if change.kind == "hosts"]
+        changes = [change for change in changes if change.kind in FILE_KINDS]
     kept = rollback(changes, need_of(changes, reverted.records), transaction.group, reverted.after)
     registry.revert(number, run.who, list(reverted.changes()), leftovers(changes, kept))
     run.notes.append(f"transaction {number} had not been confirmed and was undone first")

@@ -15,6 +15,7 @@ from typing import Callable, Collection, Dict, Iterator, List, NamedTuple, Optio
 
 from ..core import identity
 from ..core.change import (
+    FILE_KINDS,
     HOST,
     HOST_KINDS,
     LINK_GROUPS,
@@ -37,7 +38,7 @@ from ..store.parsed import ParsedRegistry
 from ..store.registry import Registry
 from .guard import fire
 from .restore_plan import LATER, STAYS, NotRestored, RestorePlan
-from .rollback import RESTORE, apply_all, hosts_entries, recover
+from .rollback import RESTORE, apply_all, pages_of, recover
 from .transact import RunOptions
 from .undo import Reverted
 
@@ -172,12 +173,15 @@ class _RestoreRun:
         self.journal = journal
         self.records = records
         self.held = holds.load(run.state_dir)
-        self.hosts_entries = hosts_entries(self.records)
+        self.pages = pages_of(self.records)
         self.refused: Dict[Key, str] = {}
         self.seen = ""  # the fingerprint of the host, once nothing is to do
         # A container that keeps its file from being opened delays one look, and then only those that try it again.
-        self.need = _need({**records, "hosts": {key: record for key, record in records.get("hosts", {}).items()
-                                                if f"hosts {key}" not in aims.later}})  # fmt: skip
+        now = {
+            kind: {key: it for key, it in records.get(kind, {}).items() if f"{kind} {key}" not in aims.later}
+            for kind in FILE_KINDS
+        }
+        self.need = _need({**records, **now})
 
     def carry_out(self, seen: Optional[Seen] = None) -> Restored:
         """``seen`` is a look that was taken already, of a host without workloads."""
@@ -232,7 +236,7 @@ class _RestoreRun:
         group = random.choice(PRIVATE_GROUPS)
         number = self._begin(changes, group)
         try:
-            apply_all(changes, observed, group, self.hosts_entries)
+            apply_all(changes, observed, group, self.pages)
         except KernelRefused as error:
             self.refused[error.change.kind, error.change.key] = error.text
         after = self._observe()
@@ -276,7 +280,7 @@ class _RestoreRun:
         if not back:
             return observed
         try:
-            apply_all(back, observed, group, self.hosts_entries)
+            apply_all(back, observed, group, self.pages)
         except KernelRefused as error:
             self.refused[error.change.kind, error.change.key] = error.text
         return self._observe()
@@ -342,7 +346,7 @@ def _is_filter_lost() -> bool:
 def _need(records: Records) -> Need:
     namespaces = {spec["netns"] for spec in _specs(records)} | set(records.get("netns", {}))
     workloads = sorted(namespace for namespace in namespaces - {HOST} if not namespace.startswith("pid:"))
-    readers = sorted(key for key in records.get("hosts", {}) if not key.startswith("pid:"))
+    readers = sorted({key for kind in FILE_KINDS for key in records.get(kind, {}) if not key.startswith("pid:")})
     siblings = sorted(namespace for namespace in namespaces if namespace.startswith("pid:"))
     return need_of_records(records, workloads, readers, siblings)
 

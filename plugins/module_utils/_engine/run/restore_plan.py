@@ -8,6 +8,7 @@ from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from ..core import identity
 from ..core.change import (
+    FILE_KINDS,
     HOST,
     HOST_KINDS,
     LINK_GROUPS,
@@ -119,8 +120,9 @@ class RestorePlan:
             rival = self._rivals[key]
             other = self.records["route"][rival].spec["netns"]
             return self._one_namespace(netns, other, spec["prefix"], rival), STAYS
-        if kind == "hosts":
-            return self.observed.unwritable.get(key, ""), REFUSED if key in self.observed.slow else WAITS
+        if kind in FILE_KINDS:
+            why = self.observed.unwritable.get((kind, key), "")
+            return why, REFUSED if (kind, key) in self.observed.slow else WAITS
         if kind == "link" and spec.get("parent"):
             return self._parent_missing(key, spec), WAITS
         name = spec.get("link") or spec.get("dev")

@@ -12,16 +12,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Collection, Dict, Iterable, List, Optional, Sequence, Set
 
 from ..core import identity
-from ..core.change import HOST, LINK_GROUPS, Change, Records, items_of, link_key, merged
+from ..core.change import FILE_KINDS, HOST, LINK_GROUPS, Change, Records, items_of, link_key, merged
 from ..core.errors import KernelError, KernelRefused, RollbackFailed
 from ..core.specs import Spec
 from ..core.state import HostState, Need, need_of_records
-from ..kernel import containers, hosts_file, named_namespaces
+from ..kernel import blocks, containers, named_namespaces
 from ..kernel.apply import apply
 from ..kernel.observe import observe
-from ..plan import compare, hosts_lines, inverse
-from ..plan.hosts_lines import HostsEntries
+from ..plan import compare, inverse
 from ..plan.inverse import Kept, Undoing
+from ..plan.pages import Pages, pages
 from ..plan.wanted import Key
 from ..store.registry import Registry, Transaction
 
@@ -34,18 +34,20 @@ RESTORE = "restore"
 _ROUNDS = 60
 
 
-def apply_all(changes: Sequence[Change], observed: HostState, group: int, hosts_entries: HostsEntries) -> None:
-    """The kernel's objects, then the hosts files. Raises KernelRefused."""
+def apply_all(changes: Sequence[Change], observed: HostState, group: int, lines: Pages) -> None:
+    """The kernel's objects, then the files of workloads. Raises KernelRefused."""
     apply(changes, observed, group)
-    pages = [change for change in changes if change.kind == "hosts"]
-    containers.ask((change.key for change in pages), again=True)  # one that was restarted meanwhile is another process
-    if pages:  # what cannot be written is seen, and reported, when the host is observed again
-        hosts_file.write({change.key: hosts_entries.text(change.key) if change.after else "" for change in pages})
+    files = [change for change in changes if change.kind in FILE_KINDS]
+    containers.ask((change.key for change in files), again=True)  # one that was restarted meanwhile is another process
+    for kind in {change.kind for change in files}:
+        # What cannot be written is seen, and reported, when the host is observed again.
+        texts = {it.key: lines.text(kind, it.key) if it.after else "" for it in files if it.kind == kind}
+        blocks.write(kind, texts)
 
 
-def hosts_entries(records: Records) -> HostsEntries:
-    """The lines of hosts files that the records ask for."""
-    return hosts_lines.hosts_entries(items_of(records)["endpoint"])
+def pages_of(records: Records) -> Pages:
+    """The lines of the workloads' files that the records ask for."""
+    return pages(items_of(records))
 
 
 def need_after(need: Need, changes: Iterable[Change]) -> Need:
@@ -56,10 +58,11 @@ def need_after(need: Need, changes: Iterable[Change]) -> Need:
 def need_of(changes: Sequence[Change], records: Records) -> Need:
     """What an observation must cover to take changes back."""
     touched = {(change.before or change.after or {}).get("netns", HOST) for change in changes} - {HOST}
-    readers = {change.key for change in changes if change.kind == "hosts"}
+    readers = {change.key for change in changes if change.kind in FILE_KINDS}
     need = need_of_records(records, sorted(touched), sorted(readers))
     return replace(
         need,
+        resolvers=tuple(sorted({change.key for change in changes if change.kind == "resolver"})),
         rules=need.rules or any(change.kind == "rule" for change in changes),
         senders=need.senders or any("senders" in (change.before or change.after or {}) for change in changes),
         rates=need.rates or any(change.kind == "rate" for change in changes),
@@ -103,7 +106,7 @@ class _Rollback:
         self.groups = groups
         self.how = how._replace(recorded={(kind, key) for kind, found in records.items() for key in found})
         self.skip = set(how.skip)
-        self.entries = hosts_entries(records)
+        self.pages = pages_of(records)
         self.refused: Dict[Key, str] = {}
 
     def carry_out(self) -> List[Kept]:
@@ -130,7 +133,7 @@ class _Rollback:
         """Whether something was refused, which is noted."""
         for part in _urgent_first(back):
             try:
-                apply_all(part, observed, self.group, self.entries)
+                apply_all(part, observed, self.group, self.pages)
             except KernelRefused as error:
                 self.refused[error.change.kind, error.change.key] = error.text
                 return True
@@ -186,7 +189,7 @@ def _recover(pending: Transaction, registry: Registry, run: RunOptions) -> None:
         return
     changes = pending.changes
     if registry.is_of_another_boot():  # only files outlive it; the rest is brought back from the registry
-        changes = [change for change in changes if change.kind == "hosts"]
+        changes = [change for change in changes if change.kind in FILE_KINDS]
     how = Undoing(made_in=pending.group)
     records, _faults = registry.sound()
     kept = rollback(changes, need_of(changes, records), pending.group, records, how)

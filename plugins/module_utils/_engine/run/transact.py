@@ -129,18 +129,23 @@ def _carry_out(planned: PlannedRun, group: int, amend: Callable[[], None]) -> Ho
     if planned.plan.probes:
         apply(planned.plan.opening(), planned.observed, group)
         _probe_addresses(planned, amend)
-        apply_all(planned.plan.rest(), observe(planned.need), group, planned.plan.hosts_entries)
+        apply_all(planned.plan.rest(), observe(planned.need), group, planned.plan.pages)
     else:
-        apply_all(planned.plan.changes, planned.observed, group, planned.plan.hosts_entries)
+        apply_all(planned.plan.changes, planned.observed, group, planned.plan.pages)
     after = observe(replace(need_after(planned.need, planned.plan.changes), again=True))
     unapplied = [
-        (change, state) for change, state in compare.unapplied(planned.plan.changes, after) if change.kind != "hosts"
+        (change, state) for change, state in compare.unapplied(planned.plan.changes, after) if not _is_a_note(change)
     ]
     if unapplied:
         raise _NotApplied("; ".join(
             f"{change.kind} {change.key} was acknowledged by the kernel, but {state}" for change, state in unapplied[:5]
         ))  # fmt: skip
     return after
+
+
+def _is_a_note(change: Change) -> bool:
+    """Whether a run goes on where a change was not made: a file that keeps our lines, or names that no option asked for."""
+    return change.kind == "hosts" or (change.kind == "resolver" and change.after is None)
 
 
 def _take_back(planned: PlannedRun, group: int, error: Exception) -> None:
@@ -163,8 +168,8 @@ def _in_words(error: Exception) -> str:
 
 def _unwritten(changes: Sequence[Change], observed: HostState) -> List[str]:
     return [
-        f"the hosts file of {change.key} could not be written"
-        for change, _state in compare.unapplied((change for change in changes if change.kind == "hosts"), observed)
+        f"the {'hosts file' if change.kind == 'hosts' else 'resolv.conf'} of {change.key} could not be written"
+        for change, _state in compare.unapplied((change for change in changes if _is_a_note(change)), observed)
     ]
 
 

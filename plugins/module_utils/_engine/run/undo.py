@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Collection, Dict, Iterable, Iterator, List, Optional, Set, Tuple, cast
 
 from ..core.change import (
+    FILE_KINDS,
     HOST,
     HOST_KINDS,
     LINK_GROUPS,
@@ -38,7 +39,7 @@ from ..plan.plan import Plan
 from ..plan.pools import Pools, subnet_of
 from ..plan.wanted import Key
 from ..store.registry import Registry, Transaction
-from .rollback import hosts_entries, need_of
+from .rollback import need_of, pages_of
 from .transact import PlannedRun, RunOptions, execute
 
 
@@ -120,27 +121,31 @@ class Reverted:
         self._names()
 
     def _names(self) -> None:
-        """The lines in the hosts files follow from the endpoints, no matter who wrote them last."""
-        self.hosts_entries = hosts_entries(self.after)
+        """The lines in the files of workloads follow from the endpoints, no matter who wrote them last."""
+        self.pages = pages_of(self.after)
         endpoints = [
             record.spec for found in (self.records, self.after) for record in found.get("endpoint", {}).values()
         ]
         touched = {key for kind, key in self.touched if kind == "endpoint"}
         networks = {spec["network"] for spec in endpoints if f"{spec['network']}/{spec['name']}" in touched}
+        networks |= {key for kind, key in self.touched if kind == "network"}
         readers = {spec["workload"] for spec in endpoints if spec["network"] in networks}
-        hosts = self.after.setdefault("hosts", {})
-        for workload in sorted(readers):
-            text = self.hosts_entries.text(workload)
-            hosts.pop(workload, None)
-            if text and not workload.startswith("pid:"):
-                hosts[workload] = Record({"netns": workload, "digest": digest(text)}, f"workload:{workload}")
+        for kind in FILE_KINDS:
+            blocks = self.after.setdefault(kind, {})
+            for workload in readers:
+                text = self.pages.text(kind, workload)
+                blocks.pop(workload, None)
+                if text and not workload.startswith("pid:"):
+                    blocks[workload] = Record({"netns": workload, "digest": digest(text)}, f"workload:{workload}")
         self.readers = sorted(readers)
+
+    def _blocks(self) -> List[Key]:
+        return [(kind, reader) for kind in FILE_KINDS for reader in self.readers]
 
     def changes(self, handled: Collection[Key] = ()) -> Iterator[Change]:
         """What changes in the registry, but for the objects of ``handled``."""
         reason = f"as before transaction {self.number}"
-        hosts = [("hosts", reader) for reader in self.readers]
-        for kind, key in dict.fromkeys([*self.touched, *hosts]):
+        for kind, key in dict.fromkeys([*self.touched, *self._blocks()]):
             now, then = self.records.get(kind, {}).get(key), self.after.get(kind, {}).get(key)
             if (kind, key) in handled or now == then:
                 continue
@@ -164,7 +169,7 @@ class _UndoPlan(Reverted):
     # -- what speaks against it -------------------------------------------------------------------
 
     def judge(self, later: List[Transaction]) -> None:
-        changed = {kind_key: self._otherwise(*kind_key) for kind_key in self.touched if kind_key[0] != "hosts"}
+        changed = {kind_key: self._otherwise(*kind_key) for kind_key in self.touched if kind_key[0] not in FILE_KINDS}
         mine = [where for where, otherwise in changed.items() if otherwise]
         if mine:
             self._refuse(f"{_listed(mine)} changed after it", later, set(mine))
@@ -173,7 +178,7 @@ class _UndoPlan(Reverted):
             (kind, key)
             for kind, found in self.after.items()
             for key, record in found.items()
-            if kind != "hosts" and any(where in gone for where in _stands_on(kind, record.spec))
+            if kind not in FILE_KINDS and any(where in gone for where in _stands_on(kind, record.spec))
         ]
         if standing:
             self._refuse(
@@ -209,7 +214,9 @@ class _UndoPlan(Reverted):
         rest = need_of(self.done, self.records)
         workloads = {record.spec["workload"] for record in self.after.get("endpoint", {}).values()} & set(self.readers)
         readers = tuple(reader for reader in self.readers if not reader.startswith("pid:"))
-        return replace(rest, workloads=tuple(sorted({*rest.workloads, *workloads})), readers=readers)
+        resolvers = tuple(reader for reader in readers if reader in self.after.get("resolver", {}))
+        found = tuple(sorted({*rest.workloads, *workloads}))
+        return replace(rest, workloads=found, readers=readers, resolvers=(*rest.resolvers, *resolvers))
 
     def plan(self, observed: HostState, seed: str) -> Plan:
         desired = self._target(observed, seed)
@@ -221,7 +228,7 @@ class _UndoPlan(Reverted):
             handled = {(step.kind, step.key) for step in steps}
             changes = order.order_changes(steps) + list(self.changes(handled))
         self.problems += desired.problems
-        return Plan([] if self.problems else changes, desired.warnings, hosts_entries=self.hosts_entries)
+        return Plan([] if self.problems else changes, desired.warnings, pages=self.pages)
 
     def _target(self, observed: HostState, seed: str) -> DesiredState:
         """The items to restore and to remove, as a declaration."""
@@ -270,7 +277,7 @@ class _UndoPlan(Reverted):
 
     def _states(self, desired: DesiredState, there: DesiredState) -> Iterator[ObjectState]:
         reason = f"as before transaction {self.number}"
-        for kind, key in dict.fromkeys([*self.touched, *(("hosts", reader) for reader in self.readers)]):
+        for kind, key in dict.fromkeys([*self.touched, *self._blocks()]):
             if kind not in HOST_KINDS:
                 continue
             now, then = self.records.get(kind, {}).get(key), self.after.get(kind, {}).get(key)
