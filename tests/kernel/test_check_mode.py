@@ -48,7 +48,8 @@ EVENTS = [
     "ip link del trunk.10", "ip link del trunk.20", "ip link set trunk.10 name moved", "ip link set trunk.10 group default",
     "ip -n one link del eth0", "ip -n one addr flush dev eth0", "ip -n one link set eth0 down", "ip -n one link set eth0 name eth7",
     "ip -n two link set eth0 address 02:00:00:00:00:99", "ip -n two route add 10.8.0.0/16 dev eth0", "ip -n two route flush table main",
-    "ip netns del one", "ip addr add 10.0.0.2/29 dev old", "ip link add link trunk.10 name rider type vlan id 9",
+    "ip -n one route del 10.0.0.0/29 dev eth0", "ip -n one -6 route flush table main", "ip -n two route replace default via 10.0.0.3",
+    "ip route flush dev trunk.10", "ip netns del one", "ip addr add 10.0.0.2/29 dev old", "ip link add link trunk.10 name rider type vlan id 9",
 ]  # fmt: skip
 
 
@@ -173,7 +174,7 @@ HOST = st.lists(st.sampled_from(sorted(HOSTS)), max_size=4, unique=True)
 #: Why an event may not happen on the host as it is then.
 UNABLE = re.compile(
     "Cannot find device|does not exist|Cannot open network namespace|Cannot remove namespace file|File exists"
-    "|Network is down|Operation not supported"
+    "|Network is down|Operation not supported|No such process|Nexthop has invalid gateway"
 )
 
 
