@@ -81,39 +81,39 @@ def another(value: Any) -> Any:
     return type(value)((*value, "x"))
 
 
-def differing() -> Iterator[Tuple[str, Callable[[HostState], None]]]:
+Differing = Iterator[Tuple[str, Callable[[HostState], None]]]
+
+
+def differing() -> Differing:
     """Each field of a state, and of everything in it, made different."""
-    whole = state()
-
-    def change(part: Callable[[HostState], Any], name: str) -> Callable[[HostState], None]:
-        return lambda host: setattr(part(host), name, another(getattr(part(host), name)))
-
     for field in dataclasses.fields(HostState):
         if field.name not in ("host", "others", "namespaces"):
-            yield field.name, change(lambda host: host, field.name)
+            yield field.name, _change(lambda host: host, field.name)
     parts: Dict[str, Callable[[HostState], Namespace]] = {
         "host": lambda host: host.host, "others": lambda host: host.others[0], "namespaces": lambda host: host.namespaces["netns:a"],
     }  # fmt: skip
     for label, part in parts.items():
-        for field in dataclasses.fields(Namespace):
-            if field.init and field.name not in ("links", "names", "addresses", "routes"):
-                yield f"{label} {field.name}", change(part, field.name)
-        for index in part(whole).links:
-            for slot in Link.__slots__:
-                one: Callable[[HostState], Any] = lambda host, part=part, index=index: part(host).links[index]  # type: ignore[misc]  # noqa: E731
-                yield f"{label} link {index} {slot}", change(one, slot)
-        for position, name in enumerate(Address._fields):
-            yield (
-                f"{label} address {name}",
-                lambda host, part=part, position=position: _tuple(part(host).addresses[2], position),
-            )  # type: ignore[misc]
-        for position, name in enumerate(Route._fields):
-            yield (
-                f"{label} route {name}",
-                lambda host, part=part, position=position: _tuple(part(host).routes, position),
-            )  # type: ignore[misc]
-        yield f"{label} one less", lambda host, part=part: part(host).routes.clear()  # type: ignore[misc]
-        yield f"{label} names", lambda host, part=part: part(host).names.update(alias=part(host).links[2])  # type: ignore[misc]
+        for what, change in _differing_in(part):
+            yield f"{label} {what}", change
+
+
+def _differing_in(part: Callable[[HostState], Namespace]) -> Differing:
+    for field in dataclasses.fields(Namespace):
+        if field.init and field.name not in ("links", "names", "addresses", "routes"):
+            yield field.name, _change(part, field.name)
+    for index in part(state()).links:
+        for slot in Link.__slots__:
+            yield f"link {index} {slot}", _change(lambda host, index=index: part(host).links[index], slot)  # type: ignore[misc]
+    for position, name in enumerate(Address._fields):
+        yield f"address {name}", lambda host, position=position: _tuple(part(host).addresses[2], position)  # type: ignore[misc]
+    for position, name in enumerate(Route._fields):
+        yield f"route {name}", lambda host, position=position: _tuple(part(host).routes, position)  # type: ignore[misc]
+    yield "one less", lambda host: part(host).routes.clear()
+    yield "names", lambda host: part(host).names.update(alias=part(host).links[2])
+
+
+def _change(part: Callable[[HostState], Any], name: str) -> Callable[[HostState], None]:
+    return lambda host: setattr(part(host), name, another(getattr(part(host), name)))
 
 
 def _tuple(rows: List[Any], position: int) -> None:

@@ -369,17 +369,10 @@ class HostState:
             link = namespace.names.get(spec["name"])
             return None if link is None else cast(Spec, self.link_spec(namespace, link, spec.get("isolation")))
         if kind == "address":
-            link = namespace.names.get(spec["link"])
-            for address in namespace.addresses.get(link.index, ()) if link else ():
-                if address.address == spec["address"]:
-                    return {"netns": spec["netns"], "link": spec["link"], "address": address.address}
-            return None
+            address = self.address(spec)
+            return {"netns": spec["netns"], "link": spec["link"], "address": address.address} if address else None
         if kind == "rate":
-            limit = self.rate(spec)
-            if limit is None or limit.foreign:
-                return None
-            where: Spec = {"netns": spec["netns"], "link": spec["link"], "direction": spec["direction"]}
-            return {**where, "rate": limit.rate, "burst": limit.burst, "limit": limit.limit}
+            return self.rate_spec(spec)
         if kind == "rule":
             rule = Rule(spec["source"], spec["table"], spec["priority"], spec["protocol"])
             return self.rule_spec(spec["netns"], spec["link"], rule) if rule in namespace.rules else None
@@ -438,6 +431,14 @@ class HostState:
             "priority": rule.priority,
             "protocol": rule.protocol,
         }
+
+    def rate_spec(self, spec: Spec) -> Optional[Spec]:
+        """The limit of ours on the link and direction of a spec; None where there is none, or another's."""
+        limit = self.rate(spec)
+        if limit is None or limit.foreign:
+            return None
+        where: Spec = {"netns": spec["netns"], "link": spec["link"], "direction": spec["direction"]}
+        return {**where, "rate": limit.rate, "burst": limit.burst, "limit": limit.limit}
 
     def rate(self, spec: Generic) -> Optional[Rate]:
         """What limits the link and direction of a spec, ours or not; None for nothing."""

@@ -134,7 +134,18 @@ def _make(host: Session, session: Session, changes: Sequence[Change], group: int
         settings = _Settings(spec, session, new=True, ipv6=_gets_ipv6(host, spec))
         specs.append((change, spec, settings))
     moves = _create_links(host, session, specs, group, together)
-    if not (together and _for_all(session, changes[0], group, specs[0][2].message())):
+    _configure(session, specs, group, together)
+    _raise(session, specs, group, together, moves)
+    for change, spec, _wanted in specs:
+        _make_node(session, change, spec)
+    for change, spec, _wanted in specs if session.ipv6_mtus else ():
+        if spec.get("up"):
+            _keep_ipv6_mtu(session, change, spec["name"], 0)
+
+
+def _configure(session: Session, specs: Sequence[Made], group: int, together: bool) -> None:
+    """Set the sysctls of links that are down, and from which addresses they may send."""
+    if not (together and _for_all(session, specs[0][0], group, specs[0][2].message())):
         session.send(
             [
                 (encode.change_link(spec["name"], wanted.message()), change, NOTHING)
@@ -149,8 +160,12 @@ def _make(host: Session, session: Session, changes: Sequence[Change], group: int
     for change, spec, _wanted in specs:
         if spec.get("senders") is not None:
             _hold(session, change, spec["name"], spec["mac"], spec["senders"])
-    raised = together and _for_all(session, changes[0], group, up=True)
-    steps = moves
+
+
+def _raise(session: Session, specs: Sequence[Made], group: int, together: bool, moves: Sequence[Step]) -> None:
+    """Set links up that are to be, with all of their names, after what is left to do to them: ``moves``."""
+    raised = together and _for_all(session, specs[0][0], group, up=True)
+    steps = list(moves)
     for change, spec, _wanted in specs:
         name = spec["name"]
         if spec.get("altnames"):
@@ -158,11 +173,6 @@ def _make(host: Session, session: Session, changes: Sequence[Change], group: int
         if spec.get("up") and not raised:
             steps.append((encode.change_link(name, up=True), change, NOTHING))
     session.send(steps)
-    for change, spec, _wanted in specs:
-        _make_node(session, change, spec)
-    for change, spec, _wanted in specs if session.ipv6_mtus else ():
-        if spec.get("up"):
-            _keep_ipv6_mtu(session, change, spec["name"], 0)
 
 
 def _hold(session: Session, change: Change, name: str, mac: str, addresses: Optional[Sequence[str]]) -> None:
@@ -421,19 +431,23 @@ def remove(session: Session, changes: Sequence[Change], group: int) -> None:
         if session.nsid is None or session.is_still_there(known.ifindex):
             victims.append((change, session.link(spec["name"], change).ifindex))
         session.forget(spec["name"])
-    if len(victims) >= _MANY and session.workload == HOST:
-        mark = encode.link_attribute("group", group)
-        session.send([(encode.change_link(index, mark), change, _GONE) for change, index in victims])
-        try:
-            session.kernel.request(encode.remove_group(group))
-            return
-        except AnswersLost as error:
-            raise refusal(victims[0][0], error.errno, error.text) from None
-        except NetlinkError as error:
-            if error.errno == errno.ENODEV:
-                return
+    if len(victims) >= _MANY and session.workload == HOST and _remove_together(session, victims, group):
+        return
     session.send([(encode.remove_link(index, session.nsid), change, _GONE) for change, index in victims])
     for change in changes:
         spec = change.before or {}
         if spec.get("senders") is not None and session.nsid is None:
             _hold(session, change, spec["name"], "", None)
+
+
+def _remove_together(session: Session, victims: Sequence[Tuple[Change, int]], group: int) -> bool:
+    """Remove links by one message to ``group``; False where the kernel refuses one of them, and it is unknown which."""
+    mark = encode.link_attribute("group", group)
+    session.send([(encode.change_link(index, mark), change, _GONE) for change, index in victims])
+    try:
+        session.kernel.request(encode.remove_group(group))
+    except AnswersLost as error:
+        raise refusal(victims[0][0], error.errno, error.text) from None
+    except NetlinkError as error:
+        return error.errno == errno.ENODEV
+    return True

@@ -23,6 +23,7 @@ PREFIX = "netops_underlay_"
 #: What observation says of a table that is not as it must be: no address is called so.
 BROKEN = "?"
 _OWN = "own address "
+_DROP, _ACCEPT = nft.verdict(nft.DROP), nft.verdict(nft.ACCEPT)
 _NETDEV = nft.NFPROTO_NETDEV
 _MAC, _PACKET = 6, 14  # offsets in a frame
 _PROTOCOL4, _SOURCE4, _PORT4 = _PACKET + 9, _PACKET + 12, _PACKET + 20
@@ -62,46 +63,56 @@ def rules(mac: str, addresses: Sequence[str]) -> List[Rule]:
 
 
 def _rules(mac: bytes, addresses: Sequence[str]) -> Iterator[Tuple[str, str, bytes]]:
-    drop, accept = nft.verdict(nft.DROP), nft.verdict(nft.ACCEPT)
-    four = [(ip, socket.inet_pton(socket.AF_INET, ip)) for ip in addresses if ":" not in ip]
-    six = [(ip, socket.inet_pton(socket.AF_INET6, ip)) for ip in addresses if ":" in ip]
     for chain, ethertype in (("ipv4", b"\x08\0"), ("ipv6", b"\x86\xdd"), ("arp", b"\x08\x06")):
         yield "egress", f"{chain} of its own MAC", _is(_MAC, mac + ethertype) + nft.jump(chain)
-    yield "egress", "nothing else", drop
+    yield "egress", "nothing else", _DROP
+    yield from _rules_of_ipv4(mac, [(ip, socket.inet_pton(socket.AF_INET, ip)) for ip in addresses if ":" not in ip])
+    yield from _rules_of_ipv6()
+    yield from _rules_of_icmpv6(mac)
+    yield from _sources6(mac, [(ip, socket.inet_pton(socket.AF_INET6, ip)) for ip in addresses if ":" in ip])
 
-    yield "arp", "of IPv4 over Ethernet", _is_not(_PACKET, b"\0\x01\x08\0\x06\x04") + drop
-    yield "arp", "with its own MAC", _is_not(_PACKET + 8, mac) + drop
-    for ip, packed in (*four, ("0.0.0.0", bytes(4))):
-        yield "arp", f"from {ip}", _is(_PACKET + 14, packed) + accept
+
+def _rules_of_ipv4(mac: bytes, own: Sequence[Tuple[str, bytes]]) -> Iterator[Tuple[str, str, bytes]]:
+    """ARP and IPv4, from the ``own`` addresses alone."""
+    yield "arp", "of IPv4 over Ethernet", _is_not(_PACKET, b"\0\x01\x08\0\x06\x04") + _DROP
+    yield "arp", "with its own MAC", _is_not(_PACKET + 8, mac) + _DROP
+    for ip, packed in (*own, ("0.0.0.0", bytes(4))):
+        yield "arp", f"from {ip}", _is(_PACKET + 14, packed) + _ACCEPT
 
     udp4 = _is(_PACKET, b"\x45") + _is(_PROTOCOL4, _UDP)
     head = udp4 + _first_piece(_PACKET + 6, b"\x1f\xff")
-    yield "ipv4", "no DHCP server", head + _is(_PORT4, _DHCP_SERVER) + drop
+    yield "ipv4", "no DHCP server", head + _is(_PORT4, _DHCP_SERVER) + _DROP
     yield (
         "ipv4",
         "no options, behind which a port may hide",
-        _is_not(_PROTOCOL4, _IGMP) + _is_not(_PACKET, b"\x45") + drop,
+        _is_not(_PROTOCOL4, _IGMP) + _is_not(_PACKET, b"\x45") + _DROP,
     )
-    for ip, packed in four:
-        yield "ipv4", f"{_OWN}{ip}", _is(_SOURCE4, packed) + accept
+    for ip, packed in own:
+        yield "ipv4", f"{_OWN}{ip}", _is(_SOURCE4, packed) + _ACCEPT
     client = udp4 + _is(_PORT4, _DHCP_CLIENT + _DHCP_SERVER)
     for what, match in (("IGMP", _is(_PROTOCOL4, _IGMP)), ("DHCP client", client)):
-        yield "ipv4", f"{what} without an address", match + _is(_SOURCE4, bytes(4)) + accept
+        yield "ipv4", f"{what} without an address", match + _is(_SOURCE4, bytes(4)) + _ACCEPT
 
+
+def _rules_of_ipv6() -> Iterator[Tuple[str, str, bytes]]:
+    """By which rules the packets of each protocol go: none may hide what it is."""
     yield "ipv6", "TCP", _is(_NEXT6, _TCP) + nft.jump("own6")
     yield "ipv6", "ICMPv6", _is(_NEXT6, _ICMPV6) + nft.jump("icmpv6")
-    yield "ipv6", "no DHCPv6 server", _is(_NEXT6, _UDP) + _is(_NEXT_HEADER, _DHCPV6_SERVER) + drop
+    yield "ipv6", "no DHCPv6 server", _is(_NEXT6, _UDP) + _is(_NEXT_HEADER, _DHCPV6_SERVER) + _DROP
     piece = _is(_NEXT6, _FRAGMENT) + _is(_NEXT_HEADER, _UDP) + _first_piece(_NEXT_HEADER + 2, b"\xff\xf8")
-    yield "ipv6", "no DHCPv6 server in fragments", piece + _is(_NEXT_HEADER + 8, _DHCPV6_SERVER) + drop
+    yield "ipv6", "no DHCPv6 server in fragments", piece + _is(_NEXT_HEADER + 8, _DHCPV6_SERVER) + _DROP
     for report_type in (131, 132, 143):
         report = _is(_NEXT6, b"\0") + _is(_NEXT_HEADER, b"\x3a\0") + _is(_NEXT_HEADER + 8, bytes((report_type,)))
         yield "ipv6", "listener report", report + nft.jump("source6")
     for header in _HIDING:
-        yield "ipv6", f"no header {header}", _is(_NEXT6, bytes((header,))) + drop
+        yield "ipv6", f"no header {header}", _is(_NEXT6, bytes((header,))) + _DROP
     yield "ipv6", "of any other protocol", nft.jump("own6")
 
-    yield "icmpv6", "no router advertisement", _is(_NEXT_HEADER, b"\x86") + drop
-    yield "icmpv6", "no redirect", _is(_NEXT_HEADER, b"\x89") + drop
+
+def _rules_of_icmpv6(mac: bytes) -> Iterator[Tuple[str, str, bytes]]:
+    """Nothing that a router says, and neighbour discovery with the link's own MAC."""
+    yield "icmpv6", "no router advertisement", _is(_NEXT_HEADER, b"\x86") + _DROP
+    yield "icmpv6", "no redirect", _is(_NEXT_HEADER, b"\x89") + _DROP
     for message, chain in ((_SOLICIT, "solicit"), (_ADVERT, "advert"), (_ROUTER_SOLICIT, "router-solicit")):
         yield "icmpv6", chain, _is(_NEXT_HEADER, message) + nft.jump(chain)
     yield "icmpv6", "of any other type", nft.jump("own6")
@@ -114,17 +125,19 @@ def _rules(mac: bytes, addresses: Sequence[str]) -> Iterator[Tuple[str, str, byt
         with_mac = _is(_LENGTH6, bytes((0, base + 8))) + _is(_NEXT_HEADER + base, option + mac)
         for text, match in (("without an option", bare), ("with its own MAC", with_mac), *more):
             yield chain, text, match + nft.jump(then)
-        yield chain, "nothing else", drop
+        yield chain, "nothing else", _DROP
 
-    local = link_local(mac)
-    mine = [*((f"{_OWN}{ip}", packed) for ip, packed in six), ("link-local", local)]
+
+def _sources6(mac: bytes, own: Sequence[Tuple[str, bytes]]) -> Iterator[Tuple[str, str, bytes]]:
+    """The ``own`` addresses, and the link-local one that follows from the MAC."""
+    mine = [*((f"{_OWN}{ip}", packed) for ip, packed in own), ("link-local", link_local(mac))]
     for text, packed in mine:
         yield "target", text.replace(_OWN, "of "), _is(_NEXT_HEADER + 8, packed) + nft.jump("own6")
-    yield "target", "nothing else", drop
+    yield "target", "nothing else", _DROP
     for text, packed in mine:
-        yield "own6", text, _is(_SOURCE6, packed) + accept
-    yield "own6", "nothing else", drop
-    yield "source6", "without an address", _is(_SOURCE6, bytes(16)) + accept
+        yield "own6", text, _is(_SOURCE6, packed) + _ACCEPT
+    yield "own6", "nothing else", _DROP
+    yield "source6", "without an address", _is(_SOURCE6, bytes(16)) + _ACCEPT
     yield "source6", "with one", nft.jump("own6")
 
 
