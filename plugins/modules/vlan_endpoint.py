@@ -417,6 +417,13 @@ EXAMPLES = r"""
 #
 # Change either in place by another value, or leave it out to lift the limit.
 
+- name: IPv4 from the pool of the network, IPv6 from the routers of the VLAN
+  netops.underlay.vlan_endpoint:
+    network: macvlan50
+    name: shop
+    netns: shop
+    ipv6_address: slaac
+
 - name: On a network in mode source, hear the two routers of the VLAN and no others
   netops.underlay.vlan_endpoint:
     network: listening

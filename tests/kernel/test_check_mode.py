@@ -127,6 +127,7 @@ ROWS: Dict[str, st.SearchStrategy[Options]] = {
     "endpoint": rows(
         {"network": one_of("red", "blue"), "name": one_of("a", "b", "c"), "netns": one_of("one", "two")},
         interface=one_of("eth0", "eth1", "data0"), ipv4_address=one_of("10.0.0.2", "10.0.0.3", "10.0.0.9", "10.1.0.7", "192.0.2.9"),
+        **({"ipv6_address": one_of("slaac")} if HAS_IPV6 else {}),
         mac_address=one_of(*MACS, "02:00:00:00:00:0c"), mtu=MTU, gw_priority=st.integers(-1, 1), routes=ROUTES, accept_ra=FLAG,
         default_route=one_of({"ipv4": "always"}, {"ipv4": "never"}),
         sysctls=one_of({"ipv4.arp_notify": 0}, {"ipv4.forwarding": 1}, *([{"ipv6.disable_ipv6": 1}, {"ipv6.mtu": 1280}] if HAS_IPV6 else [])),

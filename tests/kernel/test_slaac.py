@@ -126,3 +126,14 @@ def test_the_service_switches_it_on_again(engine: Engine) -> None:
     assert sysctl("ipv6.conf.eth0.accept_ra", "one") == 2
     assert until(made) == [address]
     assert links("one") == ["eth0"]
+
+
+def test_what_a_router_gave_is_no_lease_where_the_registry_was_lost(engine: Engine) -> None:
+    options = {"enable_ipv4": False, "subnets": [{"subnet": f"{PREFIX}:/64"}]}
+    engine.network(**options)
+    assert engine.endpoint("one", accept_ra=True)["addresses"] == [f"{PREFIX}:2/64"]
+    (address,) = until(made)
+    run(f"rm -r {engine.state_dir}")
+    engine.network(adopt=True, **options)
+    assert engine.endpoint("one", adopt=True, accept_ra=True)["addresses"] == [f"{PREFIX}:2/64"]
+    assert address in addresses("eth0", "one")

@@ -505,6 +505,11 @@ CURES: Dict[str, List[Follow]] = {
     r"leave it out, or give the network a parent": [
         lambda road, said, _: road.leave_out(said), lambda road, said, _: other_driver(road.kernel, driver="macvlan", internal=False)],
     r"leave it out": [lambda road, said, _: road.leave_out(said)],
+    r"leave it out, and give the pool an ip_range beside that of the DHCP server": [
+        lambda road, said, _: (road.leave_out(said), do(
+            road.kernel, "network", **{**IPVLAN, "subnets": [{"subnet": "10.0.0.0/24", "ip_range": "10.0.0.64/26"}]}))],
+    r"give slaac where routers advertise the prefix, or leave it out": [
+        lambda road, said, _: road.give(said, "slaac"), lambda road, said, _: road.leave_out(said)],
     r"give auto or never": [lambda road, said, _: road.give(said, "auto"), lambda road, said, _: road.give(said, "never")],
     r"leave it out, or use an L2 mode": [lambda road, said, _: road.leave_out(said), lambda road, said, _: other_driver(road.kernel, mode="l2")],
     r"give a neighbour of the endpoint, or leave via out for a route to the device": [

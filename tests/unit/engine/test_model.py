@@ -88,6 +88,9 @@ ROWS: List[Tuple[str, Any, List[str]]] = [
         "gw_priority: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest",
         "accept_ra: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest",
         "default_route: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest"]),
+    ("endpoint", {**ENDPOINT, "ipv4_address": "dhcp", "ipv6_address": "dhcp"}, [
+        "ipv4_address: no endpoint gets its address by DHCP; leave it out, and give the pool an ip_range beside that of the DHCP server",
+        "ipv6_address: no endpoint gets its address by DHCP; give slaac where routers advertise the prefix, or leave it out"]),
     ("endpoint", {**ENDPOINT, "ipv6_address": "slaac", "kind": "tap"}, [
         "ipv6_address: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest"]),
     ("endpoint", {**ENDPOINT, "ipv6_address": "slaac", "subnet": "2001:db8::/64", "default_route": {"ipv6": "always"},

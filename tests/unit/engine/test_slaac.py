@@ -79,4 +79,8 @@ def test_what_does_not_reach_its_addresses_is_said(options: Dict[str, Any], warn
     kernel = SimulatedKernel("eth0")
     blue(kernel, subnets=DUAL, **options)
     found = do(kernel, "endpoint", **HERE, ipv6_address="slaac")
+    assert found.provisional() == [
+        "blue/a: its IPv6 addresses are provisional, only a router makes them known after a real run"
+    ]
+    assert do(kernel, "endpoint", **HERE, ipv6_address="slaac", mtu=1400).provisional() == []
     assert len([text for text in found.warnings if "SLAAC" in text]) == warned

@@ -20,7 +20,9 @@ all:
   hosts:
     h1: {site: ams, netops_endpoints: [{network: web, name: "shop-{{ inventory_hostname }}", netns: shop}]}
     h2:
-    h3: {site: fra, netops_endpoints: [{network: web, name: shop, netns: shop, ipv4_address: 172.16.80.200}]}
+    h3: {site: fra, netops_endpoints: [
+      {network: web, name: shop, netns: shop, ipv4_address: 172.16.80.200},
+      {network: web, name: six, netns: six, ipv4_address: 172.16.80.201, ipv6_address: slaac}]}
   children:
     site_ams: {hosts: {h2: {}}}
     prod: {hosts: {h3: {}}}
@@ -150,6 +152,11 @@ def test_the_address_of_an_endpoint_for_any_template(fleet: Any) -> None:
         ("h1", "'web/shop-h1'", '"172.16.80.2"'),
         ("h2", "'web/h3/shop'", '"172.16.80.200"'),
         ("h2", "'web/h1/shop-h1', version=6", "endpoint shop-h1 of h1 has no IPv6 address in network web"),
+        (
+            "h2",
+            "'web/h3/six', version=6",
+            "endpoint six of h3 has its IPv6 address by SLAAC, which only its host knows",
+        ),
         ("h2", "'web/h9/shop'", "there is no host h9 in the inventory"),
         ("h2", "'web'", "'web' is not an endpoint; write NETWORK/ENDPOINT or NETWORK/HOST/ENDPOINT"),
     ):

@@ -67,6 +67,14 @@ def test_both_families_and_a_subnet_that_was_chosen() -> None:
     }  # fmt: skip
 
 
+def test_addresses_that_a_router_gives_are_no_matter_of_the_ledger() -> None:
+    row = endpoint("a", ipv6_address="slaac")
+    web = network("web", {"subnet": "10.0.0.0/24"}, {"subnet": "2001:db8::/64"})
+    ledger = completed([web], hosts(h1=[row]))
+    assert ledger.addresses["web"] == {"10.0.0.2": "h1/a"}
+    assert view.endpoints_for([web], [row], "h1", [], ledger.data()) == ([{**row, "ipv4_address": "10.0.0.2"}], [])
+
+
 def test_slices_and_the_addresses_in_them() -> None:
     ledger = completed(
         [SLICED, PREFIXES], hosts(h1=[endpoint("a"), endpoint("a", "l3")], h2=[endpoint("a"), endpoint("a", "l3")])

@@ -53,6 +53,15 @@ def _account(value: Any) -> str:
     return text
 
 
+def _first_address(value: Any, version: int) -> str:
+    if value == "dhcp":
+        fix = "leave it out, and give the pool an ip_range beside that of the DHCP server"
+        if version == 6:
+            fix = "give slaac where routers advertise the prefix, or leave it out"
+        raise errors.InvalidValue("no endpoint gets its address by DHCP", fix)
+    return str(fields.address(version)(value))
+
+
 OPTIONS: Dict[str, fields.Parser] = {
     "network": fields.name,
     "name": fields.name,
@@ -60,8 +69,8 @@ OPTIONS: Dict[str, fields.Parser] = {
     "pid": fields.integer(1, 4194304),
     "container": lambda value: value,
     "interface": fields.short_name,
-    "ipv4_address": fields.address(4),
-    "ipv6_address": lambda value: SLAAC if value == SLAAC else fields.address(6)(value),
+    "ipv4_address": lambda value: _first_address(value, 4),
+    "ipv6_address": lambda value: SLAAC if value == SLAAC else _first_address(value, 6),
     "ipv4_addresses": fields.sequence(fields.address(4)),
     "ipv6_addresses": fields.sequence(fields.address(6)),
     "allowed_addresses": fields.sequence(fields.address()),

@@ -121,7 +121,11 @@ class Addressing:
                 )
                 break
             endpoint["interface"] = link.name
-            return {"addresses": [a.address for a in namespace.addresses.get(link.index, ()) if a.scope == 0]}
+            return {
+                "addresses": [
+                    a.address for a in namespace.addresses.get(link.index, ()) if not a.scope and not a.is_slaac
+                ]
+            }
         return {}
 
     def _drop_changed(self, key: str, endpoint: EndpointSpec, network: NetworkSpec) -> None:
