@@ -164,8 +164,10 @@ options:
     type: list
     elements: str
   gw_priority:
-    description: In a workload with several endpoints, the one with the highest priority provides the default route; among equals, the first
-      by name.
+    description:
+      - In a workload with several endpoints, the one with the highest priority provides the default route; among equals, the first by name.
+      - Beside an endpoint that heeds routers (O(accept_ra), O(ipv6_address=slaac)), whose default route has metric 1024, that of another one
+        has metric 512 if its priority is the higher one, else 2048, for the time that no router speaks.
     type: int
     default: 0
   default_route:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.report import describe, tables
@@ -113,6 +113,26 @@ def test_it_begins_and_ends_while_the_endpoint_lives(engine: Engine) -> None:
     assert until(made) == [address]
     assert default("one", "-6")["gateway"] == "fe80::1" and link("eth0", "one")["ifindex"] == index
     engine.same("one", **SLAAC)
+
+
+def ways_out() -> List[Tuple[str, int]]:
+    return [(row["gateway"], row["metric"]) for row in ip("-6", "route", "show", "default", netns="one")]
+
+
+def test_beside_a_router_another_network_provides_the_default_route_by_priority(engine: Engine) -> None:
+    """Both stand there, so that the second is used while no router speaks; the kernel has one of a metric."""
+    engine.network(subnets=[{"subnet": "192.0.2.0/24"}])
+    engine.network("green", parent="trunk.20", subnets=[{"subnet": "2001:db8:60::/64"}], enable_ipv4=False)
+    engine.endpoint("one", "green", netns="one", interface="eth9")
+    assert ways_out() == [("2001:db8:60::1", 1024)]
+    engine.endpoint("one", **SLAAC)
+    assert until(lambda: len(ways_out()) == 2)
+    assert ways_out() == [("fe80::1", 1024), ("2001:db8:60::1", 2048)]
+    engine.endpoint("one", "green", netns="one", interface="eth9", gw_priority=1)
+    assert ways_out() == [("2001:db8:60::1", 512), ("fe80::1", 1024)]
+    engine.same("one", **SLAAC)
+    engine.absent("one")
+    assert ways_out() == [("2001:db8:60::1", 1024)]
 
 
 def test_the_service_switches_it_on_again(engine: Engine) -> None:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from ..core.change import PROTOCOL
 from ..core.endpoint_specs import default_route, heeds_routers, is_tap
@@ -17,6 +17,11 @@ from .desired import DesiredState
 from .wanted import Wanted
 
 DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
+#: Metrics beside the default route of a router, which has 1024 (IP6_RT_PRIO_USER) and may come and go; two of one metric cannot stand
+#: side by side.
+BEFORE_ROUTERS, BEHIND_ROUTERS = 512, 2048
+#: Who provides the default route: the least of these.
+Rank = Tuple[bool, int, str]
 
 
 class DefaultRoutes:
@@ -40,19 +45,12 @@ class DefaultRoutes:
         )
         self._subnets_twice(workload, here)
         for version, default in DEFAULTS.items():
-            offers = []
-            for key in here:
-                endpoint = endpoints[key]
-                when = default_route(endpoint, version)
-                if when == "auto" and version == 6 and heeds_routers(endpoint):
-                    when = "never"  # a router advertises the way out
-                offer = self.addressing.way_out(endpoint, version) if when != "never" else None
-                if offer is not None:
-                    offers.append((when != "always", -endpoint["gw_priority"], key, offer[0]))
+            offers, routers = self._offers(here, version)
             foreign = self._foreign_default(workload, default)
             if not offers:
                 continue
-            auto, _rest, key, via = min(offers, key=lambda offer: offer[:3])
+            rank, via = min(offers)
+            auto, _rest, key = rank
             if foreign and auto:
                 continue
             if foreign:
@@ -65,7 +63,25 @@ class DefaultRoutes:
                 )
                 continue
             where, interface = endpoints[key]["workload"], endpoints[key]["interface"]
-            self.wanted.route(where, default, via, interface, f"workload:{where}", f"default route through {key}")
+            metric = None if not routers else BEFORE_ROUTERS if rank < min(routers) else BEHIND_ROUTERS
+            why = f"default route through {key}"
+            self.wanted.route(where, default, via, interface, f"workload:{where}", why, metric=metric)
+
+    def _offers(self, here: List[str], version: int) -> Tuple[List[Tuple[Rank, Optional[str]]], List[Rank]]:
+        """The next hops that endpoints offer, and the endpoints over which a router may advertise one, each with its rank."""
+        offers: List[Tuple[Rank, Optional[str]]] = []
+        routers: List[Rank] = []
+        for key in here:
+            endpoint = self.desired.items["endpoint"][key]
+            when = default_route(endpoint, version)
+            rank = (when != "always", -endpoint["gw_priority"], key)
+            if when == "auto" and version == 6 and heeds_routers(endpoint):
+                routers.append(rank)
+                continue
+            offer = self.addressing.way_out(endpoint, version) if when != "never" else None
+            if offer is not None:
+                offers.append((rank, offer[0]))
+        return offers, routers
 
     def _subnets_twice(self, workload: str, here: List[str]) -> None:
         """Warn about two endpoints of a workload in one subnet: the kernel chooses which one to send over."""
