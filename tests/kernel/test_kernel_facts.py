@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator
 
 import pytest
 
-from tests.support.network_host import needs_ipv6, run
+from tests.support.network_host import HAS_IPV6, needs_ipv6, run
 
 pytestmark = pytest.mark.usefixtures("trunk")
 
@@ -67,6 +67,23 @@ def test_the_last_ipv4_address_takes_the_routes_along() -> None:
     run("ip address del 192.0.2.1/24 dev trunk")
     assert "198.51.100.0" not in run("ip route show")
     assert "2001:db8:9::" in run("ip -6 route show")
+
+
+def test_a_connected_route_comes_back_with_its_address_replaced() -> None:
+    def routes(script: str, family: str = "") -> str:
+        run(script)
+        return run(f"ip {family} route show dev trunk")
+
+    before = routes("ip addr add 192.0.2.1/24 dev trunk; ip route add 10.9.0.0/16 dev trunk")
+    assert routes("ip route del 192.0.2.0/24 dev trunk; ip addr change 192.0.2.1/24 dev trunk") != before
+    assert (
+        routes("ip addr change 192.0.2.1/24 dev trunk metric 1; ip addr change 192.0.2.1/24 dev trunk metric 0")
+        == before
+    )
+    if HAS_IPV6:
+        before = routes("ip addr add 2001:db8::1/64 dev trunk nodad", "-6")
+        assert routes("ip route del 2001:db8::/64 dev trunk", "-6") != before
+        assert routes("ip addr change 2001:db8::1/64 dev trunk nodad", "-6") == before
 
 
 def test_another_vlan_id_is_acknowledged_and_ignored() -> None:
