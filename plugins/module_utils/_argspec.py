@@ -162,6 +162,7 @@ def vlan_endpoint() -> Options:
         "ingress_burst": {"type": "str"},
         "egress_rate": {"type": "str"},
         "egress_burst": {"type": "str"},
+        "vlans": {"type": "list", "elements": "str"},
         "state": {"type": "str", "choices": ["present", "absent", "released"], "default": "present"},
     }
 

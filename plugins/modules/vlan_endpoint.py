@@ -253,6 +253,18 @@ options:
     description:
       - How many bytes may be sent at once beyond O(egress_rate), as O(ingress_burst). Defaults to 10 ms of the rate, at least V(32kb).
     type: str
+  vlans:
+    description:
+      - The VLANs of a trunk, for a router or a firewall, as VLAN IDs and ranges such as V(20-29). The endpoint then has a link for each,
+        V(eth0.10) and so on, and none without a tag. They all have its MAC, and its workload gives them their addresses.
+      - Each is a macvlan on the host's sub-interface for that VLAN, which is made as needed. So frames of other VLANs never arrive, whatever the
+        workload may do. A VLAN that joins or leaves the list does not touch the links of the others.
+      - Needs a macvlan network in mode V(bridge), V(private) or V(vepa) with a parent, and without C(spoof_check). A VLAN that is also the
+        parent of another network needs C(share_parent) on both networks.
+      - Refused with addresses, routes and what else belongs to a link that we configure, with bandwidths, and with O(kind=tap).
+      - O(interface) is what the names of the links begin with.
+    type: list
+    elements: str
   state:
     description:
       - V(absent) removes the endpoint and releases its addresses.
@@ -426,6 +438,20 @@ EXAMPLES = r"""
     netns: shop
     ipv6_address: slaac
 
+- name: A firewall with the VLANs 10 and 20 to 29 of the NIC that a network is on
+  netops.underlay.vlan_endpoint:
+    network: uplink
+    name: fw
+    netns: fw
+    vlans: [10, 20-29]
+
+# After:
+#   # ip -n fw -br link
+#   lo              UNKNOWN  00:00:00:00:00:00 <LOOPBACK,UP,LOWER_UP>
+#   eth0.10@if20    UP       62:de:5b:34:8a:01 <BROADCAST,MULTICAST,UP,LOWER_UP>
+#   eth0.20@if21    UP       62:de:5b:34:8a:01 <BROADCAST,MULTICAST,UP,LOWER_UP>
+#   ...
+
 - name: On a network in mode source, hear the two routers of the VLAN and no others
   netops.underlay.vlan_endpoint:
     network: listening
@@ -454,7 +480,7 @@ endpoint:
     parent: eth0.50
     owner: task
 interface:
-  description: The name of the link inside the workload.
+  description: The name of the link inside the workload. Of a trunk C(endpoint.interfaces) lists those of all its links.
   returned: success and O(state=present)
   type: str
   sample: eth0

@@ -59,6 +59,7 @@ SCENES = {
             _network("web", "ipvlan", "bond0.20", "172.16.50.0/24", "2001:db8:50::/64"),
             _network("backup", "macvlan", "eth2", "10.1.0.0/24"),
             _network("listening", "macvlan", "eth0.60", "192.168.60.0/24", mode="source"),
+            _network("uplink", "macvlan", "eth0", "10.2.0.0/24"),
         ])],
         {"released": NO_CONTAINER},
     ),

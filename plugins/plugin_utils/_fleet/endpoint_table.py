@@ -18,7 +18,7 @@ COLUMNS = (
     "host", "network", "name", "netns", "container", "interface", "ipv4_address", "ipv6_address", "subnet", "mac_address", "mtu",
     "gw_priority", "source_routing", "probe", "aliases", "source_macs", "ipv4_addresses", "ipv6_addresses", "allowed_addresses",
     "kind", "tap_owner", "tap_group", "tap_mode", "ingress_rate", "ingress_burst", "egress_rate", "egress_burst",
-    "dns", "dns_search", "dns_options",
+    "dns", "dns_search", "dns_options", "vlans",
 )  # fmt: skip
 #: Those with several values in a cell.
 _LISTS = (
@@ -30,6 +30,7 @@ _LISTS = (
     "dns",
     "dns_search",
     "dns_options",
+    "vlans",
 )
 SYNONYMS = {"endpoint": "name", "node": "host", "server": "host", "ip": "ipv4_address", "ipv4": "ipv4_address", "ipv6": "ipv6_address",
             "mac": "mac_address", "namespace": "netns", "vip": "allowed_addresses", "vips": "allowed_addresses"}  # fmt: skip

@@ -124,7 +124,7 @@ class Fleet:
         """The addresses that an endpoint needs, asks for and allows."""
         name, holder = spec["network"], f"{host}/{spec['name']}"
         for version in (4, 6):
-            if not static_address(spec, version) and not is_slaac(spec, version):
+            if not (static_address(spec, version) or is_slaac(spec, version) or spec["vlans"]):
                 self._wanted(name, holder, version, spec)
         for option, address in given_addresses(spec):
             self._given(name, holder, f"{path}.{option}", address)

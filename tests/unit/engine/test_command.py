@@ -166,6 +166,16 @@ def test_a_network_by_its_name(host: Host) -> None:
     assert [row["number"] for row in host.underlay("show", "net20", "--json").json["transactions"]] == [2, 1]
 
 
+def test_a_trunk_shows_its_vlans(host: Host) -> None:
+    nic = {"name": "nic", "driver": "macvlan", "parent": "eth0", "subnets": [{"subnet": "10.9.0.0/24"}]}
+    row = {"network": "nic", "name": "fw", "netns": "fw", "vlans": [11, "40-42"]}
+    host.run(networks=[*NETWORKS, nic], endpoints=[*ENDPOINTS, row])
+    shown = host.underlay("show", "nic/fw")
+    assert ["nic/fw", "eth0.11,40-42", "netns:fw", "-"] in [line.split() for line in shown.lines], shown
+    (found,) = host.underlay("show", "nic/fw", "--json").json["endpoints"]
+    assert found["interfaces"] == ["eth0.11", "eth0.40", "eth0.41", "eth0.42"] and found["alive"]
+
+
 def test_one_cause_is_one_line(host: Host) -> None:
     assert host.underlay("drift").lines == ["no drift"]
     host.lose("eth0")

@@ -114,6 +114,7 @@ class Road:
 
 IPVLAN = {"name": "blue", "driver": "ipvlan", "parent": "eth0", "subnets": subnets("10.0.0.0/24")}
 HELD = {**IPVLAN, "driver": "macvlan", "subnets": subnets("10.0.0.0/24", "2001:db8::/64"), "spoof_check": True}
+VLAN5 = {"name": "five", "driver": "macvlan", "parent": "eth0.5", "subnets": subnets("10.5.0.0/24")}
 HERE: Dict[str, Any] = {"network": "blue", "name": "a", "netns": "a"}
 
 
@@ -340,6 +341,21 @@ MORE = [
     Case(lambda kernel: (with_a(kernel), kernel.observed.unwritable.update({("resolver", "netns:a"): "it is not a regular file"})), "endpoint",
          {**HERE, "dns": ["192.0.2.53"]}, ["a resolv.conf that is a link"]),
     Case(two_resolvers, "endpoint", {**HERE, "dns": ["192.0.2.53"], "dns_search": ["d.example"]}, ["four nameservers in one namespace"]),
+    Case(lambda kernel: do(kernel, "network", **IPVLAN), "endpoint", {**HERE, "vlans": [5]}, ["a trunk in ipvlan"]),
+    Case(lambda kernel: do(kernel, "network", **{**IPVLAN, "driver": "macvlan", "parent": None, "internal": True}), "endpoint",
+         {**HERE, "vlans": [5]}, ["a trunk without a NIC"]),
+    Case(lambda kernel: do(kernel, "network", **{**IPVLAN, "driver": "macvlan", "mode": "passthru"}), "endpoint",
+         {**HERE, "vlans": [5]}, ["a trunk in passthru"]),
+    Case(lambda kernel: do(kernel, "network", **HELD), "endpoint", {**HERE, "vlans": [5]}, ["a trunk with spoof_check"]),
+    Case(lambda kernel: (do(kernel, "network", **{**IPVLAN, "driver": "macvlan"}),
+                         kernel.add("", "eth0.5", kind="vlan", parent=2, data={"vlan_id": 77, "protocol": "802.1q"})), "endpoint",
+         {**HERE, "vlans": [5, 6]}, ["another VLAN by that name"]),
+    Case(lambda kernel: (do(kernel, "network", **{**IPVLAN, "driver": "macvlan"}), do(kernel, "network", **VLAN5)), "endpoint",
+         {**HERE, "vlans": [5, 6]}, ["a VLAN that is not shared"]),
+    Case(lambda kernel: (do(kernel, "network", **{**IPVLAN, "driver": "macvlan"}), do(kernel, "network", **{**VLAN5, "driver": "ipvlan"})),
+         "endpoint", {**HERE, "vlans": [5, 6]}, ["a VLAN of ipvlan"]),
+    Case(lambda kernel: (do(kernel, "network", **{**IPVLAN, "driver": "macvlan"}), do(kernel, "vlan", parent="eth0", vlan_id=5, mtu=1400)),
+         "endpoint", {**HERE, "vlans": [5, 6], "mtu": 1450}, ["a trunk larger than its VLAN"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "routes": [{"prefix": "10.9.0.0/16", "via": "10.1.0.9"}]}, ["next hop elsewhere"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "routes": [{"prefix": "10.9.0.0/16", "via": "10.0.0.255"}]}, ["broadcast as next hop"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "routes": [{"prefix": "10.0.0.0/24"}]}, ["own subnet"]),
@@ -570,6 +586,34 @@ CURES: Dict[str, List[Follow]] = {
         lambda road, said, _: setattr(road.kernel.observed, "unfiltered", "")],
     r"leave it out, or set spoof_check: false on \w+": [
         lambda road, said, _: road.leave_out(said), lambda road, said, _: do(road.kernel, "network", **{**HELD, "spoof_check": False})],
+    r"list each VLAN once": [lambda road, said, _: road.leave_out(said)],
+    r"list one at least, or leave it out for an endpoint without tags": [
+        lambda road, said, _: road.give(said, [5]), lambda road, said, _: road.leave_out(said)],
+    r"write it as (\d+-\d+)": [lambda road, said, found: road.give(said, found[1])],
+    r"leave it out, and set it in the workload": [lambda road, said, _: road.leave_out(said)],
+    r"leave it out, or make an endpoint of its own in a network on that VLAN": [
+        lambda road, said, _: road.leave_out(said), lambda road, said, _: road.near(said, vlans=None, ipv4_address=None, network=a_network(road))],
+    r"leave vlans out, and give the virtual machine a tap in a network on each VLAN": [
+        lambda road, said, _: road.near(said, vlans=None)],
+    r"give a name of (\d+) at most": [lambda road, said, found: road.give(said, "n" * int(found[1]))],
+    r"use a macvlan network, or leave vlans out": [
+        lambda road, said, _: other_driver(road.kernel, driver="macvlan", mode=None), lambda road, said, _: road.leave_out(said)],
+    r"use a network with a parent, or leave vlans out": [
+        lambda road, said, _: road.near(said, network=a_network(road)), lambda road, said, _: road.leave_out(said)],
+    r"use a network with mode: bridge, private or vepa, or leave vlans out": [
+        *(lambda road, said, _, mode=mode: road.near(said, network=a_network(road, mode=mode)) for mode in ("bridge", "private", "vepa")),
+        lambda road, said, _: road.leave_out(said)],
+    r"set spoof_check: false on \w+, or leave vlans out": [
+        lambda road, said, _: do(road.kernel, "network", **{**HELD, "spoof_check": False}), lambda road, said, _: road.leave_out(said)],
+    r"rename it, or leave (\d+) out": [
+        lambda road, said, _: unplug(road.kernel, "eth0.5"), lambda road, said, _: road.give(said, [6])],
+    r"set share_parent: true on both networks, or leave (\d+) out": [
+        lambda road, said, _: (do(road.kernel, "network", **{**VLAN5, "share_parent": True}),
+                               do(road.kernel, "network", **{**IPVLAN, "driver": "macvlan", "share_parent": True})),
+        lambda road, said, _: road.give(said, [6])],
+    r"leave (\d+) out": [lambda road, said, _: road.give(said, [6])],
+    r"take the VLAN out of their vlans first": [
+        lambda road, said, _: do(road.kernel, "endpoint", network="blue", name="a", netns="a", vlans=[6])],
     r"give (\d+)bit at least": [lambda road, said, found: road.give(said, f"{found[1]}bit")],
     r"give (\d+)b at least, or leave it out": [
         lambda road, said, found: road.give(said, f"{found[1]}b"), lambda road, said, _: road.leave_out(said)],
@@ -714,6 +758,19 @@ def another_parent(road: Road, said: Problem) -> None:
 def another_network(road: Road, said: Problem) -> None:
     do(road.kernel, "network", name="other", driver="macvlan", parent="eth0.77", subnets=subnets("10.77.0.0/24"))
     road.give(said, "other")
+
+
+def a_network(road: Road, **options: Any) -> str:
+    do(
+        road.kernel,
+        "network",
+        name="nic",
+        driver="macvlan",
+        parent="eth0.77",
+        subnets=subnets("10.77.0.0/24"),
+        **options,
+    )
+    return "nic"
 
 
 def bridged(road: Road) -> None:

@@ -127,6 +127,24 @@ ROWS: List[Tuple[str, Any, List[str]]] = [
         "dns_search: 7 are more than the 6 that every resolver uses; list 6 at most"]),
     ("endpoint", {**ENDPOINT, "dns": ["192.0.2.53"], "dns_search": [f"{letter * 60}.example" for letter in "abcd"]}, [
         "dns_search: 275 characters, spaces included, are more than the 247 that every resolver reads; list fewer domains"]),
+    ("endpoint", {**ENDPOINT, "vlans": [0, "4095", "29-20", "20-5000", "x", 10, "8-12"]}, [
+        "vlans[0]: 0 is not a whole number from 1 to 4094; give one",
+        "vlans[1]: '4095' is not a whole number from 1 to 4094; give one",
+        "vlans[2]: 29-20 ends before it begins; write it as 20-29",
+        "vlans[3]: '5000' is not a whole number from 1 to 4094; give one",
+        "vlans[4]: 'x' is not a whole number from 1 to 4094; give one",
+        "vlans[6]: VLAN 10 is listed already; list each VLAN once"]),
+    ("endpoint", {**ENDPOINT, "vlans": []}, [
+        "vlans: lists no VLAN; list one at least, or leave it out for an endpoint without tags"]),
+    ("endpoint", {**ENDPOINT, "vlans": [5, "20-4094"], "interface": "uplink-name", "kind": "tap"}, [
+        "kind: a tap carries one VLAN, without a tag; leave vlans out, and give the virtual machine a tap in a network on each VLAN",
+        "interface: its links would be called uplink-name.4094, and a link's name has 15 characters at most; give a name of 10 at most"]),
+    ("endpoint", {**ENDPOINT, "vlans": [5], "ipv4_address": "192.0.2.5", "gw_priority": 1, "aliases": ["r"], "egress_rate": "1mbit"}, [
+        "ipv4_address: is the workload's to configure, for a trunk gives it links alone; leave it out, and set it in the workload",
+        "gw_priority: is the workload's to configure, for a trunk gives it links alone; leave it out, and set it in the workload",
+        "aliases: is the workload's to configure, for a trunk gives it links alone; leave it out, and set it in the workload",
+        "egress_rate: is of one link, and a trunk has one for each VLAN; "
+        "leave it out, or make an endpoint of its own in a network on that VLAN"]),
     ("network", {**NETWORK, "parent": "eth0", "internal": True}, [
         "internal: an internal network has its own dummy, and no parent; "
         "leave out parent, or set gateway: none on the subnets to have no default route"]),
@@ -291,6 +309,13 @@ def test_bursts_are_bytes_in_the_units_of_iproute2(written: object, burst: int) 
     row = {**ENDPOINT, "egress_rate": "1gbit", "egress_burst": written}
     (item,) = model.declare("endpoint", row, "present", False).items
     assert item.spec and item.spec["egress_burst"] == burst
+
+
+def test_vlans_are_numbers_and_ranges_in_any_order() -> None:
+    (item,) = model.declare(
+        "endpoint", {**ENDPOINT, "vlans": ["20-22", 10, "1", " 4093-4094 "]}, "present", False
+    ).items
+    assert item.spec and item.spec["vlans"] == [1, 10, 20, 21, 22, 4093, 4094]
 
 
 def test_source_macs_are_sorted_and_each_there_once() -> None:

@@ -133,6 +133,9 @@ IPVLAN: Dict[str, Any] = {
 }
 
 CASES = [
+    Case(lambda kernel: (do(kernel, "vlan", parent="eth0", vlan_id=5), blue(kernel),
+                         do(kernel, "endpoint", network="blue", name="a", netns="a", vlans=[5])), "vlan", {"name": "eth0.5"},
+         ["state: eth0.5 carries the endpoints a; take the VLAN out of their vlans first"], "absent"),
     Case(living, "network", {"name": "blue"}, ["state: network blue has the endpoints a, b; make those absent first"], "absent"),
     Case(living, "network", {**network("blue"), "driver": "ipvlan"},
          ["driver: is macvlan and cannot become ipvlan under the endpoints a, b; "

@@ -65,6 +65,7 @@ def endpoints(draw: st.DrawFn) -> Tuple[str, Dict[str, Any]]:
         "ingress_rate": draw(st.sampled_from([None, None, "8mbit", "20mbit"])),
         "egress_rate": draw(st.sampled_from([None, None, "8mbit", "20mbit"])),
         "dns": draw(st.sampled_from([None, None, [], ["192.0.2.53"], ["192.0.2.54", "192.0.2.53"]])),
+        "vlans": draw(st.sampled_from([None, None, None, [10], [20, "10-11"]])),
     }
     return "endpoint", {key: value for key, value in options.items() if value is not None}
 

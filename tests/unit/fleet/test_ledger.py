@@ -128,6 +128,11 @@ def test_what_is_missing_is_named_entry_by_entry() -> None:
     ]
 
 
+def test_a_trunk_gets_no_address() -> None:
+    fleet = hosts(h1=[endpoint("fw", vlans=["10-12"])], h2=[endpoint("a")])
+    assert completed([WEB], fleet).addresses == {"web": {"10.0.0.2": "h2/a"}}
+
+
 def test_static_addresses_stand_beside_the_ledger_and_not_in_it() -> None:
     fleet = hosts(h1=[endpoint("a", ipv4_address="10.0.0.2")], h2=[endpoint("a")])
     assert completed([WEB], fleet).addresses == {"web": {"10.0.0.4": "h2/a"}}

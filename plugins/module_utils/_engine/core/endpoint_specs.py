@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Dict, Iterator, List, Literal, Optional, Tuple, TypedDict, Union
+from typing import Annotated, Any, Dict, Iterator, List, Literal, Mapping, Optional, Tuple, TypedDict, Union
 
 from .formats import (
     S32,
@@ -26,6 +26,7 @@ from .formats import (
     Subnet,
     SysctlName,
     Text,
+    VlanId,
     When,
     Workload,
     matching,
@@ -93,6 +94,7 @@ class EndpointSpec(TypedDict):
     ingress_burst: Optional[U32]  # bytes
     egress_rate: Optional[BitRate]
     egress_burst: Optional[U32]
+    vlans: List[VlanId]  # sorted; of a trunk, which has a link for each
     owner: Text
 
 
@@ -116,6 +118,10 @@ class ProcessSpec(TypedDict, total=False):
     container: str
 
 
+#: An endpoint's spec, as declared or as a record has it, whose kind only the caller knows.
+AnyEndpoint = Mapping[str, Any]
+
+
 def node_path(endpoint: EndpointSpec) -> str:
     """Where the device node of a tap is."""
     return f"{TAP_DIRECTORY}/{endpoint['network']}/{endpoint['name']}"
@@ -124,6 +130,14 @@ def node_path(endpoint: EndpointSpec) -> str:
 def is_tap(endpoint: EndpointSpec) -> bool:
     """Whether an endpoint is for a virtual machine, whose guest configures itself."""
     return endpoint["kind"] == "tap"
+
+
+def interfaces(endpoint: AnyEndpoint) -> List[str]:
+    """The names of an endpoint's links: of a trunk one for each VLAN; none before it is named."""
+    name = endpoint["interface"]
+    if name is None:
+        return []
+    return [f"{name}.{vlan_id}" for vlan_id in endpoint["vlans"]] or [name]
 
 
 def static_address(endpoint: EndpointSpec, version: int) -> Optional[str]:

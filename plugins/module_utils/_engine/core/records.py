@@ -66,7 +66,7 @@ LATER: Mapping[str, Mapping[str, Any]] = {
         "ipv4_addresses": [], "ipv6_addresses": [], "allowed_addresses": [], "source_routing": None, "routing_table": None,
         "source_macs": [], "kind": "link", "tap_owner": None, "tap_group": None, "tap_mode": None,
         "ingress_rate": None, "ingress_burst": None, "egress_rate": None, "egress_burst": None,
-        "dns": None, "dns_search": None, "dns_options": None,
+        "dns": None, "dns_search": None, "dns_options": None, "vlans": [],
     },
 }  # fmt: skip
 

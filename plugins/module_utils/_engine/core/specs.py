@@ -164,6 +164,7 @@ class Spec(_AnyKind, total=False):
     ingress_burst: Optional[int]
     egress_rate: Optional[int]
     egress_burst: Optional[int]
+    vlans: List[int]
     accept_ra: bool
     # of what the registry knows a thing by
     index: int

@@ -13,7 +13,7 @@ from ..core.endpoint_specs import SLAAC, DefaultRoute, EndpointRouteSpec, Endpoi
 from ..core.errors import Problem
 from ..core.route_specs import MAIN_TABLE
 from ..core.specs import Spec
-from . import bandwidth, fields, resolver
+from . import bandwidth, fields, resolver, vlan_list
 from .declaration import Declaration, join
 
 ROUTE_OPTIONS: Dict[str, fields.Parser] = {
@@ -93,6 +93,7 @@ OPTIONS: Dict[str, fields.Parser] = {
     "accept_ra": fields.boolean,
     "probe": fields.boolean,
     **bandwidth.OPTIONS,
+    "vlans": vlan_list.parse,
 }
 _ENDPOINT_DEFAULTS: Spec = {
     "interface": None, "ipv4_address": None, "ipv6_address": None, "subnet": None, "mac_address": None, "mtu": None,
@@ -167,6 +168,7 @@ def build(row: Any, path: str, into: Declaration) -> EndpointSpec:
     spec["aliases"] = asked.get("aliases", [])
     spec["hosts"] = asked.get("hosts", {})
     spec["source_macs"] = asked.get("source_macs", [])
+    spec["vlans"] = asked.get("vlans", [])
     spec["workload"] = _workload(row, asked, path, problems) or ""
     when = {
         "ipv4": "auto", "ipv6": "auto",
@@ -183,6 +185,7 @@ def build(row: Any, path: str, into: Declaration) -> EndpointSpec:
     _own_routes(spec["routes"], join(path, "routes"), problems)
     _tap(spec, asked, path, problems)
     bandwidth.check(spec, row, path, problems)
+    vlan_list.check(asked, path, problems)
     try:
         spec["sysctls"] = _sysctls(asked.get("sysctls", {}))
     except errors.InvalidValue as error:

@@ -144,6 +144,7 @@ class Addressing:
                 stays
                 and row is not None
                 and not is_slaac(endpoint, version)
+                and not endpoint["vlans"]
                 and not (elsewhere and endpoint["subnet"] != row["subnet"])
             )
             if row and not held and (stays or ip in more_addresses(endpoint)):
@@ -212,7 +213,7 @@ class Addressing:
         more = more_addresses(endpoint)
         first = {version_of(address) for address in endpoint["addresses"] if ip_of(address) not in more}
         for version in (4, 6):
-            if version in first or is_slaac(endpoint, version):
+            if version in first or endpoint["vlans"] or is_slaac(endpoint, version):
                 continue
             rows = [
                 (pool, row)

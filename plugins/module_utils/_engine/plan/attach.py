@@ -19,6 +19,7 @@ from .bandwidth import Bandwidth
 from .desired import DesiredState, Parent
 from .host_links import UNLESS_HELD, HostLinks, access_name, announcing, check_probe
 from .network_rules import FILTERS
+from .vlan_links import VlanLinks
 from .wanted import Wanted
 
 IpAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
@@ -55,6 +56,7 @@ class Attachment:
         self.wanted = wanted
         self.host_links = host_links
         self.bandwidth = Bandwidth(desired, wanted)
+        self.vlan_links = VlanLinks(desired, wanted, host_links)
 
     def attach(self, key: str, endpoint: EndpointSpec) -> bool:
         """List the objects of an endpoint; False where it has no parent, or its workload cannot be entered."""
@@ -66,6 +68,10 @@ class Attachment:
         if not self._enterable(key, workload):
             return False
         spec = self._link(endpoint, network, parent)
+        if endpoint["vlans"]:
+            self._unknown_file(key, endpoint)
+            self.vlan_links.add(key, endpoint, network, spec)
+            return True
         if endpoint["sysctls"].get("ipv6.disable_ipv6") and self._asks_for_ipv6(endpoint) and not is_slaac(endpoint):
             what = "1 switches off IPv6, which the endpoint has addresses of"
             fix = "leave it out, or use a network with enable_ipv6: false"
@@ -88,8 +94,7 @@ class Attachment:
         self._addresses(key, endpoint, network, parent)
         check_probe(self.desired, network, self.desired.path("endpoint", key, "probe"), endpoint["probe"])
         self._check_routes(key, endpoint, network)
-        if endpoint["hosts"] and workload.startswith("pid:"):
-            self.desired.warn("endpoint", key, "hosts", f"{workload} has no known hosts file, so it gets no names")
+        self._unknown_file(key, endpoint)
         for route in endpoint["routes"]:
             self.wanted.route(
                 workload,
@@ -102,6 +107,11 @@ class Attachment:
                 table=route.get("table") or MAIN_TABLE,
             )
         return True
+
+    def _unknown_file(self, key: str, endpoint: EndpointSpec) -> None:
+        workload = endpoint["workload"]
+        if endpoint["hosts"] and workload.startswith("pid:"):
+            self.desired.warn("endpoint", key, "hosts", f"{workload} has no known hosts file, so it gets no names")
 
     def _link(self, endpoint: EndpointSpec, network: NetworkSpec, parent: Parent) -> LinkSpec:
         """The link of an endpoint, as its network and its own options have it."""
@@ -331,10 +341,14 @@ class Attachment:
 
     def _asks_for_ipv6(self, endpoint: EndpointSpec) -> bool:
         addresses = (*endpoint["addresses"], *endpoint["allowed_addresses"])
-        return heeds_routers(endpoint) or any(":" in address for address in addresses)
+        six = heeds_routers(endpoint) or bool(endpoint["vlans"])
+        return six or any(":" in address for address in addresses)
 
     def _sysctls(self, endpoint: EndpointSpec) -> Dict[str, Optional[int]]:
-        """Announce when coming up, learn nothing from the wire, and no IPv6 where there is no IPv6 address."""
+        """Announce when coming up, learn nothing from the wire, and no IPv6 where there is no IPv6 address.
+
+        The workload gives a trunk its addresses, so IPv6 is on there.
+        """
         settings = announcing(self.observed)
         if self.observed.ipv6:
             six = self._asks_for_ipv6(endpoint)

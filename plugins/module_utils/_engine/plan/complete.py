@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 from typing import Collection, Dict, Iterable, List, Set, Tuple
 
-from ..core.endpoint_specs import EndpointSpec
+from ..core.endpoint_specs import EndpointSpec, interfaces
 from ..core.network_specs import NetworkSpec
 from .addressing import Addressing
 from .desired import DesiredState, Parent
@@ -85,18 +85,20 @@ class Completion:
         """Refuse two endpoints of one namespace with the same interface name."""
         holders: Dict[Tuple[object, str], str] = {}
         for key, endpoint in self.desired.items["endpoint"].items():
-            if not endpoint["interface"]:
-                continue
-            first = holders.setdefault((self._space(endpoint), endpoint["interface"]), key)
-            if first != key:
-                one, other = (first, key) if key in self.desired.scope["endpoint"] else (key, first)
-                self.desired.refuse(
-                    "endpoint",
-                    other,
-                    "interface",
-                    f"{endpoint['interface']} is that of {one}",
-                    "give another name, or leave it out",
-                )
+            names = interfaces(endpoint)
+            stem = [endpoint["interface"]] if endpoint["vlans"] and endpoint["interface"] else []
+            for interface in (*stem, *names):
+                first = holders.setdefault((self._space(endpoint), interface), key)
+                if first != key:
+                    one, other = (first, key) if key in self.desired.scope["endpoint"] else (key, first)
+                    self.desired.refuse(
+                        "endpoint",
+                        other,
+                        "interface",
+                        f"{interface} is that of {one}",
+                        "give another name, or leave it out",
+                    )
+                    break
 
     def _name_interface(self, key: str, endpoint: EndpointSpec) -> None:
         """Name the interface: as given, else as recorded, else the lowest free ``ethN`` (``netN`` where an engine counts its own
@@ -109,7 +111,7 @@ class Completion:
             endpoint["interface"] is None
             and before
             and stays
-            and (endpoint["workload"], before["interface"]) not in self.observed.hidden
+            and not any((endpoint["workload"], name) in self.observed.hidden for name in interfaces(before))
         ):
             endpoint["interface"] = before["interface"]
         if endpoint["interface"] is not None:

@@ -14,7 +14,7 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, cast
 
 from ..core import identity
 from ..core.change import LINK_GROUPS, Record, Records, items_of, link_key, of_kind
-from ..core.endpoint_specs import EndpointSpec
+from ..core.endpoint_specs import EndpointSpec, interfaces
 from ..core.errors import Problem
 from ..core.link_specs import VlanSpec
 from ..core.network_specs import NetworkSpec
@@ -215,6 +215,35 @@ class DesiredState:
             return Parent(short, None, base, int(tail), longer)
         return None
 
+    def carrier(self, network: NetworkSpec, vlan_id: int) -> Optional[Parent]:
+        """The sub-interface that carries a VLAN of a network's NIC, whatever it is called; None where there is no NIC."""
+        nic = self.parent(network) if network["parent"] else None
+        if nic is None:
+            return None
+        there = self.same_vlan(nic.link, vlan_id) if nic.link else None
+        declared = self._declared_carriers.get((nic.name, vlan_id))
+        name = declared or (self.observed.called(there) if there else f"{nic.name}.{vlan_id}")
+        if name not in self._parents:
+            self._parents[name] = self.resolve(name)
+        return self._parents[name]
+
+    def carriers(self, endpoint: EndpointSpec) -> List[Parent]:
+        """What the links of an endpoint are on: the parent of its network, or of a trunk a sub-interface for each VLAN."""
+        network = self.items["network"].get(endpoint["network"])
+        if network is None:
+            return []
+        found = [self.carrier(network, vlan_id) for vlan_id in endpoint["vlans"]] or [self.parent(network)]
+        return [parent for parent in found if parent is not None]
+
+    @cached_property
+    def _declared_carriers(self) -> Dict[Tuple[str, int], str]:
+        """The declared sub-interfaces, by the kernel's name of their base and by VLAN."""
+        return {
+            (self.device(vlan["parent"]), vlan["vlan_id"]): key
+            for key, vlan in self.items["vlan"].items()
+            if vlan["protocol"] == "802.1q"
+        }
+
     def is_recorded(self, name: str) -> bool:
         """Whether a link of the host is in the registry, by its key."""
         return name in self.records.get("link", {})
@@ -237,11 +266,20 @@ class DesiredState:
         Known by what only it has: our mark, no record, and the MAC of the record, or where that is the parent's an address of it.
         """
         if key not in self._moved:
-            before = self.before("endpoint", key)
-            link = link_key(before["workload"], before["interface"]) if before else ""
-            there = link in self.records.get("link", {})
-            self._moved[key] = identity.moved(self.observed, self.records, link) if there else None
+            found = self.moved_links(key)
+            self._moved[key] = found[0][1] if found else None
         return self._moved[key]
+
+    def moved_links(self, key: str) -> List[Tuple[str, Tuple[Namespace, Link]]]:
+        """All such links of an endpoint, each with the key of its record: a trunk has several."""
+        before = self.before("endpoint", key)
+        links = [link_key(before["workload"], name) for name in interfaces(before)] if before else []
+        found = [
+            (link, identity.moved(self.observed, self.records, link))
+            for link in links
+            if link in self.records.get("link", {})
+        ]
+        return [(link, there) for link, there in found if there is not None]
 
     def is_renamed(self, key: str) -> bool:
         """Whether an endpoint that lives on elsewhere may do so because its workload was renamed."""
@@ -257,8 +295,8 @@ class DesiredState:
             if (
                 stray
                 and item.spec
-                and (stray[0].workload, stray[1].name)
-                == (item.spec["workload"], item.spec["interface"] or stray[1].name)
+                and stray[0].workload == item.spec["workload"]
+                and stray[1].name in (interfaces(item.spec) or [stray[1].name])
             ):
                 found.add(stray[0].workload)
         return found
@@ -290,12 +328,17 @@ class DesiredState:
 
     @cached_property
     def sharers(self) -> Dict[object, List[str]]:
-        """The networks on each parent, by the parent's identity."""
+        """The networks on each parent, by the parent's identity: also those of trunks with a link there."""
         found: Dict[object, List[str]] = {}
         for network in self.items["network"].values():
             parent = self.parent(network)
             if parent:
                 found.setdefault(parent.identity, []).append(network["name"])
+        for endpoint in self.items["endpoint"].values():
+            for parent in self.carriers(endpoint) if endpoint["vlans"] else ():
+                here = found.setdefault(parent.identity, [])
+                if endpoint["network"] not in here:
+                    here.append(endpoint["network"])
         return found
 
     def attached(self, workloads: Iterable[str]) -> List[str]:

@@ -22,6 +22,8 @@ from .nics import links_there
 from .subnets import SubnetChoice
 from .wanted import DesiredObject, Key, Wanted
 
+#: What asks for a link: the kind and key of an item, and its option.
+Option = Tuple[str, str, str]
 #: The options of a sub-interface that its link has too.
 _VLAN_OPTIONS = ("gvrp", "mvrp", "loose_binding", "reorder_headers", "ingress_qos_map", "egress_qos_map")
 #: Of a dummy that is given none (ETH_DATA_LEN).
@@ -63,7 +65,7 @@ class HostLinks:
     def vlan(self, key: str, vlan: VlanSpec) -> None:
         """Add a declared sub-interface and the host's addresses on it."""
         parent = self.desired.resolve(key)
-        if parent is None or not self._sub_interface(parent, ("vlan", key), f"vlan:{key}", vlan):
+        if parent is None or not self._sub_interface(parent, ("vlan", key, "parent"), f"vlan:{key}", vlan):
             return
         self.ipv6_fits(("vlan", key), parent.name, vlan.get("addresses") or (), parent)
         for address in vlan.get("addresses") or ():
@@ -88,14 +90,23 @@ class HostLinks:
             desired.refuse("network", name, "parent", *self.why_no_parent(network))
         elif network["parent"] is None:
             self._dummy(network, parent)
-        elif network["parent"] in desired.items["vlan"] and parent.link is None:
-            self.vlan(network["parent"], desired.items["vlan"][network["parent"]])
-        elif parent.base is not None and network["parent"] not in desired.items["vlan"]:
-            options = {"mtu": network["mtu"], "bring_up_parent": network["bring_up_parent"]}
-            self._sub_interface(parent, ("network", name), "parent", options)
         else:
-            self._raise(parent.name, parent.link, network["bring_up_parent"], ("network", name))
+            self.carry(parent, network["parent"], network, ("network", name, "parent"))
         return parent
+
+    def carry(self, parent: Parent, name: str, network: NetworkSpec, option: Option) -> None:
+        """Add what a network, or a trunk in it, is on: a declared sub-interface, one made as needed, or a link that is there.
+
+        ``name`` is what the parent goes by, ``option`` what asks for it.
+        """
+        declared = self.desired.items["vlan"].get(name)
+        if declared is not None and parent.link is None:
+            self.vlan(name, declared)
+        elif parent.base is not None and declared is None:
+            options = {"mtu": network["mtu"], "bring_up_parent": network["bring_up_parent"]}
+            self._sub_interface(parent, option, "parent", options)
+        else:
+            self._raise(parent.name, parent.link, network["bring_up_parent"], option)
 
     def _dummy(self, network: NetworkSpec, parent: Parent) -> None:
         """The parent of a network without one; ipvlan endpoints have its MAC, which is stable."""
@@ -159,13 +170,13 @@ class HostLinks:
             self.wanted.address(HOST, spec["name"], address, of, f"the host's address in {name}{unless}")
         check_probe(self.desired, network, self.desired.path("network", name, "probe"), network["probe"])
 
-    def _sub_interface(self, parent: Parent, item: Key, of: str, options: Generic) -> bool:
-        """A sub-interface of ours, required by ``item`` (kind and key); False if it cannot be created."""
+    def _sub_interface(self, parent: Parent, option: Option, of: str, options: Generic) -> bool:
+        """A sub-interface of ours, required by an option of an item; False if it cannot be created."""
         if ("link", parent.name) in self.wanted:
             return True
         base = self.observed.host.names.get(parent.base or "")
-        below = self.observed.called(base) if base else self._coming(parent, item)
-        if below is None or (base and not self._usable_base(parent, base, options.get("protocol", "802.1q"), item)):
+        below = self.observed.called(base) if base else self._coming(parent, option)
+        if below is None or (base and not self._usable_base(parent, base, options.get("protocol", "802.1q"), option)):
             return False
         flags = {option: options[option] for option in _VLAN_OPTIONS if options.get(option) is not None}
         spec: LinkSpec = {
@@ -176,7 +187,7 @@ class HostLinks:
             "vlan_id": parent.vlan_id,
             "protocol": options.get("protocol", "802.1q"),
             "group": HOST_LINK_GROUP if options.get("addresses") else LINK_GROUP,
-            "up": not base or self._raise(below, base, options.get("bring_up_parent", True), item),
+            "up": not base or self._raise(below, base, options.get("bring_up_parent", True), option),
             "isolation": "host" if options.get("addresses") else self._profile(parent),
             **cast(LinkSpec, {**VLAN_FLAGS, **flags}),
         }
@@ -185,24 +196,24 @@ class HostLinks:
         spec["mtu"] = options.get("mtu")
         if base is not None and (spec["mtu"] or 0) > base.mtu:
             what = f"{spec['mtu']} is more than the {base.mtu} of {base.name}"
-            self.desired.refuse(*item, "mtu", what, f"give {base.mtu} at most, or raise {base.name}")
+            self.desired.refuse(*option[:2], "mtu", what, f"give {base.mtu} at most, or raise {base.name}")
         self.wanted.add("link", parent.name, spec, of, f"VLAN {parent.vlan_id} of {below}")
         return True
 
-    def _coming(self, parent: Parent, item: Key) -> Optional[str]:
+    def _coming(self, parent: Parent, option: Option) -> Optional[str]:
         """The kernel's name of a base that this run makes; None, and a problem, where it does not."""
         made = self.desired.resolve(parent.base) if parent.base else None
         if made is not None and ("link", made.name) in self.wanted:
             return made.name
         if not self.desired.lacks_trunk(parent.base):
             what = f"{parent.base} does not exist"
-            self.desired.refuse(*item, "parent", what, f"this host has {links_there(self.desired.observed)}")
+            self.desired.refuse(*option, what, f"this host has {links_there(self.desired.observed)}")
         return None
 
-    def _usable_base(self, parent: Parent, base: Link, protocol: str, item: Key) -> bool:
+    def _usable_base(self, parent: Parent, base: Link, protocol: str, option: Option) -> bool:
         """Whether a VLAN can be created on a base, or already exists as desired."""
         there = self.desired.same_vlan(base, parent.vlan_id, protocol)
-        refuse = functools.partial(self.desired.refuse, *item, "parent")
+        refuse = functools.partial(self.desired.refuse, *option)
         if base.is_loopback:
             refuse(
                 f"{base.name} is the loopback, and has no VLANs", f"this host has {links_there(self.desired.observed)}"
@@ -230,7 +241,7 @@ class HostLinks:
             refuse(what, "use it as it is, or set adopt: true to take it over")
         return False
 
-    def _raise(self, name: str, link: Optional[Link], allowed: bool, item: Key) -> bool:
+    def _raise(self, name: str, link: Optional[Link], allowed: bool, option: Option) -> bool:
         """Set up a base that is down, unless that is not allowed."""
         if link is None or link.up:
             return True
@@ -240,7 +251,7 @@ class HostLinks:
                 DesiredObject({"netns": HOST, "name": self.observed.called(link), "up": True}, "", f"{name} is down"),
             )
         else:
-            self.desired.warn(*item, "parent", f"{name} is down and is left down (bring_up_parent: false)")
+            self.desired.warn(*option, f"{name} is down and is left down (bring_up_parent: false)")
         return allowed
 
     def _profile(self, parent: Parent) -> str:

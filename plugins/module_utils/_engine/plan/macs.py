@@ -41,23 +41,22 @@ def mac_of(desired: DesiredState, key: str, network: NetworkSpec) -> Optional[st
 def refuse_twice(desired: DesiredState, keys: Iterable[str]) -> None:
     """Refuse a MAC that another link on the same parent has: the kernel creates the second and refuses to bring it up."""
     holders: Dict[Tuple[object, str], str] = {}
-    endpoints, networks = desired.items["endpoint"], desired.items["network"]
+    endpoints = desired.items["endpoint"]
     for key, endpoint in endpoints.items():
-        network = networks.get(endpoint["network"])
-        parent = desired.parent(network) if network else None
-        if parent and (mac := endpoint.get("mac")):
-            holders.setdefault((parent.identity, mac), f"endpoint {key}")
+        mac = endpoint.get("mac")
+        for parent in desired.carriers(endpoint) if mac else ():
+            holders.setdefault((parent.identity, mac or ""), f"endpoint {key}")
     checked: Set[object] = set()
     for key in keys:
         endpoint = endpoints[key]
-        parent = desired.parent(networks[endpoint["network"]])
-        if parent is None or not endpoint["mac"]:
-            continue
-        if parent.identity not in checked:
-            checked.add(parent.identity)
-            holders.update(((parent.identity, mac), holder) for mac, holder in _foreign(desired, parent))
-        holder = holders[parent.identity, endpoint["mac"]]
-        if holder != f"endpoint {key}":
+        parents = desired.carriers(endpoint) if endpoint["mac"] else []
+        for parent in parents:
+            if parent.identity not in checked:
+                checked.add(parent.identity)
+                holders.update(((parent.identity, mac), holder) for mac, holder in _foreign(desired, parent))
+        held = (holders[parent.identity, endpoint["mac"] or ""] for parent in parents)
+        holder = next((holder for holder in held if holder != f"endpoint {key}"), None)
+        if holder is not None:
             desired.refuse(
                 "endpoint",
                 key,

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Dict, Iterable, List, Optional, Tuple, Union
+from functools import partial
+from typing import Callable, Dict, Iterable, List, Optional, Tuple, Union
 
 from ..core.change import LINK_GROUPS, PORTS
 from ..core.endpoint_specs import EndpointSpec
@@ -15,8 +16,10 @@ from ..core.specs import Generic, is_l3
 from ..core.state import Link, Namespace
 from ..declare import ipam
 from . import parent_rules
-from .desired import DesiredState
+from .desired import DesiredState, Parent
 
+#: Notes a problem: the option, what is wrong, and the fix.
+Refuse = Callable[[str, str, str], None]
 #: What spoof_check needs.
 FILTERS = "Linux 5.16 or newer with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_EGRESS"
 
@@ -44,10 +47,10 @@ def _network(desired: DesiredState, key: str) -> None:
         _taken_whole(desired, network, parent.name, parent.link)
     others = [name for name in desired.sharers[parent.identity] if name != key]
     if others:
-        _neighbours(desired, network, [desired.items["network"][name] for name in others])
+        _neighbours(desired, network, parent, [desired.items["network"][name] for name in others])
     parent_rules.of_network(desired, key, parent)
     if parent.link is not None:
-        _foreigners(desired, network, parent.link)
+        foreigners(desired, network, parent.link, partial(desired.refuse, "network", key))
         _addresses(desired, network, parent.link)
         _size(desired, network, parent.link)
     elif is_l3(network) and network["parent"] and not _declared_addresses(desired, network):
@@ -118,44 +121,14 @@ def _changeable(desired: DesiredState, network: NetworkSpec) -> None:
         )
 
 
-def _neighbours(desired: DesiredState, network: NetworkSpec, others: List[NetworkSpec]) -> None:
-    """The networks that have the same parent."""
-    name, parent = network["name"], network["parent"]
+def _neighbours(desired: DesiredState, network: NetworkSpec, parent: Parent, others: List[NetworkSpec]) -> None:
+    """The networks that have the same parent, or trunks on it."""
+    name = network["name"]
     for other in others:
-        if other["driver"] != network["driver"]:
-            desired.refuse(
-                "network",
-                name,
-                "driver",
-                f"{parent} carries {other['name']} ({other['driver']})",
-                "macvlan and ipvlan cannot share a parent: use another, or the same driver and share_parent: true on both",
-            )
-        elif "passthru" in (network["mode"], other["mode"]):
-            desired.refuse(
-                "network",
-                name,
-                "mode",
-                f"{parent} carries {other['name']}, and passthru does not share its parent",
-                "use another parent, or mode: bridge for both",
-            )
-        elif not (network["share_parent"] and other["share_parent"]):
-            desired.refuse(
-                "network",
-                name,
-                "parent",
-                f"{parent} is the parent of {other['name']} already",
-                "use another parent (a VLAN each), or set share_parent: true on both",
-            )
-        elif network["driver"] == "ipvlan" and (network["mode"], network["flag"]) != (other["mode"], other["flag"]):
-            desired.refuse(
-                "network",
-                name,
-                "mode",
-                f"{other['name']} on {parent} is {other['mode']} {other['flag']}, and a parent has one mode and flag for all",
-                "give the same mode and flag, or another parent",
-            )
+        beside(network, other, network["parent"] or parent.name, partial(desired.refuse, "network", name))
+    on_it = [other for other in others if (its := desired.parent(other)) and its.identity == parent.identity]
     rows: List[Tuple[Tuple[str, str], str]] = [
-        ((spec["name"], row["subnet"]), row["subnet"]) for spec in (network, *others) for row in spec["subnets"]
+        ((spec["name"], row["subnet"]), row["subnet"]) for spec in (network, *on_it) for row in spec["subnets"]
     ]
     for first, second in ipam.overlaps(rows):
         mine, theirs = (first, second) if first[0] == name else (second, first)
@@ -164,9 +137,37 @@ def _neighbours(desired: DesiredState, network: NetworkSpec, others: List[Networ
                 "network",
                 name,
                 "subnets",
-                f"{mine[1]} overlaps {theirs[1]} of {theirs[0]} on the same {parent}",
+                f"{mine[1]} overlaps {theirs[1]} of {theirs[0]} on the same {network['parent']}",
                 "a broadcast domain can have each subnet only once: use another VLAN, or other subnets",
             )
+
+
+def beside(network: NetworkSpec, other: NetworkSpec, parent: str, refuse: Refuse) -> None:
+    """Refuse a network, or a trunk in it, on a parent beside another network that cannot share it."""
+    if other["driver"] != network["driver"]:
+        refuse(
+            "driver",
+            f"{parent} carries {other['name']} ({other['driver']})",
+            "macvlan and ipvlan cannot share a parent: use another, or the same driver and share_parent: true on both",
+        )
+    elif "passthru" in (network["mode"], other["mode"]):
+        refuse(
+            "mode",
+            f"{parent} carries {other['name']}, and passthru does not share its parent",
+            "use another parent, or mode: bridge for both",
+        )
+    elif not (network["share_parent"] and other["share_parent"]):
+        refuse(
+            "parent",
+            f"{parent} is the parent of {other['name']} already",
+            "use another parent (a VLAN each), or set share_parent: true on both",
+        )
+    elif network["driver"] == "ipvlan" and (network["mode"], network["flag"]) != (other["mode"], other["flag"]):
+        refuse(
+            "mode",
+            f"{other['name']} on {parent} is {other['mode']} {other['flag']}, and a parent has one mode and flag for all",
+            "give the same mode and flag, or another parent",
+        )
 
 
 #: Masters that leave the frames of their members to others too; every other one has the receive handler of a member.
@@ -175,21 +176,18 @@ _PASSING = ("vrf", "batadv")
 _TAKING = ("macsec", "rmnet")
 
 
-def _foreigners(desired: DesiredState, network: NetworkSpec, link: Link) -> None:
+def foreigners(desired: DesiredState, network: NetworkSpec, link: Link, refuse: Refuse) -> None:
     """Refuse parents with conflicting foreign links, possibly in another namespace, or with a master."""
-    name, driver = network["name"], network["driver"]
-    path = desired.path("network", name, "parent")
+    driver = network["driver"]
     master = desired.observed.host.links.get(link.master)
     if master is not None and master.kind not in _PASSING:
-        desired.refuse_at(
-            path,
+        refuse(
+            "parent",
             f"{link.name} belongs to {master.kind or 'the link'} {master.name}, which takes all its frames",
             f"give parent: {master.name}, or a VLAN of it",
         )
     if master is not None and master.kind == "vrf" and network["mode"] == "l3s":
-        desired.refuse(
-            "network",
-            name,
+        refuse(
             "mode",
             f"{link.name} is in VRF {master.name}, where l3s endpoints receive nothing",
             "use mode: l3",
@@ -198,8 +196,8 @@ def _foreigners(desired: DesiredState, network: NetworkSpec, link: Link) -> None
         _unseen_ones(desired, network, link)
     for namespace, child in desired.observed.children.get(link.index, ()):
         if child.kind in _TAKING:
-            desired.refuse_at(
-                path,
+            refuse(
+                "parent",
                 f"{link.name} carries {child.name} ({child.kind}), which takes all its frames",
                 f"give parent: {child.name}, or another link",
             )
@@ -207,24 +205,20 @@ def _foreigners(desired: DesiredState, network: NetworkSpec, link: Link) -> None
             continue
         where = f"{child.name} in {namespace.workload or 'the host'}"
         if PORTS[child.kind] != driver:
-            desired.refuse_at(
-                path,
+            refuse(
+                "parent",
                 f"{link.name} carries {where} ({child.kind}), which is not ours",
                 "macvlan and ipvlan cannot share a parent: use another one",
             )
         elif driver == "ipvlan" and (child.data["mode"], child.data["flag"]) != (network["mode"], network["flag"]):
-            desired.refuse(
-                "network",
-                name,
+            refuse(
                 "mode",
                 f"{where} is {child.data['mode']} {child.data['flag']}, and the kernel would switch it to "
                 f"{network['mode']} {network['flag']}",
                 "give its mode and flag, or another parent",
             )
         elif "passthru" in (network["mode"], child.data.get("mode")):
-            desired.refuse(
-                "network",
-                name,
+            refuse(
                 "mode",
                 f"{link.name} carries {where}, and passthru does not share its parent",
                 "use another parent",

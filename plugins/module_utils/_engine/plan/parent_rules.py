@@ -39,7 +39,7 @@ def of_network(desired: DesiredState, key: str, parent: Parent) -> None:
             _takes_vlans(desired, item, link, f".{parent.vlan_id}")
     _not_too_high(desired, item, parent, 1)
     if network["parent"] not in desired.scope["vlan"]:
-        _let_in(desired, item, parent)
+        let_in(desired, (*item, "parent"), parent)
 
 
 def of_vlan(desired: DesiredState, key: str) -> None:
@@ -51,7 +51,7 @@ def of_vlan(desired: DesiredState, key: str) -> None:
     if base is not None and parent.link is None and _is_ethernet(desired, item, base):
         _takes_vlans(desired, item, base)
     _not_too_high(desired, item, parent, 0)
-    _let_in(desired, item, parent)
+    let_in(desired, (*item, "parent"), parent)
 
 
 def _is_ethernet(desired: DesiredState, item: Item, link: Link) -> bool:
@@ -113,7 +113,7 @@ def _height_of_link(desired: DesiredState, link: Link, rest: int) -> int:
     return 1 + max((_height_of_link(desired, lower, rest - 1) for lower in lowers if rest), default=0)
 
 
-def _let_in(desired: DesiredState, item: Tuple[str, str], parent: Parent) -> None:
+def let_in(desired: DesiredState, option: Tuple[str, str, str], parent: Parent) -> None:
     """A bridge that filters VLANs hands the host only frames of those that it has itself, beside its ports."""
     links, link = desired.observed.host, parent.link
     tagged = (
@@ -123,14 +123,13 @@ def _let_in(desired: DesiredState, item: Tuple[str, str], parent: Parent) -> Non
         bridge, protocol = links.links.get(link.parent), link.data["protocol"]
     else:
         bridge = links.names.get(parent.base or "") if tagged else link
-        protocol = desired.of_kind(item[0])[item[1]].get("protocol", "802.1q")
+        protocol = desired.of_kind(option[0])[option[1]].get("protocol", "802.1q")
     vlans = desired.observed.bridge_vlans.get(bridge.index) if bridge else None
     vlan_id = link.data["vlan_id"] if link is not None and tagged else parent.vlan_id
     if bridge is None or vlans is None or vlan_id in vlans or protocol != "802.1q":
         return
     what, how = (f"VLAN {vlan_id}", f"{vlan_id}") if tagged else ("untagged frames", "1 pvid untagged")
     desired.warn(
-        *item,
-        "parent",
+        *option,
         f"{bridge.name} filters VLANs and passes no {what} to this host: bridge vlan add dev {bridge.name} vid {how} self",
     )

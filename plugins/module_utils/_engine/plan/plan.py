@@ -325,9 +325,11 @@ def _unshared(desired: DesiredState, wanted: Mapping[Key, DesiredObject]) -> Ite
 
 
 def _needed_links(desired: DesiredState, wanted: Mapping[Key, DesiredObject]) -> Set[str]:
-    """The links that carry networks and declared sub-interfaces, and the bases of those."""
+    """The links that carry networks, trunks and declared sub-interfaces, and the bases of those."""
     found = {parent.name for parent in map(desired.parent, desired.items["network"].values()) if parent}
     found |= {link_names(key)[0] for key in desired.items["vlan"]}
+    trunks = [endpoint for endpoint in desired.items["endpoint"].values() if endpoint["vlans"]]
+    found |= {carrier.name for endpoint in trunks for carrier in desired.carriers(endpoint)}
     for name in list(found):
         while name:
             want, record = wanted.get(("link", name)), desired.record("link", name)

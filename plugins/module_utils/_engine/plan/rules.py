@@ -8,16 +8,16 @@ ipvlan parent switches every ipvlan there, in every namespace); so all are judge
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, Tuple, Union
+from typing import Dict, Iterator, List, Optional, Tuple, Union
 
 from ..core import rates
 from ..core.change import DRIVERS
-from ..core.endpoint_specs import SLAAC, EndpointSpec
+from ..core.endpoint_specs import SLAAC, EndpointSpec, interfaces
 from ..core.network_specs import NetworkSpec
 from ..core.specs import Generic
 from ..declare.naming import link_names
 from . import network_rules, parent_rules, route_rules
-from .desired import DesiredState
+from .desired import DesiredState, Parent
 
 
 def check(desired: DesiredState) -> None:
@@ -121,6 +121,8 @@ def _makes(desired: DesiredState, kind: str, key: str) -> Iterator[Tuple[str, st
         if joined not in desired.scope["network"] and joined in desired.items["network"]:
             yield "network", desired.items["network"][joined]["driver"]
         spec: Generic = desired.items["endpoint"][key]
+        if spec["vlans"]:
+            yield "vlans", "vlan"
         for direction, modules in rates.MODULES.items():
             yield from ((f"{direction}_rate", module) for module in modules if spec[f"{direction}_rate"])
 
@@ -214,7 +216,10 @@ def _workload_gone(desired: DesiredState, key: str) -> None:
     before = desired.before("endpoint", key)
     if before is None:
         return
-    where = before["workload"] if desired.observed.link(before["workload"], before["interface"]) else ""
+    names = interfaces(before)
+    interface = next((name for name in names if desired.observed.link(before["workload"], name)), "")
+    where = before["workload"] if interface else ""
+    interface = interface or names[0]
     if desired.observed.is_silent(before["workload"]) and (found := desired.moved_link(key)):
         where = found[0].workload
     if where:
@@ -222,7 +227,7 @@ def _workload_gone(desired: DesiredState, key: str) -> None:
             "endpoint",
             key,
             "state",
-            f"{key} lives, as {before['interface']} in {where}",
+            f"{key} lives, as {interface} in {where}",
             "use state: absent to remove it",
         )
 
@@ -237,7 +242,10 @@ def _vlan_unused(desired: DesiredState, key: str) -> None:
             f"{link.name} exists and was not created by us",
             "remove it by hand, or set adopt: true to have it removed",
         )
-    users = [network for network in desired.items["network"].values() if before and _hangs_on(desired, network, key)]
+    networks, endpoints = desired.items["network"].values(), desired.items["endpoint"].values()
+    users = [network for network in networks if before and _hangs_on(desired, desired.parent(network), key)]
+    trunks = [endpoint for endpoint in endpoints if endpoint["vlans"] and before]
+    trunks = [one for one in trunks if any(_hangs_on(desired, parent, key) for parent in desired.carriers(one))]
     if users:
         desired.refuse(
             "vlan",
@@ -246,11 +254,14 @@ def _vlan_unused(desired: DesiredState, key: str) -> None:
             f"{key} is the parent of {network_rules.names(users)}",
             "make those networks absent first",
         )
+    elif trunks:
+        what = f"{key} carries the endpoints {network_rules.names(trunks)}"
+        desired.refuse("vlan", key, "state", what, "take the VLAN out of their vlans first")
 
 
-def _hangs_on(desired: DesiredState, network: NetworkSpec, key: str) -> bool:
-    """Whether a sub-interface carries a network, itself or through others of ours."""
-    name, parent = link_names(key)[0], desired.parent(network)
+def _hangs_on(desired: DesiredState, parent: Optional[Parent], key: str) -> bool:
+    """Whether a sub-interface carries a parent, itself or through others of ours."""
+    name = link_names(key)[0]
     while parent is not None and parent.name != name:
         parent = desired.resolve(parent.base) if parent.base else None
     return parent is not None
@@ -262,8 +273,8 @@ def _vlan_carries(desired: DesiredState, key: str) -> None:
     if mtu is None or before is None or mtu == before.get("mtu"):
         return
     networks = {name: spec for name, spec in desired.items["network"].items() if spec["parent"] == key}
-    endpoints = desired.endpoints_of(set(networks))
-    users: List[Union[NetworkSpec, EndpointSpec]] = [*networks.values(), *endpoints.values()]
+    endpoints = [one for one in desired.items["endpoint"].values() if _is_on(desired, one, key)]
+    users: List[Union[NetworkSpec, EndpointSpec]] = [*networks.values(), *endpoints]
     larger = [spec for spec in users if (spec["mtu"] or 0) > mtu]
     if larger:
         desired.refuse(
@@ -273,6 +284,14 @@ def _vlan_carries(desired: DesiredState, key: str) -> None:
             f"{mtu} is less than the {larger[0]['mtu']} of {network_rules.names(larger)}",
             "lower that first, or in the same map",
         )
+
+
+def _is_on(desired: DesiredState, endpoint: EndpointSpec, key: str) -> bool:
+    """Whether an endpoint has a link on a declared sub-interface."""
+    network = desired.items["network"].get(endpoint["network"])
+    if network is None or not endpoint["vlans"]:
+        return network is not None and network["parent"] == key
+    return any(parent.name == link_names(key)[0] for parent in desired.carriers(endpoint))
 
 
 def _vlan_changeable(desired: DesiredState, key: str) -> None:

@@ -12,6 +12,7 @@ from typing import Dict, Iterable, Iterator
 
 from ..core import identity
 from ..core.change import FILE_KINDS, LINK_GROUPS, Record, link_key
+from ..core.endpoint_specs import interfaces
 from ..core.specs import Spec
 from ..core.state import Link
 from .desired import DesiredState
@@ -24,19 +25,19 @@ def left_behind(desired: DesiredState) -> Iterator[Step]:
     """
     observed = desired.observed
     for key, item in desired.scope["endpoint"].items():
-        before, found = desired.before("endpoint", key), desired.moved_link(key)
+        before, found = desired.before("endpoint", key), desired.moved_links(key)
         why = "is gone or was replaced"
         if before and observed.is_silent(before["workload"]):
             why = f"does not tell where it is ({observed.refusals[before['workload']]})"
             if observed.searched:
                 observed.traced.add(before["workload"])
-        if before is None or found is None or (item.spec and item.spec["workload"] in desired.moved_workloads):
+        if before is None or (item.spec and item.spec["workload"] in desired.moved_workloads):
             continue
-        desired.leaving.add(found[1])
         reason = f"{key} lived on in it, while {before['workload']} {why}"
-        old = link_key(before["workload"], before["interface"])
-        for kind, name, spec in identity.left_behind(observed, desired.records, old, found):
-            yield Step(kind, name, spec, None, "", reason)
+        for old, there in found:
+            desired.leaving.add(there[1])
+            for kind, name, spec in identity.left_behind(observed, desired.records, old, there):
+                yield Step(kind, name, spec, None, "", reason)
 
 
 def outlasts(desired: DesiredState, kind: str, record: Record) -> bool:
@@ -46,7 +47,7 @@ def outlasts(desired: DesiredState, kind: str, record: Record) -> bool:
         return False
     interface = spec.get("dev") or spec.get("link")
     return any(
-        kind in FILE_KINDS or desired.items["endpoint"][key]["interface"] == interface
+        kind in FILE_KINDS or interface in interfaces(desired.items["endpoint"][key])
         for key in desired.attached([workload])
     )
 
@@ -56,8 +57,8 @@ def name_left(desired: DesiredState) -> None:
     observed = desired.observed
     if not observed.traced:
         return
-    found = {key: desired.moved_link(key) for key in desired.records["endpoint"]}
-    known = {where[1] for where in found.values() if where}
+    found = {key: desired.moved_links(key) for key in desired.records["endpoint"]}
+    known = {where[1] for links in found.values() for _key, where in links}
     silent: Dict[str, Spec] = {}
     for key in desired.scope["endpoint"]:
         before = desired.before("endpoint", key)
@@ -74,7 +75,7 @@ def name_left(desired: DesiredState) -> None:
                 f"{workload} keeps the dns of its endpoints in its resolv.conf: {why}; remove our block there by hand"
             )
     for key in [key for key in silent if not found[key]]:
-        lost = link_key(silent[key]["workload"], silent[key]["interface"])
+        lost = link_key(silent[key]["workload"], interfaces(silent[key])[0])
         record = desired.record("link", lost)
         parent = observed.host.names.get(record.spec["parent"] or "") if record else None
         for namespace, link in observed.children.get(parent.index, ()) if parent else ():

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from ..core import identity, rates
 from ..core.change import HOST, LINK_GROUPS, Change, Record, Records, items_of, of_kind
-from ..core.endpoint_specs import EndpointSpec, heeds_routers, is_tap, node_path
+from ..core.endpoint_specs import EndpointSpec, heeds_routers, interfaces, is_tap, node_path
 from ..core.link_specs import VlanSpec
 from ..core.network_specs import NetworkSpec
 from ..core.route_specs import MAIN_TABLE, RTPROT_RA, RoutesSpec
@@ -80,12 +80,13 @@ def _parent(spec: NetworkSpec, observed: HostState) -> str:
 def endpoint(spec: EndpointSpec, networks: Networks, observed: HostState) -> Described:
     """An endpoint, with the next hop of each family that it was given by its network, or by a router."""
     of = networks[spec["network"]]
-    link = observed.link(spec["workload"], spec["interface"] or "")
+    links = (observed.link(spec["workload"], name) for name in interfaces(spec))
+    link = next(filter(None, links), None)
     gateways: Dict[str, Optional[str]] = {"ipv4": None, "ipv6": None}
     for address in reversed(spec["addresses"]):  # those of the first addresses count
         row = subnet_of(of, address)
         gateways["ipv6" if ":" in address else "ipv4"] = row["gateway"] if row else None
-    learnt = _learnt(spec, link, gateways, observed) if heeds_routers(spec) else {}
+    learnt = _learnt(spec, link, gateways, observed) if heeds_routers(spec) and not spec["vlans"] else {}
     return {
         "network": spec["network"],
         "name": spec["name"],
@@ -96,6 +97,7 @@ def endpoint(spec: EndpointSpec, networks: Networks, observed: HostState) -> Des
         "allowed_addresses": list(spec["allowed_addresses"]),
         "routing_table": spec["routing_table"],
         "mac": link.mac if link else spec["mac"],
+        **({"vlans": spec["vlans"], "interfaces": interfaces(spec)} if spec["vlans"] else {}),
         **({"device": node_path(spec)} if is_tap(spec) else {}),
         **_bandwidth(spec),
         "gateway": gateways,
@@ -239,7 +241,7 @@ def _endpoints(planned: _Survey) -> List[Described]:
     return [
         {
             **endpoint(spec, networks, planned.observed),
-            "alive": planned.observed.link(spec["workload"], spec["interface"] or "") is not None,
+            "alive": any(planned.observed.link(spec["workload"], name) for name in interfaces(spec)),
         }
         for spec in planned.items["endpoint"].values()
     ]

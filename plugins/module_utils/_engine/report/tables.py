@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from typing import List, Optional, Sequence
@@ -73,7 +74,8 @@ def _network(network: Described) -> List[List[str]]:
 
 def _endpoint(endpoint: Described) -> List[List[str]]:
     name = f"{endpoint['network']}/{endpoint['name']}"
-    where = endpoint["interface"] + ("" if endpoint["alive"] else " (gone)")
+    vlans = f".{_ranges(endpoint['vlans'])}" if "vlans" in endpoint else ""
+    where = endpoint["interface"] + vlans + ("" if endpoint["alive"] else " (gone)")
     learnt = [f"{address} (SLAAC)" for address in endpoint.get("slaac_addresses", ())]
     first, *rest = [*endpoint["addresses"], *learnt] or ["-"]
     return [[name, where, endpoint["workload"], first], *(["", "", "", address] for address in rest)]
@@ -84,6 +86,13 @@ def _limits(endpoint: Described) -> List[List[str]]:
     limits = [endpoint.get(f"{direction}_rate") for direction in rates.DIRECTIONS]
     texts = [rates.rate_text(rate) if rate else "-" for rate in limits]
     return [[f"{endpoint['network']}/{endpoint['name']}", *texts]] if any(limits) else []
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Sorted numbers as people write them: ``10,20-29``."""
+    runs = [list(run) for _offset, run in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
+    ends = [(run[0][1], run[-1][1]) for run in runs]
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in ends)
 
 
 def _link(link: Described) -> List[List[str]]:

@@ -316,7 +316,7 @@ def _kinds(declared: Declaration, records: Records) -> Iterator[str]:
                 yield "macvtap" if is_tap else network["driver"]
                 if not network["parent"]:
                     yield "dummy"
-                elif "." in network["parent"]:
+                elif "." in network["parent"] or (item.kind == "endpoint" and item.spec["vlans"]):
                     yield "vlan"
 
 
@@ -329,12 +329,13 @@ def _accounts(endpoints: Iterable[Spec]) -> Iterator[str]:
 
 
 def _leaves(item: Item, records: Records) -> bool:
-    """Whether a network or an endpoint moves, and may leave unused objects behind."""
+    """Whether a network or an endpoint moves, or a trunk gets fewer VLANs, and may leave unused objects behind."""
     option = {"network": "parent", "endpoint": "workload"}.get(item.kind)
     before = records.get(item.kind, {}).get(item.key)
     was: Generic = before.spec if before else {}
     wanted: Generic = item.spec or {}
-    return bool(option and was and wanted and was[option] != wanted[option])
+    fewer = item.kind == "endpoint" and not set(was.get("vlans", ())) <= set(wanted.get("vlans", ()))
+    return bool(option and was and wanted and (fewer or was[option] != wanted[option]))
 
 
 def _comes(item: Item, records: Records) -> bool:
@@ -343,7 +344,7 @@ def _comes(item: Item, records: Records) -> bool:
 
 
 def _settles(item: Item, endpoints: Mapping[str, Spec]) -> bool:
-    """Whether an endpoint will take an address, which no stranger on its parent may have, possibly in another namespace."""
+    """Whether an endpoint will take an address or a VLAN, which no stranger may have, possibly in another namespace."""
     if item.kind != "endpoint" or item.spec is None:
         return False
     before: Optional[Generic] = endpoints.get(item.key)
@@ -351,7 +352,7 @@ def _settles(item: Item, endpoints: Mapping[str, Spec]) -> bool:
         return True  # and the name of a container may be another's by now, while it lives on under a new one
     return before is None or any(
         before[option] != item.spec[option]
-        for option in ("ipv4_address", "ipv6_address", "ipv4_addresses", "ipv6_addresses", "subnet")
+        for option in ("ipv4_address", "ipv6_address", "ipv4_addresses", "ipv6_addresses", "subnet", "vlans")
     )
 
 
