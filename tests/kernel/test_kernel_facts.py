@@ -8,11 +8,12 @@ import errno
 import json
 import socket
 import struct
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, List
 
 import pytest
 
 from tests.support.network_host import HAS_IPV6, needs_ipv6, run
+from tests.support.traffic import reachable
 
 pytestmark = pytest.mark.usefixtures("trunk")
 
@@ -183,3 +184,44 @@ def test_errors_beyond_the_receive_buffer_are_lost() -> None:
                 continue
             heard.append(struct.unpack_from("=I", answer, 8)[0])
     assert lost and heard[:3] == [1, 2, 3] and 128 < len(heard) < 1000 and 1000 not in heard
+
+
+@needs_ipv6
+@pytest.mark.parametrize(("mode", "with_forwarding"), [("l3", [False, True]), ("l3s", [True, True])])
+def test_the_host_answers_for_l3_endpoints_at_most_while_it_forwards(
+    there: str, mode: str, with_forwarding: List[bool]
+) -> None:
+    """With a proxy neighbour for each address, as ``ip neighbour add proxy`` makes it, and a route that leads elsewhere."""
+    endpoints = ("192.0.2.65", "2001:db8::65")
+    run(f"""
+        ip netns add within; ip link set far netns {there}; ip -n {there} link set far up
+        ip -n {there} address add 192.0.2.2/24 dev far; ip -n {there} address add 2001:db8::2/64 dev far nodad
+        ip address add 192.0.2.1/24 dev trunk; ip address add 2001:db8::1/64 dev trunk nodad
+        ip link add e0 link trunk netns within type ipvlan mode {mode}; ip -n within link set e0 up
+        ip link add d0 type dummy; ip link set d0 up
+        for ip in {" ".join(endpoints)}; do
+            ip -n within address add $ip dev e0
+            ip route add $ip dev d0; ip neighbour add proxy $ip dev trunk
+        done
+        ip -n within route add default dev e0; ip -n within -6 route add default dev e0
+        echo 1 > /proc/sys/net/ipv6/conf/trunk/proxy_ndp
+        for version in 4 6; do echo 0 > /proc/sys/net/ipv$version/neigh/trunk/proxy_delay; done
+    """)
+
+    def answered(forwarding: int) -> List[bool]:
+        run(f"for version in 4 6; do echo {forwarding} > /proc/sys/net/ipv$version/conf/trunk/forwarding; done")
+        run(f"ip -n {there} neighbour flush dev far")
+        ping = f"ip netns exec {there} ping -c 1 -W 1"
+        found = run(f"for ip in {' '.join(endpoints)}; do {ping} $ip >/dev/null 2>&1 && echo $ip & done; wait").split()
+        return [ip in found for ip in endpoints]
+
+    try:
+        mac = shown("trunk")["address"]
+        for ip in endpoints:  # all that a neighbour lacks is the answer
+            run(f"ip -n {there} neighbour replace {ip} lladdr {mac} dev far nud permanent")
+            assert reachable(f"ip netns exec {there}", ip)
+            run(f"ip -n {there} neighbour del {ip} dev far")
+        assert answered(forwarding=0) == [False, False]
+        assert answered(forwarding=1) == with_forwarding
+    finally:
+        run("ip netns del within")
