@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import LINK_GROUP, Change
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InvalidValue
-from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Route
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Address, Route
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import fields
 from ansible_collections.netops.underlay.plugins.module_utils._engine.plan import compare, plan
 
@@ -90,6 +90,20 @@ def test_a_second_address_and_one_that_brings_no_route_lack_none(flags: int, cha
     space.routes = [route for route in space.routes if route.via]
     names = [change.key.rpartition(" ")[2] for change in compare.drift(kernel.records, kernel.observed)]
     assert names == [*(["10.0.0.2/24"] if changed else []), "2001:db8::2/64"]
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+def test_an_address_of_others_stays_cut_off_unless_adopted(adopt: bool) -> None:
+    kernel = SimulatedKernel("eth0")
+    declare(kernel, task("vlan", parent="eth0", vlan_id=30, addresses=["10.30.0.1/24"]))
+    host = kernel.observed.host
+    index = host.names["eth0.30"].index
+    host.addresses[index].append(Address(index, "10.31.0.1/24", 0, 0, 0x80))
+    row = task("vlan", parent="eth0", vlan_id=30, addresses=["10.30.0.1/24", "10.31.0.1/24"], adopt=adopt)
+    declare(kernel, row)
+    assert ("eth0.30 10.31.0.1/24" in kernel.records["address"]) is adopt
+    assert any(route.prefix == "10.31.0.0/24" for route in host.routes) is adopt
+    assert declare(kernel, row).changes == []
 
 
 def test_no_connected_route_is_missed_of_a_link_that_is_down_or_where_nobody_looked() -> None:

@@ -30,7 +30,7 @@ class ObjectState(NamedTuple):
     spec: Optional[Spec]
     of: str
     reason: str
-    old: Optional[Spec] = None  # as recorded, or as the transaction to be undone made it
+    old: Optional[Spec] = None  # as recorded, or as the transaction to be undone made it; None: not recorded
 
 
 def diff(states: Iterable[ObjectState], observed: HostState, leaving: Iterable[Spec] = ()) -> Iterator[Step]:
@@ -88,11 +88,11 @@ def _removal(state: ObjectState, now: Spec, remade: Set[str], flushed: Set[str])
 
 def _in_place(state: ObjectState, now: Spec, observed: HostState) -> Iterator[Step]:
     """The change of an object that can stay, where it needs one."""
-    kind, key, spec, of, reason, _old = state
+    kind, key, spec, of, reason, old = state
     assert spec is not None
     changed = differences(now, spec)
     if changed is None:
-        if kind == "address" and observed.is_cut_off(spec):
+        if kind == "address" and old is not None and observed.is_cut_off(spec):
             yield update_step(kind, key, spec, ({}, {}), of, "its connected route is gone")
         return
     if kind == "link":

@@ -183,7 +183,7 @@ def _steps(desired: DesiredState, wanted: Mapping[Key, DesiredObject], removals:
     leaving = [step.before for step in removals if step.kind == "address" and step.before]
     states = []
     for (kind, key), want in wanted.items():
-        record = desired.record(kind, key)
+        record = _record(desired, kind, key, want)
         if kind == "link" and want.of:
             now = desired.observed.link(want.spec["netns"], want.spec["name"])
             if now is not None and not _is_own(desired, key, want, now):
