@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Sequence, TypedDict
+from typing import Any, Dict, List, Mapping, Sequence, Tuple, TypedDict
 
 #: From harmless to what cuts somebody off.
 RISKS = ("none", "low", "medium", "high")
@@ -159,26 +159,34 @@ def purge(results: Mapping[str, Any], host_limit: str, fleet_limit: str) -> Dict
 
 
 def handover(results: Mapping[str, Any]) -> Dict[str, List[Dict[str, str]]]:
-    """The endpoints that have to leave each host before another host takes an address of theirs."""
-    takers: Dict[Any, List[str]] = {}
+    """The endpoints that have to leave each host before another host takes an address of theirs.
+
+    The VLAN may go to a network of another name, so the name says nothing, unless the host itself takes the address again there.
+    """
+    takers: Dict[str, List[Tuple[str, str]]] = {}  # address -> hosts and networks
     unknown = set()  # hosts whose result was too large to say what they take
     for host, result in results.items():
         if "arriving" in ((result or {}).get("left_out") or ()):
             unknown.add(host)
         for network, addresses in ((result or {}).get("arriving") or {}).items():
             for address in addresses:
-                takers.setdefault((network, address), []).append(host)
+                takers.setdefault(address, []).append((host, network))
     found: Dict[str, List[Dict[str, str]]] = {}
     for host in sorted(results):
         names = {
             (network, name)
             for network, addresses in ((results[host] or {}).get("leaving") or {}).items()
             for address, name in addresses.items()
-            if unknown - {host} or any(taker != host for taker in takers.get((network, address), ()))
+            if unknown - {host} or _is_handed_over(host, network, takers.get(address, ()))
         }
         if names:
             found[host] = [{"network": network, "name": name} for network, name in sorted(names)]
     return found
+
+
+def _is_handed_over(host: str, network: str, takers: Sequence[Tuple[str, str]]) -> bool:
+    stays = any(taker == host for taker, _there in takers)
+    return any(taker != host and (there == network or not stays) for taker, there in takers)
 
 
 def _most(limit: str, owned: int) -> int:

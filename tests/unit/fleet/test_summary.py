@@ -134,10 +134,32 @@ def test_a_purge_has_limits_for_a_host_and_for_the_fleet() -> None:
 
 def test_what_leaves_a_host_before_another_takes_its_address() -> None:
     results = {
-        "h1": {"leaving": {"web": {"10.0.0.2": "shop", "10.0.0.3": "db"}, "lab": {"10.0.0.4": "x"}}, "arriving": {}},
-        "h2": {"leaving": {"web": {"10.0.0.9": "own"}}, "arriving": {"web": {"10.0.0.2": "shop", "10.0.0.9": "new"}, "prod": {"10.0.0.4": "x"}}},
+        "h1": {"leaving": {"web": {"10.0.0.2": "shop", "10.0.0.3": "db"}}, "arriving": {}},
+        "h2": {"leaving": {"web": {"10.0.0.9": "own"}}, "arriving": {"web": {"10.0.0.2": "shop", "10.0.0.9": "new"}}},
         "h3": {},
     }  # fmt: skip
     assert summary.handover(results) == {"h1": [{"network": "web", "name": "shop"}]}
     results["h3"] = {"left_out": ["arriving"]}
     assert sorted(summary.handover(results)) == ["h1", "h2"], "what is unknown may be anything"
+
+
+def test_a_vlan_that_goes_to_a_network_of_another_name() -> None:
+    results = {
+        "h1": {"leaving": {"lab": {"10.0.0.4": "x"}}},
+        "h2": {"leaving": {"lab": {"10.0.0.5": "y"}}, "arriving": {"prod": {"10.0.0.4": "a", "10.0.0.5": "b"}}},
+    }
+    assert summary.handover(results) == {"h1": [{"network": "lab", "name": "x"}]}
+
+
+def test_hosts_that_each_keep_their_address_under_another_name() -> None:
+    """Such as the same subnet at two sites: nobody hands anything over, and nobody is cut off before his turn."""
+    one = {"leaving": {"lab": {"10.0.0.4": "x"}}, "arriving": {"prod": {"10.0.0.4": "x"}}}
+    assert summary.handover({"h1": one, "h2": one}) == {}
+
+
+def test_an_endpoint_that_goes_to_the_same_address_on_another_vlan() -> None:
+    results = {
+        "h1": {"leaving": {"lab": {"10.0.0.4": "x"}}, "arriving": {"prod": {"10.0.0.4": "x"}}},
+        "h2": {"arriving": {"lab": {"10.0.0.4": "y"}}},
+    }
+    assert summary.handover(results) == {"h1": [{"network": "lab", "name": "x"}]}
