@@ -14,7 +14,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ..module_utils import _result
-from ..plugin_utils._files import put
+from ..plugin_utils import _files
 from ..plugin_utils._fleet import allocate, ledger, packed, sources, subnets, view
 from ..plugin_utils._fleet.ledger import Ledger
 from ..plugin_utils._fleet.needs import Fleet, Host
@@ -177,17 +177,16 @@ def _alone(path: str) -> Iterator[None]:
 
 def _text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
+        return _files.read(path, os.path.basename(path)).decode()
     except FileNotFoundError:
         return ""
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise AnsibleActionFail(f"{path} cannot be read: {error}") from None
 
 
 def _write(path: str, text: str) -> None:
     """The whole file or the one of before, whatever happens meanwhile."""
     try:
-        put(path, text, os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o644)
+        _files.put(path, text, os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o644)
     except OSError as error:
         raise AnsibleActionFail(f"{path} cannot be written: {error.strerror}") from None

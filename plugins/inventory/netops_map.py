@@ -198,6 +198,7 @@ except ImportError:  # before ansible-core 2.19 every string is a template
         return value
 
 
+from ..plugin_utils import _files
 from ..plugin_utils._fleet import mapfile, packed, subnets
 from ..plugin_utils._fleet.audience import Audience, Member
 from ..plugin_utils._fleet.cells import Fault
@@ -294,8 +295,8 @@ class InventoryModule(BaseInventoryPlugin):
         ledger: Optional[Tuple[str, str]] = None
         name = self.get_option("ledger")
         if name is not None:
-            exists = os.path.exists(self._near(name))
-            ledger = (name, dict(self._read("ledger", settings, faults)).get(name, "") if exists else "")
+            absent = _files.is_absent(self._near(name))
+            ledger = (name, "" if absent else dict(self._read("ledger", settings, faults)).get(name, ""))
         self._refuse(faults)
         return mapfile.Texts(maps, endpoints, ledger)
 
@@ -306,15 +307,16 @@ class InventoryModule(BaseInventoryPlugin):
         for name in names if isinstance(names, list) else [names]:
             encoding = "utf-8" if option == "ledger" else self.get_option("encoding")
             try:
-                with open(self._near(name), "rb") as file:
-                    yield str(name), mapfile.decoded(file.read(), str(name), encoding)
+                yield str(name), mapfile.decoded(_files.read(self._near(name), str(name)), str(name), encoding)
             except OSError as error:
                 faults.append(
                     Fault(
                         settings.place(option),
                         option,
                         f"{name} cannot be read: {error.strerror}",
-                        "correct the name; it is relative to this file",
+                        "let the user of Ansible read it"
+                        if isinstance(error, PermissionError)
+                        else "correct the name; it is relative to this file",
                     )
                 )
             except ValueError as error:

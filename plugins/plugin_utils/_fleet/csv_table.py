@@ -54,6 +54,7 @@ def read(text: str, file: str, headings: Headings, form: CsvFormat) -> Table:
     columns = _head(head[0], head[1], headings, table)
     names = [normalized(heading) for heading in head[1]]
     unnamed = False
+    values: List[str] = head[1]
     for line, values in records:
         row = Row(Place(file, line, 1))
         for position, value in enumerate(values):
@@ -84,7 +85,16 @@ def read(text: str, file: str, headings: Headings, form: CsvFormat) -> Table:
             if value:
                 row.cells[column] = value
         table.rows.append(row)
+    _whole(text, values, names, table)
     return table
+
+
+def _whole(text: str, last: List[str], names: List[str], table: Table) -> None:
+    """A download that broke off ends in a row without its last cells: they are not empty, they are unknown."""
+    if len(last) < len(names) and not text.endswith(("\n", "\r")):
+        message = f"the file ends in the middle of a row, after {len(last)} of {len(names)} cells"
+        fix = "export the table again; if the row is whole, end its line"
+        table.faults.append(Fault(table.rows[-1].place, "", message, fix))
 
 
 def _head(line: int, values: List[str], headings: Headings, table: Table) -> List[Optional[str]]:

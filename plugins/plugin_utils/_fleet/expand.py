@@ -30,7 +30,8 @@ _LETTERS = str.maketrans(
         "Ø": "Oe",
     }
 )
-_VLANS = re.compile(r"\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*\Z")
+#: VLAN IDs and ranges of them. No leading zero: 1,024 is a thousand and more to a spreadsheet, not VLANs 1 and 24.
+_VLANS = re.compile(r"{0}(-{0})?(,{0}(-{0})?)*\Z".format("(0|[1-9][0-9]{0,3})"))
 #: Columns in which {vlan} stands for the VLAN id of each network of a range.
 _WITH_VLAN = ("name", "subnets", "gateways", "ranges", "reservations")
 #: In the place of a VLAN id: the network is on the trunk itself.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from typing import Collection, Dict, List, Mapping, Optional, Set
 
@@ -27,8 +28,8 @@ SYNONYMS = {
 
 
 def normalized(heading: str) -> str:
-    """A heading without regard to case, blanks and punctuation."""
-    return re.sub(r"[^a-z0-9.]+", "_", heading.strip().lower()).strip("_")
+    """A heading without regard to case, blanks and punctuation, and to how wide its letters are."""
+    return re.sub(r"(?:[^\w.]|_)+", "_", unicodedata.normalize("NFKC", heading).lower()).strip("_")
 
 
 @dataclass

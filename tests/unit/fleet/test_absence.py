@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Dict
 
@@ -147,6 +148,16 @@ def test_an_empty_map_says_so(fleet: Any) -> None:
 def test_empty_yaml(fleet: Any, text: str) -> None:
     fleet.write(b_yml=text, netops_map_yml=CONFIG.replace("a.csv", "b.yml"))
     assert "the map has faults" in refuses(fleet.load())
+
+
+def test_a_table_that_never_opens_and_a_ledger_that_cannot_be_looked_at(fleet: Any) -> None:
+    (fleet.map / "a.csv").unlink()
+    os.mkfifo(fleet.map / "a.csv")
+    assert "netops_map.yml, line 2, column 1 (maps): ../map/a.csv is not a regular file; write" in refuses(fleet.load())
+    (fleet.map / "a.csv").unlink()
+    (fleet.map / "ledger.yml").symlink_to("ledger.yml")
+    fleet.write(a_csv=HEAD + WEB, netops_map_yml=CONFIG + "ledger: ../map/ledger.yml\n")
+    assert "(ledger): ../map/ledger.yml cannot be read: Too many levels of symbolic links" in refuses(fleet.load())
 
 
 def test_files_that_are_not_utf_8(fleet: Any) -> None:

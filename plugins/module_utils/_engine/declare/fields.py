@@ -86,7 +86,7 @@ def integer(low: int, high: int, unit: str = "") -> Parser:
         number = None
         if isinstance(value, int) and not isinstance(value, bool):
             number = value
-        elif isinstance(value, str) and _DECIMAL.match(value):
+        elif isinstance(value, str) and len(value) <= 20 and _DECIMAL.match(value):
             number = int(value)
         if number is None or not low <= number <= high:
             fix = "give one"
