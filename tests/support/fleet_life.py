@@ -57,6 +57,9 @@ class Life:
         self.numbers = iter(range(2, 4095))
         self.moves = False  # whether addresses may move, as with allocate_move
         self.edited: Set[str] = set()  # networks, by their names before and after
+        self.cut: Set[str] = (
+            set()
+        )  # networks whose slices are cut anew: addresses move if they have to, and nothing else
         self.shifted: Set[Tuple[str, str, str]] = set()  # host, network, endpoint
         self.edits = 0
         self.clashes = 0  # merges in which both branches had taken one address
@@ -66,23 +69,23 @@ class Life:
 
     def done(self) -> None:
         """Everything that was edited is on the hosts."""
-        self.edited, self.shifted = set(), set()
+        self.edited, self.cut, self.shifted = set(), set(), set()
 
     # -- the edits of a week ----------------------------------------------------------------------
 
-    def week(self) -> List[str]:
-        """Up to three edits and an allocation; their names, none where the pools had no room and the edits were taken back."""
-        before = copy.deepcopy((self.rows, self.endpoints, self.edited, self.shifted, self._ledger()))
+    def week(self, *names: str) -> Sequence[str]:
+        """These edits or up to three others, and an allocation; their names, none where the pools had no room and it was all taken back."""
+        before = copy.deepcopy((self.rows, self.endpoints, self.edited, self.cut, self.shifted, self._ledger()))
         self.moves = False
-        names = [self.random.choice(EDITS) for _ in range(self.random.randint(1, 3))]
+        names = names or tuple(self.random.choice(EDITS) for _ in range(self.random.randint(1, 3)))
         for name in names:
             getattr(self, name)()
         if self.allocate(self.write()):
             self.edits += len(names)
             return names
-        self.rows, self.endpoints, self.edited, self.shifted, text = before
+        self.rows, self.endpoints, self.edited, self.cut, self.shifted, text = before
         (self.inventory.map / "ledger.yml").write_text(text, encoding="utf-8")
-        return []
+        return ()
 
     def _row(self) -> Dict[str, Any]:
         """A row that is about to be edited."""
@@ -104,7 +107,7 @@ class Life:
         self.edited.add(row["name"])
 
     def attach(self) -> None:
-        for _ in range(3):
+        for _ in range(max(3, len(self.endpoints) // 2)):
             host = self.random.choice(sorted(self.endpoints))
             self.endpoints[host].add((self.random.choice(self.rows)["name"], self.random.choice("abcdef")))
 
@@ -149,6 +152,7 @@ class Life:
     def slice_anew(self) -> None:
         row = self.random.choice(self.rows)
         row["per_host"] = self.random.choice([None, 27, 28, 29])
+        self.cut.add(row["name"])
         self.moves = True
 
     def move_endpoint(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Dict, Iterator, List, Optional
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import namespaces
 
-CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWNET = 0x20000, 0x4000000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 
 
@@ -26,7 +26,8 @@ HAS_IPV6 = os.path.isdir("/proc/sys/net/ipv6")
 needs_ipv6 = pytest.mark.skipif(not HAS_IPV6, reason="this kernel has no IPv6")
 
 
-def _libc(name: str, *arguments: Any) -> None:
+def libc(name: str, *arguments: Any) -> None:
+    """A function of the C library. Raises OSError."""
     if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
@@ -45,16 +46,16 @@ def fresh_host() -> Iterator[None]:
         for kind in ("mnt", "net"):
             before[kind] = os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, before[kind])
-        _libc("unshare", CLONE_NEWNS | CLONE_NEWNET)
+        libc("unshare", CLONE_NEWNS | CLONE_NEWNET)
         try:
-            _libc("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+            libc("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
             os.makedirs("/run/netns", exist_ok=True)
-            _libc("mount", b"tmpfs", b"/run/netns", b"tmpfs", 0, None)
+            libc("mount", b"tmpfs", b"/run/netns", b"tmpfs", 0, None)
             run("ip link set lo up")
             yield
         finally:
-            _libc("setns", before["net"], CLONE_NEWNET)
-            _libc("setns", before["mnt"], CLONE_NEWNS)  # which leads to the root of those mounts, not to ours
+            libc("setns", before["net"], CLONE_NEWNET)
+            libc("setns", before["mnt"], CLONE_NEWNS)  # which leads to the root of those mounts, not to ours
             os.fchdir(root)
             os.chroot(".")
             os.chdir(directory)

@@ -92,9 +92,8 @@ def live(inventory: Inventory, seed: int, hosts: int, weeks: int) -> int:
             continue
         fleet.run()
         after = fleet.addresses()
-        cut = {row["name"] for row in life.rows if "slice_anew" in what}
         for place in before.keys() & after.keys():
-            if place not in life.shifted and place[1] not in life.edited | cut:
+            if place not in life.shifted and place[1] not in life.edited | life.cut:
                 assert after[place] == before[place], (what, place)
         assert {name for host, name in networks - fleet.networks() if host in life.endpoints} <= life.edited, what
         assert fleet.networks() == {(host, row["name"]) for host in life.endpoints for row in life.rows}

@@ -152,7 +152,7 @@ def test_a_vlan_that_goes_to_a_network_of_another_name() -> None:
 
 
 def test_hosts_that_each_keep_their_address_under_another_name() -> None:
-    """Such as the same subnet at two sites: nobody hands anything over, and nobody is cut off before his turn."""
+    """Such as the same subnet at two sites: no address is handed over, and no endpoint leaves before its host is converged."""
     one = {"leaving": {"lab": {"10.0.0.4": "x"}}, "arriving": {"prod": {"10.0.0.4": "x"}}}
     assert summary.handover({"h1": one, "h2": one}) == {}
 
