@@ -56,9 +56,9 @@ def diff(states: Iterable[ObjectState], observed: HostState, leaving: Iterable[S
         if kind == "link" and "mtu" in spec:
             now = _below(now, spec, mtus)
         if now is not None:
-            removal = _removal(state, now, remade, flushed)
+            removal = _removal(state, spec, now, remade, flushed)
             if removal is None:
-                yield from _in_place(state, now, observed)
+                yield from _in_place(state, spec, now, observed)
                 continue
             yield removal
             if kind == "link":
@@ -66,12 +66,11 @@ def diff(states: Iterable[ObjectState], observed: HostState, leaving: Iterable[S
         yield Step(kind, key, None, spec, of, reason)
 
 
-def _removal(state: ObjectState, now: Spec, remade: Set[str], flushed: Set[str]) -> Optional[Step]:
+def _removal(state: ObjectState, spec: Spec, now: Spec, remade: Set[str], flushed: Set[str]) -> Optional[Step]:
     """The removal of an object that has to be recreated; None for one that can stay.
 
     ``remade`` and ``flushed`` are the links that are, and those that lose their IPv4 routes.
     """
-    spec = state.spec or {}
     before, why = now, ""
     if state.kind == "link":
         if is_another(now, spec):
@@ -86,10 +85,9 @@ def _removal(state: ObjectState, now: Spec, remade: Set[str], flushed: Set[str])
     return Step(state.kind, state.key, before, None, state.of, why) if why else None
 
 
-def _in_place(state: ObjectState, now: Spec, observed: HostState) -> Iterator[Step]:
+def _in_place(state: ObjectState, spec: Spec, now: Spec, observed: HostState) -> Iterator[Step]:
     """The change of an object that can stay, where it needs one."""
-    kind, key, spec, of, reason, old = state
-    assert spec is not None
+    kind, key, _spec, of, reason, old = state
     changed = differences(now, spec)
     if changed is None:
         if kind == "address" and old is not None and observed.is_cut_off(spec):
