@@ -416,6 +416,18 @@ def test_ipv6_that_comes_with_a_larger_mtu_has_our_settings(driver: str, mode: s
     assert describe.host(engine.state_dir, ("drift",)) == {"drift": []}
 
 
+@pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
+def test_links_on_a_sub_interface_that_the_same_run_makes_without_ipv6(driver: str, engine: Engine) -> None:
+    """The trunk's MTU is below 1280, and the sub-interface gets it: nothing on it has IPv6."""
+    run("ip link set trunk mtu 1200")
+    subnets = [{"subnet": "192.0.2.0/24", "gateway": "none"}]
+    rows = {"networks": [{"name": "blue", "driver": driver, "parent": "trunk.10", "subnets": subnets, "host_access": True}],
+            "endpoints": [{"network": "blue", "name": "one", "netns": "one"}]}  # fmt: skip
+    engine.map(**rows)
+    assert {link("eth0", "one")["mtu"], *(link(name)["mtu"] for name in links() if name.startswith("ha-"))} == {1200}
+    assert engine.map(**rows).changes == []
+
+
 @needs_ipv6
 def test_a_smaller_mtu_that_is_rolled_back_leaves_our_settings(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     network(engine)

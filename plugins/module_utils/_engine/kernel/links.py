@@ -103,10 +103,9 @@ def _is_common(host: Session, change: Change) -> bool:
 
 
 def _gets_ipv6(host: Session, spec: LinkSpec) -> bool:
-    mtu, name = spec.get("mtu"), spec.get("parent")
-    if not mtu and name and host.known:
-        parent = host.known.names.get(name)
-        mtu = parent.mtu if parent else None
+    mtu, parent = spec.get("mtu"), host.links.get(spec.get("parent") or "")
+    if not mtu and parent is not None:
+        mtu = parent.mtu
     return host.observed.ipv6 and (mtu or isolation.IPV6_MIN_MTU) >= isolation.IPV6_MIN_MTU
 
 
@@ -288,9 +287,7 @@ def change(session: Session, wanted: Change) -> None:
     kind_options = _changeable(session, wanted, known.kind, [option for option in new if option not in _ANY_KIND])
     if "up" in new and not after["up"]:
         session.queue(wanted, encode.change_link(known.ifindex, up=False))
-    attributes = [encode.link_attribute(option, after[option]) for option in ("mac", "mtu", "group") if option in new]
-    if after["name"] != name:
-        attributes.append(encode.link_attribute("name", after["name"]))
+    attributes = _attributes(session, name, after, new)
     if kind_options:
         options = cast(LinkSpec, {option: after[option] for option in kind_options})
         attributes.append(encode.kind_change(known.kind, options, cast(LinkSpec, before)))
@@ -317,6 +314,14 @@ def change(session: Session, wanted: Change) -> None:
         _make_node(session, wanted, cast(LinkSpec, after))
     if ("up" in new and after["up"]) or "mtu" in new or settings.ipv6.get("disable_ipv6") == 0:
         _keep_ipv6_mtu(session, wanted, after["name"], known.ifindex)
+
+
+def _attributes(session: Session, name: str, after: Generic, new: Sequence[str]) -> List[bytes]:
+    """The new attributes of a link that every kind has; what is made on it later in the run knows its MTU."""
+    if "mtu" in new:
+        session.links[name] = session.links[name]._replace(mtu=after["mtu"])
+    found = [encode.link_attribute(option, after[option]) for option in ("mac", "mtu", "group") if option in new]
+    return [*found, encode.link_attribute("name", after["name"])] if after["name"] != name else found
 
 
 def _changeable(session: Session, wanted: Change, kind: str, options: Sequence[str]) -> List[str]:

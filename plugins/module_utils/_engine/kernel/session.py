@@ -41,6 +41,7 @@ class KnownLink(NamedTuple):
 
     ifindex: int
     kind: str
+    mtu: int = 0  # as observed, as this run changed it, or as it was made; 0 while that is unknown
 
 
 class Session:
@@ -55,7 +56,7 @@ class Session:
         self.known = observed.namespace(workload) if as_seen else None
         self.links: Dict[str, KnownLink] = {}
         if self.known is not None:
-            self.links = {name: KnownLink(link.index, link.kind) for name, link in self.known.names.items()}
+            self.links = {name: KnownLink(link.index, link.kind, link.mtu) for name, link in self.known.names.items()}
         self.ipv6_mtus: Dict[str, int] = {}  # link -> what was written, which the kernel forgets
         self._pending: List[Step] = []
         self._defaults: Dict[str, int] = {}
@@ -120,11 +121,11 @@ class Session:
     # -- links ------------------------------------------------------------------------------------
 
     def look_up(self, names: Iterable[str]) -> None:
-        """Learn the ifindexes of links that were made since the world was observed."""
+        """Learn the ifindexes and the MTUs of links that were made since the world was observed."""
         new = [name for name in dict.fromkeys(names) if name in self.links and not self.links[name].ifindex]
-        for name, index in zip(new, self.kernel.ask([encode.get_link(name) for name in new], decode.index)):
-            if index:
-                self.links[name] = KnownLink(index, self.links[name].kind)
+        for name, link in zip(new, self.kernel.ask([encode.get_link(name) for name in new], decode.link)):
+            if link:
+                self.links[name] = KnownLink(link.index, self.links[name].kind, link.mtu)
 
     def link(self, name: str, change: Change) -> KnownLink:
         """A link by its name. Raises KernelRefused where there is none."""
