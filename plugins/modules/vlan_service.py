@@ -26,7 +26,7 @@ options:
       - Whether the service also repairs losses while the host runs, within two seconds.
       - With V(false) it restores at boot only, and exits when everything is in place.
       - C(underlay hold) exempts an object from repair while you work on it. An object that is removed three times in a minute is held
-        automatically.
+        automatically. Isolation is put back each time.
     type: bool
     default: true
   interpreter:

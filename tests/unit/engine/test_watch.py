@@ -10,8 +10,9 @@ from types import SimpleNamespace
 from typing import Any, Dict, Optional, Sequence
 
 import pytest
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import Change
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore, restore_plan
-from ansible_collections.netops.underlay.plugins.module_utils._engine.service import metrics, watch
+from ansible_collections.netops.underlay.plugins.module_utils._engine.service import inspection, metrics, watch
 from ansible_collections.netops.underlay.plugins.module_utils._engine.service.history import (
     LONGEST,
     WINDOW,
@@ -24,10 +25,12 @@ def look(
     engines: Sequence[str] = (),
     on: Optional[Dict[str, str]] = None,
     awaited: Sequence[str] = (),
+    guards: Sequence[str] = (),
     **left: str,
 ) -> Dict[str, Any]:
     return {
         "healed": list(healed),
+        "lost": [name for name in healed if name not in guards],
         "left": {name.replace("_", " "): how for name, how in left.items()},
         "engines": engines,
         "supports": on or {},
@@ -43,6 +46,30 @@ def test_twice_in_a_minute_is_fragile_and_a_minute_later_it_is_not() -> None:
     assert memory.fragile(31) == ["link a"]
     assert memory.fragile(30 + WINDOW + 1) == []
     assert memory.heals == 2
+
+
+def test_what_keeps_things_apart_is_put_back_however_often() -> None:
+    memory = HealHistory()
+    for now in range(5):
+        memory.take_in(look(["filter netops_underlay"], guards=["filter netops_underlay"]), now, False)
+    assert memory.fragile(5) == [] and memory.heals == 5
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "guard"),
+    [
+        ({"name": "a", "isolation": "none", "sysctls": {}}, {"name": "a", "isolation": "none"}, False),
+        ({"name": "a", "isolation": None, "sysctls": {"ipv4.rp_filter": 2}}, {"name": "a", "isolation": "none"}, True),
+        ({"name": "a", "senders": None}, {"name": "a", "senders": ["192.0.2.1"]}, True),
+        ({"name": "a", "isolation": None, "up": False}, {"name": "a", "isolation": "none", "up": True}, False),
+        ({"name": "a", "sysctls": {"ipv4.arp_notify": 0}}, {"name": "a", "sysctls": {"ipv4.arp_notify": 1}}, False),
+        (None, {"name": "a", "isolation": "none"}, False),
+    ],
+)
+def test_which_repairs_only_keep_things_apart(before: Any, after: Any, guard: bool) -> None:
+    assert inspection.is_guard(Change("link", "a", before, after, "")) is guard
+    assert inspection.is_guard(Change("filter", "netops_underlay", None, {"netns": ""}, ""))
+    assert not inspection.is_guard(Change("address", "a 192.0.2.1/24", before, after, ""))
 
 
 def test_what_goes_with_a_link_is_not_counted_by_itself() -> None:

@@ -51,7 +51,8 @@ class HealHistory:
         healed = [] if is_boot else found["healed"]
         self.heals += len(healed)
         # What went with a link, a namespace or a parent was not removed by itself, and what only came late was not removed.
-        roots = [name for name in healed if name.startswith(("link ", "netns "))] or healed
+        lost = [] if is_boot else found["lost"]
+        roots = [name for name in lost if name.startswith(("link ", "netns "))] or lost
         for name in roots:
             went = name in self.supports and self.supports[name] != found["supports"].get(name)
             if name not in self.left and not went:

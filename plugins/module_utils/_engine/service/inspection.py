@@ -15,8 +15,9 @@ import traceback
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple, TypedDict, cast
 
 from ..core import errors
-from ..core.change import HOST, LINK_GROUPS
+from ..core.change import HOST, LINK_GROUPS, Change
 from ..core.errors import UnderlayError
+from ..core.specs import Generic
 from ..kernel import namespaces, workload_namespaces
 from ..run import findings, restore, restore_plan
 from ..run.transact import RunOptions
@@ -34,6 +35,7 @@ class LookReport(TypedDict, total=False):
     failed: str
     metrics: str
     healed: List[str]  # kind and key, as in ``left`` and ``why``
+    lost: List[str]  # those of them that were more than a guard
     done: List[str]
     causes: List[Tuple[str, str, List[str], str]]  # findings.Cause
     seen: Dict[int, Dict[int, int]]  # see events.Kernel
@@ -52,6 +54,23 @@ class LookReport(TypedDict, total=False):
     parsed: bytes  # and what it was parsed to, where that is not what it was before
     whole: Optional[Tuple[str, Dict[str, str], bool]]  # see restore.Whole
     unchanged: bool  # then ``stamp`` is the only other one
+
+
+def is_guard(change: Change) -> bool:
+    """Whether a repair only keeps tenants, workloads and the host apart again: the packet filter, isolation, ``spoof_check``.
+
+    A hold would leave them open, so they are put back however often somebody takes them away.
+    """
+    if change.kind == "filter":
+        return True
+    before: Generic = change.before or {}
+    after: Generic = change.after or {}
+    changed = {option for option, value in before.items() if value != after.get(option)}
+    return (
+        change.kind == "link"
+        and bool(changed & {"isolation", "senders"})
+        and changed <= {"isolation", "senders", "sysctls"}
+    )
 
 
 class Inspection:
@@ -139,6 +158,7 @@ class Inspection:
         return {
             "metrics": metrics.text(Registry(self.state_dir), found, heals, held),
             "healed": [f"{change.kind} {change.key}" for change in found.done],
+            "lost": [f"{change.kind} {change.key}" for change in found.done if not is_guard(change)],
             "done": list(findings.repaired(found.done)),
             "causes": [(it.why, it.how, it.objects, it.text) for it in findings.causes(found.left)],
             "seen": _seen(found, numbers),
