@@ -336,3 +336,54 @@ def test_subnets_of_a_network_without_a_parent_reach_each_other(tmp_path: Path, 
     for name, subnet in (("one", "10.1.0.0/24"), ("two", "10.2.0.0/24")):
         engine.endpoint(name, subnet=subnet)
     assert reachable("ip netns exec one", "10.2.0.2") and reachable("ip netns exec two", "10.1.0.2")
+
+
+# --- the host's own firewall ------------------------------------------------------------------------
+
+#: Rules of the host's own firewall, and what still works beside each, by mode: ``i`` a machine on the wire reaches an endpoint,
+#: ``o`` an endpoint reaches it, ``=`` an endpoint reaches its neighbour on the same parent.
+REPLIES = "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+HOSTS_RULES = {
+    "Docker's, and whatever else forbids forwarding": (["-P FORWARD DROP"], {"l3": "io=", "l3s": "io="}),
+    "ufw's and firewalld's, which let replies in": (["-P INPUT DROP", REPLIES], {"l3": "io=", "l3s": "o="}),
+    "nothing in": (["-P INPUT DROP"], {"l3": "io=", "l3s": "="}),
+    "nothing out": (["-P OUTPUT DROP"], {"l3": "=", "l3s": "="}),
+    "nothing before routing, as in firewalld's panic mode": (
+        ["-t raw -A PREROUTING -j DROP"],
+        {"l3": "io=", "l3s": "="},
+    ),
+}
+
+
+@pytest.fixture
+def iptables(host: None) -> str:
+    """A command that works on this kernel, which may lack nf_tables."""
+    for name in ("iptables", "iptables-legacy"):
+        if subprocess.run([name, "-P", "INPUT", "ACCEPT"], capture_output=True, check=False).returncode == 0:
+            return name
+    pytest.skip("this kernel has neither ip_tables nor nf_tables for IPv4")
+
+
+def test_which_rules_of_the_host_reach_an_endpoint(iptables: str, nodes: Dict[str, Node], mode: str) -> None:
+    nodes["ha"].network("red", mode, "10.1.0.0/24")
+    for name in ("a1", "a2"):
+        nodes["ha"].endpoint("red", name)
+    run("ip -n rem route add 10.1.0.0/24 via 192.0.2.1")
+    ways = {"i": ("rem", "10.1.0.2"), "o": ("a1", "192.0.2.9"), "=": ("a1", "10.1.0.3")}
+
+    def works() -> str:
+        pings = {
+            key: subprocess.Popen(
+                ["ip", "netns", "exec", source, "ping", "-c1", "-W1", target], stdout=subprocess.DEVNULL
+            )
+            for key, (source, target) in ways.items()
+        }
+        return "".join(key for key, ping in pings.items() if ping.wait() == 0)
+
+    assert until(lambda: works() == "io=")
+    for what, (rules, wanted) in HOSTS_RULES.items():
+        run("".join(f"ip netns exec ha {iptables} {rule}\n" for rule in rules))
+        assert until(lambda want=wanted[mode]: works() == want, 20), what
+        run("".join(f"ip netns exec ha {iptables} -P {chain} ACCEPT\n" for chain in ("INPUT", "FORWARD", "OUTPUT")))
+        run(f"ip netns exec ha {iptables} -F; ip netns exec ha {iptables} -t raw -F")
+    assert until(lambda: works() == "io=")
