@@ -39,11 +39,14 @@ test-fast: test-lint-fast ## what needs no kernel of its own, in a minute or two
 test-unit: $(READY) ## pure tests, of the engine and of what runs on the controller
 	$(PYTHON) -m pytest -q -n 2 tests/unit
 
+# on the kernel of the machine, which has all of nf_tables
+FILTERED := tests/kernel/test_isolation.py tests/kernel/test_spoof_check.py tests/kernel/test_firewalls.py
+
 .PHONY: test-kernel
 test-kernel: lab ## the engine and every module on Linux 7.2, and once without IPv6
 	$(LAB) -- pytest -q tests/kernel
 	$(LAB) --kernel-arg ipv6.disable=1 -- pytest -q tests/kernel/modules -m ipv6_off
-	$(LAB) --rack -- pytest -q tests/kernel/test_isolation.py tests/kernel/test_spoof_check.py  # on the kernel of the machine, which has all of nf_tables
+	$(LAB) --rack -- pytest -q $(FILTERED)
 
 .PHONY: test-kernel-6.12
 test-kernel-6.12: lab ## what kernels may answer differently, on Linux 6.12
@@ -103,6 +106,7 @@ soak-unit: $(READY)
 	$(SOAK) $(PYTHON) -m pytest -q tests/unit --timeout 7200
 soak-kernel: lab
 	$(SOAK) $(LAB) -- pytest -q tests/kernel --timeout 14400
+	$(SOAK) $(LAB) --rack -- pytest -q $(FILTERED) --timeout 14400
 soak-kernel-6.12: lab
 	$(SOAK) $(LAB) --kernel 6.12 -- pytest -q tests/kernel --timeout 14400 -m "every_kernel or soak or slow"
 soak-bench: $(READY) $(COLLECTION) lab

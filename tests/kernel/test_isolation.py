@@ -78,6 +78,7 @@ def _frames() -> Dict[str, Frame]:
         found[name] = Frame(target, f.ETH_IPV6, packets, True)
 
     v4("UDP to the host's address on another NIC", _udp4(TENANT4, HOST4, b"v4-host"))
+    v4("UDP to 127.0.0.1, where kube-proxy routes it", _udp4(TENANT4, "127.0.0.1", b"v4-loopback"))
     v4("UDP through the host", _udp4(TENANT4, LAN4, b"v4-forward"))
     v4(
         "UDP from 0.0.0.0 to 255.255.255.255",
@@ -157,6 +158,7 @@ def _frames() -> Dict[str, Frame]:
 FRAMES = _frames()
 TOKENS = {
     "UDP to the host's address on another NIC": b"v4-host", "UDP through the host": b"v4-forward",
+    "UDP to 127.0.0.1, where kube-proxy routes it": b"v4-loopback",
     "UDP from 0.0.0.0 to 255.255.255.255": b"v4-zero-broadcast", "the same in a frame to the host's MAC": b"v4-zero-unicast",
     "UDP from 0.0.0.0 to 224.0.0.1": b"v4-zero-multicast", "UDP to 255.255.255.255": b"v4-broadcast", "a DHCP offer": b"v4-dhcp",
     "mDNS to a group that a daemon joined here": b"v4-mdns", "an ICMP redirect": b"v4-redirect", "an IGMP query": b"v4-igmp",
@@ -187,7 +189,7 @@ def ours(trunk: str) -> str:
         ip addr add {HOST4}/24 dev lan0; ip addr add {HOST6}/64 dev lan0 nodad
         ip -n lan addr add {LAN4}/24 dev eth0; ip -n lan addr add {LAN6}/64 dev eth0 nodad
         sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0
-        sysctl -qw net.ipv4.conf.default.rp_filter=0 net.ipv4.icmp_echo_ignore_broadcasts=0 net.ipv6.conf.default.accept_ra=2
+        sysctl -qw net.ipv4.conf.all.route_localnet=1 net.ipv4.conf.default.rp_filter=0 net.ipv4.icmp_echo_ignore_broadcasts=0 net.ipv6.conf.default.accept_ra=2
     """)
     return "trunk.10" if os.path.exists("/proc/net/vlan/config") else "ours0"
 
