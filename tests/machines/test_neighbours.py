@@ -56,13 +56,17 @@ def rack() -> Iterator[Rack]:
 
 
 def network_manager(host: Host) -> None:
-    """It has all the NICs, one of them by a profile and the others as it finds them."""
-    host.ssh(INSTALL.format("network-manager"), timeout=600)
+    """It has all the NICs, one of them by netplan and the others as it finds them."""
+    host.ssh(INSTALL.format("network-manager netplan.io"), timeout=600)
     host.ssh(
-        "cat > /etc/NetworkManager/system-connections/eth0.nmconnection; chmod 600 /etc/NetworkManager/system-connections/*; "
+        "cat > /etc/netplan/eth0.yaml; chmod 600 /etc/netplan/eth0.yaml; "
         "systemctl disable systemd-networkd; rm /etc/systemd/network/20-eth0.network",
-        stdin=f"[connection]\nid=eth0\ntype=ethernet\ninterface-name=eth0\n"
-        f"[ipv4]\nmethod=manual\naddress1={host.address}/24,{NETWORK_4[1]}\n[ipv6]\nmethod=link-local\n",
+        stdin=f"""\
+network:
+  renderer: NetworkManager
+  ethernets:
+    eth0: {{addresses: [{host.address}/24], routes: [{{to: default, via: {NETWORK_4[1]}}}]}}
+""",
     )
 
 
@@ -79,8 +83,8 @@ def ifupdown(host: Host) -> None:
 
 
 def cloud_init(host: Host) -> None:
-    """It is given the addresses by its seed, and writes them down for systemd-networkd at every boot."""
-    host.ssh(INSTALL.format("cloud-init"), timeout=600)
+    """It is given the addresses by its seed, and writes them down for netplan at every boot, as on Ubuntu."""
+    host.ssh(INSTALL.format("cloud-init netplan.io"), timeout=600)
     host.ssh(
         "mkdir -p /var/lib/cloud/seed/nocloud; cd /var/lib/cloud/seed/nocloud; echo 'instance-id: one' > meta-data; cat > network-config; "
         "printf '#cloud-config\\ndisable_root: false\\nssh_deletekeys: false\\npreserve_hostname: true\\nresize_rootfs: false\\n' > user-data; "
@@ -105,18 +109,20 @@ def settled(host: Host) -> bool:
     return host.ssh("underlay drift", check=False).returncode == 0
 
 
-#: Who is asked whether they really manage this host, what has to be in the answer, and what is restarted.
+#: Who is asked whether they really manage this host, what has to be in the answer, and what they do.
 NEIGHBOURS = {
-    "nm": ("nmcli -t -f DEVICE,STATE device", r"^eth0:connected$", "NetworkManager"),
-    "ifupdown": ("ifquery --state", r"^eth0=eth0$", "networking"),
-    "cloud": ("cat /etc/systemd/network/*cloud-init*", r"^Name=eth0$", "systemd-networkd"),
-}
+    "nm": ("nmcli -t -f NAME,STATE connection", r"^netplan-eth0:activated$", "netplan apply; systemctl restart NetworkManager"),
+    "ifupdown": ("ifquery --state", r"^eth0=eth0$", "systemctl restart networking"),
+    "cloud": (
+        "cat /run/systemd/network/*netplan*", r"^(Permanent)?(Name|MACAddress)=", "netplan apply; systemctl restart systemd-networkd"
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HOSTS)
 def test_ours_are_left_alone(rack: Rack, name: str) -> None:
     host = rack[name]
-    ask, answer, unit = NEIGHBOURS[name]
+    ask, answer, command = NEIGHBOURS[name]
     said = host.ssh(ask, check=False).stdout
     assert re.search(answer, said, re.MULTILINE), said
     # udev has announced each of ours, and gave none the name of the NIC whose MAC it has.
@@ -125,7 +131,7 @@ def test_ours_are_left_alone(rack: Rack, name: str) -> None:
     before = picture(host, *SPACES)
     assert before["web/eth0"][5] and before["/eth1.40"][5]
     since = host.ssh("date +%s").stdout.strip()
-    host.ssh(f"systemctl restart {unit}")
+    host.ssh(command)
     if name == "ifupdown":  # it takes the NIC under ours down, and with that the kernel drops their routes
         assert until(lambda: settled(host))
     assert until(lambda: re.search(answer, host.ssh(ask, check=False).stdout, re.MULTILINE))
