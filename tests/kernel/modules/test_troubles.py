@@ -80,6 +80,16 @@ def test_a_full_disk(furnished: Tasks) -> None:
         furnished.becomes(module, **TASKS[module])
 
 
+def test_a_disk_without_room_for_another_file(furnished: Tasks) -> None:
+    used = run(f"df --output=iused {furnished.state_dir} | tail -n 1").strip()
+    run(f"mount -o remount,nr_inodes={used} {furnished.state_dir}")
+    assert is_told(furnished, "make room on its file system")
+    assert [row["name"] for row in furnished.ok("vlan_info")["networks"]] == ["blue"]
+    run(f"mount -o remount,nr_inodes=10000 {furnished.state_dir}")
+    for module in WIRE:
+        furnished.becomes(module, **TASKS[module])
+
+
 def test_a_read_only_disk(furnished: Tasks) -> None:
     run(f"mount -o remount,ro {furnished.state_dir}")
     assert is_told(furnished, "Read-only file system", "make its file system writable")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING, Iterator
 
@@ -40,8 +41,11 @@ def connected(path: str) -> Iterator[sqlite3.Connection]:
         database.execute("PRAGMA busy_timeout = 30000")
         yield database
     except sqlite3.OperationalError as error:
+        found = str(error)
+        if "unable to open" in found and _takes_no_more_files(os.path.dirname(path)):
+            found = "full"
         for symptom, fix in _FIXES.items():
-            if symptom in str(error):
+            if symptom in found:
                 raise RegistryError(f"{path}: {error}; {fix}") from None
         raise damaged(path, str(error)) from None
     except (sqlite3.Error, ValueError, RecursionError, OverflowError) as error:
@@ -49,6 +53,15 @@ def connected(path: str) -> Iterator[sqlite3.Connection]:
     finally:
         if database is not None:
             database.close()
+
+
+def _takes_no_more_files(directory: str) -> bool:
+    """Whether its file system has no inode left; one that counts none (btrfs) has."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    return bool(found.f_files) and not found.f_ffree
 
 
 def damaged(what: str, how: str) -> RegistryError:
