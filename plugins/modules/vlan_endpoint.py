@@ -138,13 +138,13 @@ options:
     type: dict
   dns:
     description:
-      - The addresses that the workload asks for names, 3 at most, because resolvers use no more. As C(--dns) of Docker.
+      - The nameservers of the workload, 3 at most, because resolvers use no more. As C(--dns) of Docker.
       - They are written, with O(dns_search) and O(dns_options), to a marked block of C(/etc/netns/NAME/resolv.conf), which C(ip netns exec)
         shows as C(/etc/resolv.conf), or of a container's C(/etc/resolv.conf). Lines of others that say the same thing there, such as other
         nameservers, become comments for as long as the block is there.
       - A workload with several endpoints has one resolver. Their lists are joined, the endpoint with the highest O(gw_priority) first, then by
         name; more than a resolver uses is refused.
-      - Defaults to O(netops.underlay.vlan_network#module:dns) of the network, as do O(dns_search) and O(dns_options); V([]) is for none.
+      - Defaults to O(netops.underlay.vlan_network#module:dns) of the network, as do O(dns_search) and O(dns_options); V([]) means none.
       - A process given by O(pid) has no known C(resolv.conf). Refused where the file is not the workload's own, such as the host's mounted
         into a container, or a symbolic link. A container's needs Linux 5.6 or later.
       - An endpoint that is removed while its container is stopped leaves the block in the file. Docker writes the file anew at the next start;
