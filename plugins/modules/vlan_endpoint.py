@@ -147,6 +147,8 @@ options:
       - Defaults to O(netops.underlay.vlan_network#module:dns) of the network, as do O(dns_search) and O(dns_options); V([]) means none.
       - A process given by O(pid) has no known C(resolv.conf). Refused where the file is not the workload's own, such as the host's mounted
         into a container, or a symbolic link. A container's needs Linux 5.6 or later.
+      - Podman gives a container with C(--network none) no C(resolv.conf). Create an empty one in it first, such as by C(podman exec proxy
+        touch /etc/resolv.conf).
       - An endpoint that is removed while its container is stopped leaves the block in the file. Docker writes the file anew at the next start;
         with Podman, remove the block by hand.
       - Nameservers in the subnets of the network are not reserved; list them in C(aux_addresses) of M(netops.underlay.vlan_network).
@@ -311,14 +313,6 @@ EXAMPLES = r"""
     ipv4_address: 172.16.50.80
     ipv6_address: 2001:db8:50::80
     aliases: [www]
-    dns: [172.16.50.53, "2001:db8:50::53"]
-    dns_search: [example.com]
-
-# After:
-#   # podman exec proxy grep -v '^#' /etc/resolv.conf
-#   nameserver 172.16.50.53
-#   nameserver 2001:db8:50::53
-#   search example.com
 
 - name: A server with a second address, and a virtual one that keepalived moves between this server and another
   netops.underlay.vlan_endpoint:
@@ -327,6 +321,14 @@ EXAMPLES = r"""
     netns: www1
     ipv4_addresses: [172.16.50.91]
     allowed_addresses: [172.16.50.100, "2001:db8:50::100"]
+    dns: [172.16.50.53, "2001:db8:50::53"]
+    dns_search: [example.com]
+
+# After:
+#   # ip netns exec www1 grep -v '^#' /etc/resolv.conf
+#   nameserver 172.16.50.53
+#   nameserver 2001:db8:50::53
+#   search example.com
 
 - name: The same namespace on a second network, without a default route through it
   netops.underlay.vlan_endpoint:

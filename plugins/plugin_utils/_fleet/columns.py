@@ -150,7 +150,7 @@ COLUMNS: Dict[str, Column] = {
     "spoof_check": Column(
         fields.boolean, _YES_NO, "macvlan only. Whether each endpoint may send only from its own MAC and addresses."
     ),
-    "dns": Column(several, _lines(_TEXT), "The addresses that the workloads ask for names, 3 at most."),
+    "dns": Column(several, _lines(_TEXT), "The nameservers of the workloads, 3 at most."),
     "dns_search": Column(several, _lines(_TEXT), "The domains in which the workloads look up short names."),
     "dns_options": Column(several, _lines(_TEXT), "Options of the workloads' resolvers, such as C(ndots:2)."),
     "site": Column(
