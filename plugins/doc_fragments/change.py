@@ -9,14 +9,6 @@ from __future__ import annotations
 class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
-  _earlier:
-    description:
-      - Internal, set by the action plugin. What earlier tasks of the same check run would have changed on the host.
-    type: str
-  _who:
-    description:
-      - Internal, set by the action plugin. The user and job of AWX, for the host's list of transactions.
-    type: str
   adopt:
     description:
       - Whether to take over what this collection did not create, or what belongs to another owner. A link that would have to be

@@ -29,8 +29,6 @@ def common() -> Options:
 def change() -> Options:
     """``doc_fragments/change.py``"""
     return {
-        "_earlier": {"type": "str"},
-        "_who": {"type": "str"},
         "adopt": {"type": "bool", "default": False},
         "managed_from": {"type": "list", "elements": "str"},
         "guard_timeout": {"type": "int", "default": 0},

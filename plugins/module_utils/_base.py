@@ -20,13 +20,19 @@ LONGEST_WAIT = 86400
 _DIGITS = 400
 
 
+#: What an action plugin adds to the arguments, and is no option: what earlier tasks of a check run have planned, and the job of AWX.
+OF_THE_ACTION = ("_earlier", "_who")
+
+
 class BaseModule(AnsibleModule):
     """A module of the collection; ``_given`` are its arguments as they came, in JSON, without who runs it and how."""
 
     def _load_params(self) -> None:
         super()._load_params()
         given = {
-            name: value for name, value in self.params.items() if name != "_who" and not name.startswith("_ansible_")
+            name: value
+            for name, value in self.params.items()
+            if name not in OF_THE_ACTION and not name.startswith("_ansible_")
         }
         self._given = json.dumps(given, default=str)
         _tame(self.params, self.argument_spec)

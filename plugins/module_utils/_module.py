@@ -12,7 +12,7 @@ import shutil
 from typing import Any, Callable, Dict, List, Mapping, NoReturn, cast
 
 from . import _argspec, _result
-from ._base import BaseModule
+from ._base import OF_THE_ACTION, BaseModule
 from ._engine.core.endpoint_specs import is_tap
 from ._engine.core.errors import InputError, Problem, UnderlayError
 from ._engine.declare import model
@@ -43,11 +43,11 @@ class Module(BaseModule):
         self._declare = declare
         super().__init__(argument_spec=options, supports_check_mode=True, **kwargs)
         self._started = True
-        self._earlier = self.params.pop("_earlier") or ""
-        self._who = self.params.pop("_who") or _who()
 
     def _load_params(self) -> None:
         super()._load_params()
+        earlier, who = (self.params.pop(name, None) for name in OF_THE_ACTION)
+        self._earlier, self._who = str(earlier or ""), str(who or _who())
         _expand_short_forms(self.params)
         for name, option in self.argument_spec.items():
             for called in (name, *option.get("aliases", ())):
@@ -132,7 +132,15 @@ class Module(BaseModule):
         spec = json.dumps(self.argument_spec, sort_keys=True, default=str)
         state_dir = self.params["state_dir"]
         engine = _only_engine() if '"container"' in self._given else ""
-        return [engine, spec, self.ansible_version, self._diff, is_persistent(state_dir), bool(self._arguments())]
+        return [
+            engine,
+            spec,
+            self.ansible_version,
+            self._diff,
+            is_persistent(state_dir),
+            bool(self._arguments()),
+            self._earlier,
+        ]
 
     def _result(self, outcome: Outcome, run: RunOptions, more: Dict[str, Any]) -> Dict[str, Any]:
         state_dir = self.params["state_dir"]
