@@ -18,8 +18,6 @@ from ._engine.core.text import printable
 LONGEST_WAIT = 86400
 #: More digits than any number of ours has; Python itself refuses to convert some thousand.
 _DIGITS = 400
-
-
 #: What an action plugin adds to the arguments, and is no option: what earlier tasks of a check run have planned, and the job of AWX.
 OF_THE_ACTION = ("_earlier", "_who")
 

@@ -26,10 +26,9 @@ def _nameserver(value: Any) -> str:
 
 
 def _domain(value: Any) -> str:
-    text = str(value)
-    if not isinstance(value, str) or not _DOMAIN.fullmatch(text):
+    if not isinstance(value, str) or not _DOMAIN.fullmatch(value):
         raise InvalidValue(f"{value!r} is not a DNS domain", "write it as example.com, other alphabets as xn--...")
-    return text
+    return value
 
 
 def _option(value: Any) -> str:

@@ -65,7 +65,7 @@ class DesiredState:
         self.scope: Dict[str, Dict[str, Item]] = {kind: {} for kind in ITEM_KINDS}
         self._parents: Dict[str, Optional[Parent]] = {}
         self.asked: Dict[str, List[List[str]]] = {}  # the registry's name of a NIC -> what this run asks for it by
-        self._moved: Dict[str, Optional[Tuple[Namespace, Link]]] = {}
+        self._moved: Dict[str, List[Tuple[str, Tuple[Namespace, Link]]]] = {}
         self.leaving: Set[Link] = set()  # links of ours that are removed from where they live on: see ``plan``
         self._broken: Set[Tuple[str, str]] = set(declared.broken)  # what has a problem of its own already
 
@@ -265,21 +265,21 @@ class DesiredState:
 
         Known by what only it has: our mark, no record, and the MAC of the record, or where that is the parent's an address of it.
         """
-        if key not in self._moved:
-            found = self.moved_links(key)
-            self._moved[key] = found[0][1] if found else None
-        return self._moved[key]
+        found = self.moved_links(key)
+        return found[0][1] if found else None
 
     def moved_links(self, key: str) -> List[Tuple[str, Tuple[Namespace, Link]]]:
         """All such links of an endpoint, each with the key of its record: a trunk has several."""
-        before = self.before("endpoint", key)
-        links = [link_key(before["workload"], name) for name in interfaces(before)] if before else []
-        found = [
-            (link, identity.moved(self.observed, self.records, link))
-            for link in links
-            if link in self.records.get("link", {})
-        ]
-        return [(link, there) for link, there in found if there is not None]
+        if key not in self._moved:
+            before = self.before("endpoint", key)
+            links = [link_key(before["workload"], name) for name in interfaces(before)] if before else []
+            found = [
+                (link, identity.moved(self.observed, self.records, link))
+                for link in links
+                if link in self.records.get("link", {})
+            ]
+            self._moved[key] = [(link, there) for link, there in found if there is not None]
+        return self._moved[key]
 
     def is_renamed(self, key: str) -> bool:
         """Whether an endpoint that lives on elsewhere may do so because its workload was renamed."""

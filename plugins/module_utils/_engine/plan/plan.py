@@ -66,14 +66,14 @@ class Plan:
 
     def provisional(self) -> List[str]:
         """Warnings about a plan that is not carried out."""
-        asked = [change for change in self.changes if change.kind == "endpoint" and change.after]
         return [
             f"{question.endpoint}: {question.candidates[0]} is provisional, only a real run checks the wire for conflicts"
             for question in self.probes
         ] + [
             f"{change.key}: its IPv6 addresses are provisional, only a router makes them known after a real run"
-            for change in asked
-            if (change.after or {}).get("ipv6_address") == SLAAC != (change.before or {}).get("ipv6_address")
+            for change in self.changes
+            if change.kind == "endpoint"
+            and (change.after or {}).get("ipv6_address") == SLAAC != (change.before or {}).get("ipv6_address")
         ]
 
     def opening(self) -> List[Change]:

@@ -69,22 +69,29 @@ class ResolverLines:
     def check(self, desired: DesiredState, workload: str) -> bool:
         """Refuse what a workload's resolver could not use; whether it gets our lines."""
         asking = {option: found for option in KEYWORDS if (found := self._merged(workload, option))}
-        first = {option: _place(desired, option, found) for option, found in asking.items()}
-        for option, (kind, key) in first.items() if workload.startswith("pid:") else ():
+        if not asking:
+            return False
+        if workload.startswith("pid:"):
+            self._unknown(desired, asking, workload)
+            return False
+        for option, found in asking.items():
+            self._fits(desired, option, found, workload)
+        if workload.startswith("netns:") and "dns" not in asking:
+            what = f"the resolv.conf of {workload} stands for the host's, and would name no nameserver"
+            for option, found in asking.items():
+                desired.refuse(*_place(desired, option, found), option, what, "give dns too")
+        return self._writable(desired, asking, workload)
+
+    @staticmethod
+    def _unknown(desired: DesiredState, asking: Mapping[str, Mapping[str, str]], workload: str) -> None:
+        for option, found in asking.items():
+            kind, key = _place(desired, option, found)
             if kind == "endpoint":
                 what = f"{workload} has no known resolv.conf"
                 desired.refuse(kind, key, option, what, "leave it out, or give netns or container")
             else:
                 what = f"{workload} has no known resolv.conf, so it does not get the {option} of its network"
-                desired.warn("endpoint", next(iter(asking[option].values())), "pid", what)
-        if not asking or workload.startswith("pid:"):
-            return False
-        for option, found in asking.items():
-            self._fits(desired, option, found, workload)
-        for option, (kind, key) in first.items() if workload.startswith("netns:") and "dns" not in asking else ():
-            what = f"the resolv.conf of {workload} stands for the host's, and would name no nameserver"
-            desired.refuse(kind, key, option, what, "give dns too")
-        return self._writable(desired, asking, workload)
+                desired.warn("endpoint", next(iter(found.values())), "pid", what)
 
     @staticmethod
     def _writable(desired: DesiredState, asking: Mapping[str, Mapping[str, str]], workload: str) -> bool:

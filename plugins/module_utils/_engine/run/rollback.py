@@ -39,10 +39,11 @@ def apply_all(changes: Sequence[Change], observed: HostState, group: int, lines:
     apply(changes, observed, group)
     files = [change for change in changes if change.kind in FILE_KINDS]
     containers.ask((change.key for change in files), again=True)  # one that was restarted meanwhile is another process
-    for kind in {change.kind for change in files}:
+    for kind in FILE_KINDS:
         # What cannot be written is seen, and reported, when the host is observed again.
         texts = {it.key: lines.text(kind, it.key) if it.after else "" for it in files if it.kind == kind}
-        blocks.write(kind, texts)
+        if texts:
+            blocks.write(kind, texts)
 
 
 def pages_of(records: Records) -> Pages:
