@@ -106,6 +106,7 @@ class Ours:
         self.registry = Registry(service.state_dir)
         (self.link,) = (row["ifname"] for row in ip("link", "show", "group", str(LINK_GROUP)))
         self.before = self._seen()
+        assert self.before[0], "our table is there"
 
     def _seen(self) -> List[object]:
         return [run("nft list table inet netops_underlay || true"), confs(self.link)]

@@ -68,7 +68,8 @@ class Host:
         self.process.kill()
         self.process.join()
         for trunk in TRUNKS.values():
-            run(f"ip link del {self.name}-{trunk} 2>/dev/null || true")
+            port = f"{self.name}-{trunk}"  # it may have gone with the host's end
+            run(f"ip link del {port} 2>/dev/null || ! ip link show dev {port} >/dev/null 2>&1")
 
 
 def ask(hosts: Mapping[str, Host], verb: str, arguments: Mapping[str, Tuple[Any, ...]]) -> Dict[str, Any]:

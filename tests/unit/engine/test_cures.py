@@ -196,34 +196,22 @@ def reaching_everything(kernel: SimulatedKernel) -> None:
         reaching(kernel, text)
 
 
+def other_endpoint(kernel: SimulatedKernel, **options: Any) -> None:
+    do(kernel, "endpoint", network="other", name="a", netns="a", interface="eth7", **options)
+
+
 def two_in_one(kernel: SimulatedKernel) -> None:
     """a has two networks, and its first endpoint a route."""
     route = {"prefix": "10.9.0.0/16", "via": "10.0.0.9"}
     do(kernel, "network", **{**IPVLAN, "driver": "macvlan"})
     do(kernel, "network", name="other", driver="macvlan", parent="eth0.7", subnets=subnets("10.7.0.0/24"))
-    do(
-        kernel,
-        "endpoint",
-        network="other",
-        name="a",
-        netns="a",
-        interface="eth7",
-        routes=[{**route, "via": "10.7.0.9"}],
-    )
+    other_endpoint(kernel, routes=[{**route, "via": "10.7.0.9"}])
 
 
 def two_resolvers(kernel: SimulatedKernel) -> None:
     """a asks three nameservers already, by its other network."""
     two_in_one(kernel)
-    do(
-        kernel,
-        "endpoint",
-        network="other",
-        name="a",
-        netns="a",
-        interface="eth7",
-        dns=["10.7.0.1", "10.7.0.2", "10.7.0.3"],
-    )
+    other_endpoint(kernel, dns=["10.7.0.1", "10.7.0.2", "10.7.0.3"])
 
 
 def process(kernel: SimulatedKernel) -> None:

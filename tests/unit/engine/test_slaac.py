@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
@@ -64,6 +64,24 @@ def test_only_what_the_kernel_made_of_an_advertisement_is_shown_as_such(flags: i
     assert found["gateway"] == {"ipv4": "10.0.0.1", "ipv6": "fe80::1"}
 
 
+def ways_out(slaac: Dict[str, Any], red: Dict[str, Any]) -> List[Tuple[Optional[str], int]]:
+    """The IPv6 default routes of a workload with SLAAC on one network and a gateway on another, ``red``; their metrics."""
+    kernel = SimulatedKernel("eth0", "eth1")
+    blue(kernel, subnets=DUAL)
+    do(
+        kernel,
+        "network",
+        name="red",
+        driver="macvlan",
+        parent="eth1",
+        subnets=subnets("10.1.0.0/24", "2001:db8:1::/64"),
+    )
+    do(kernel, "endpoint", **HERE, ipv6_address="slaac", **slaac)
+    do(kernel, "endpoint", **{**HERE, "network": "red", **red})
+    routes = kernel.observed.namespaces["netns:a"].routes
+    return [(route.via, route.metric) for route in routes if route.prefix == "::/0"]
+
+
 @pytest.mark.parametrize(
     ("options", "metric"),
     [
@@ -71,41 +89,11 @@ def test_only_what_the_kernel_made_of_an_advertisement_is_shown_as_such(flags: i
     ],
 )  # fmt: skip
 def test_a_default_route_of_ours_stands_before_or_behind_that_of_a_router(options: Dict[str, Any], metric: int) -> None:
-    kernel = SimulatedKernel("eth0", "eth1")
-    blue(kernel, subnets=DUAL)
-    do(
-        kernel,
-        "network",
-        name="red",
-        driver="macvlan",
-        parent="eth1",
-        subnets=subnets("10.1.0.0/24", "2001:db8:1::/64"),
-    )
-    do(kernel, "endpoint", **HERE, ipv6_address="slaac")
-    do(kernel, "endpoint", **{**HERE, "network": "red", **options})
-    routes = [
-        (route.via, route.metric) for route in kernel.observed.namespaces["netns:a"].routes if route.prefix == "::/0"
-    ]
-    assert routes == [("2001:db8:1::1", metric)]
+    assert ways_out({}, options) == [("2001:db8:1::1", metric)]
 
 
 def test_no_router_is_waited_for_where_its_way_out_is_not_wanted() -> None:
-    kernel = SimulatedKernel("eth0", "eth1")
-    blue(kernel, subnets=DUAL)
-    do(
-        kernel,
-        "network",
-        name="red",
-        driver="macvlan",
-        parent="eth1",
-        subnets=subnets("10.1.0.0/24", "2001:db8:1::/64"),
-    )
-    do(kernel, "endpoint", **HERE, ipv6_address="slaac", default_route={"ipv6": "never"})
-    do(kernel, "endpoint", **{**HERE, "network": "red"})
-    routes = [
-        (route.via, route.metric) for route in kernel.observed.namespaces["netns:a"].routes if route.prefix == "::/0"
-    ]
-    assert routes == [("2001:db8:1::1", 1024)]
+    assert ways_out({"default_route": {"ipv6": "never"}}, {}) == [("2001:db8:1::1", 1024)]
 
 
 def test_a_host_without_ipv6_has_none() -> None:
