@@ -52,6 +52,17 @@ def test_a_damaged_registry_keeps_no_boot_waiting(engine: Engine, service: Servi
     assert len([line for line in service.lines() if "damaged" in line]) == 1, "one line a cause"
 
 
+def test_a_systemd_that_hangs_stops_no_repair(engine: Engine, service: Service) -> None:
+    """What the service says of itself is not read, and the socket takes ten messages."""
+    engine.network(parent="nica.10")
+    service.start()
+    sysctl = Path("/proc/sys/net/ipv4/conf/nica.10/rp_filter")
+    for _ in range(14):
+        sysctl.write_text("0", encoding="ascii")
+        assert until(lambda: sysctl.read_text(encoding="ascii") == "1\n", 20)
+    assert service.ready(5), "it hears of it all the same"
+
+
 def test_who_is_at_work_keeps_no_boot_waiting(engine: Engine, service: Service) -> None:
     engine.network(parent="nica.10")
     run("ip link del nica.10")

@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
+import socket
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import Change
@@ -18,6 +22,7 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.service.hi
     WINDOW,
     HealHistory,
 )
+from ansible_collections.netops.underlay.plugins.module_utils._engine.service.manager import Manager
 
 
 def look(
@@ -189,3 +194,57 @@ def test_containers_are_asked_for_often_enough_and_only_those() -> None:
     assert memory.due() - now <= 15
     memory.take_in(look(link_a=restore_plan.STAYS), 1000, False)
     assert memory.due() == float("inf")
+
+
+def fill(one: socket.socket) -> None:
+    one.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            one.send(b"X=from before\n")
+
+
+def comes_back(call: Callable[[], None]) -> bool:
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(10)
+    return not thread.is_alive()
+
+
+def test_a_systemd_that_reads_nothing_hears_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as another,
+    ):
+        systemd.bind(str(tmp_path / "notify"))
+        another.connect(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        manager = Manager()
+        fill(another)
+        for text in ("READY=1", "STATUS=one", "STATUS=two"):
+            assert comes_back(lambda text=text: manager.notify(text)) and manager.is_behind  # type: ignore[misc]
+        systemd.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                assert b"from before" in systemd.recv(4096)
+        manager.catch_up()
+        assert not manager.is_behind
+        assert systemd.recv(4096) == b"READY=1\nSTATUS=two"
+
+
+def test_a_journal_that_reads_nothing_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "select.select", lambda read, write, rest, _seconds, real=select.select: real(read, write, rest, 0)
+    )
+    ours, journal = socket.socketpair()
+    with ours, journal:
+        manager = Manager(ours.fileno())
+        fill(ours)
+        ours.setblocking(True)
+        for _ in range(3):
+            assert comes_back(lambda: manager.log(4, "lost"))
+        journal.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                journal.recv(1 << 20)
+        manager.log(5, "a line\x1b[2J")
+        assert journal.recv(4096) == b"<4>3 lines are lost, which the journal did not take\n<5>a line\\x1b[2J\n"

@@ -12,17 +12,16 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from typing import Any, Dict, List, Optional, Set
 
-from ..core.text import printable
 from ..kernel import named_namespaces, taps
 from ..run import restore, restore_plan
 from ..store import holds, statedir
 from . import events, metrics
 from .history import LONGEST, HealHistory
 from .inspection import Inspection, LookReport
+from .manager import Manager
 
 #: Events come in bursts: the host is looked at when none has come for so long.
 SETTLE = 0.05
@@ -32,6 +31,8 @@ NOISE = 1.0
 SHARE, SAVED = 0.25, 6.0
 #: What no event tells of, such as a write to arp_ignore, is looked for this often.
 PATROL = 300.0
+#: What systemd has not taken is sent again so often.
+BEHIND = 1.0
 #: A look that failed is taken again after so long, and ever later.
 RETRY = 5.0
 
@@ -58,6 +59,7 @@ class Watcher:
         self.heal = heal
         self.sandboxed = sandboxed
         self.memory = HealHistory()
+        self.manager = Manager()
         self.kernel: events.Kernel
         self.files: events.Files
         self._budget = Budget()
@@ -101,7 +103,7 @@ class Watcher:
                         engines[engine].connect()
                     next_look = min(self.memory.due(), now + PATROL)
                     if not self.heal and not self.outstanding:
-                        _notify("STATUS=everything is restored; repair is off")
+                        self.manager.notify("STATUS=everything is restored; repair is off")
                         return 0
                 rested = self._budget.spend(self._spent, now)
                 next_look = max(next_look, rested)
@@ -109,7 +111,9 @@ class Watcher:
             quiet: List[events.EventSource] = [self.kernel] if heard is None else []
             all_ears: List[events.EventSource] = [*quiet, packets, self.files, *engines.values()]
             ears = {ear.fileno(): ear for ear in all_ears if ear.fileno() >= 0}
-            ready = self._poll([woken, *ears], next_look - now)
+            limit = min(next_look - now, BEHIND) if self.manager.is_behind else next_look - now
+            ready = self._poll([woken, *ears], limit)
+            self.manager.catch_up()
             now = time.monotonic()
             # Every ear is emptied, no matter which was heard first.
             events_read = [ears[descriptor].read_events() for descriptor in ready if descriptor in ears]
@@ -134,7 +138,7 @@ class Watcher:
         """The host was looked at, whatever came of it: the boot does not wait for success."""
         if not self._ready:
             self._ready = True
-            _notify("READY=1")
+            self.manager.notify("READY=1")
 
     def _look(self) -> Optional[LookReport]:
         """What a look found and did; None where it came to nothing."""
@@ -194,22 +198,22 @@ class Watcher:
         if why != self._failure:
             self._failure = why
             for text in why.splitlines():
-                _say(3, text)
-        _notify(f"STATUS=not restored: {why.splitlines()[-1][:900]}")
+                self.manager.log(3, text)
+        self.manager.notify(f"STATUS=not restored: {why.splitlines()[-1][:900]}")
 
     def _tell(self, found: LookReport, first: bool) -> None:
         """To the journal what is new, to systemctl status how it is now."""
         for note in found["notes"]:
-            _say(4, note)
+            self.manager.log(4, note)
         for text in found["done"]:
-            _say(5, f"{'restored' if first else 'healed'}: {text}")
+            self.manager.log(5, f"{'restored' if first else 'healed'}: {text}")
         reported: Dict[str, Set[str]] = {}
         for why, how, names, text in found["causes"]:
             reported[why] = set(names)
             known = self._reported.get(why)
             # What waits comes and goes by itself, object by object.
             if known is None or (how != restore_plan.WAITS and not reported[why] <= known):
-                _say(4, text)
+                self.manager.log(4, text)
         self._reported = reported
         held = [name if name == holds.EVERYTHING else f"{name} ({why})" for name, why in found["held"].items()]
         status = [f"{found['objects']} objects, {self.memory.heals} healed"]
@@ -218,20 +222,4 @@ class Watcher:
         rest = [f"{name}: {why}" for name, why in found["why"].items() if not why.startswith("held")]
         if rest:
             status.append(f"{len(rest)} not there: {'; '.join(rest[:3])}")
-        _notify("STATUS=" + "; ".join(status).replace("\n", " ")[:1000])
-
-
-def _say(priority: int, text: str) -> None:
-    """Write a line to the journal (sd-daemon(3))."""
-    sys.stdout.write(f"<{priority}>{printable(text)}\n")
-    sys.stdout.flush()
-
-
-def _notify(text: str) -> None:
-    """sd_notify(3); nothing if no socket is given."""
-    where = os.environ.get("NOTIFY_SOCKET", "")
-    if not where:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as there:
-        there.connect("\0" + where[1:] if where.startswith("@") else where)
-        there.sendall(printable(text).encode())
+        self.manager.notify("STATUS=" + "; ".join(status)[:1000])
