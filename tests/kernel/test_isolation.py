@@ -42,9 +42,18 @@ pytestmark = pytest.mark.skipif(not HAS_IPV6, reason="half of the frames are IPv
 HOST4, LAN4, TENANT4 = "198.51.100.1", "198.51.100.9", "192.0.2.66"
 HOST6, LAN6, TENANT6 = "2001:db8:51::1", "2001:db8:51::9", "2001:db8:66::66"
 LOCAL6 = "fe80::66"
+DIRECTED4, ANYCAST6 = "198.51.100.255", "2001:db8:51::"
 PORT = 5140
 BROADCAST, ALL_NODES_MAC = b"\xff" * 6, b"\x33\x33\x00\x00\x00\x01"
 PROFILES = ("none", "routed", "access")
+#: Protocols beside UDP, TCP and ICMP: the number, and the group that their daemons join.
+PROTOCOLS = {
+    "IPv4 in IP": (4, "", ""), "IPv6 in IP": (41, "", ""), "GRE": (47, "", ""), "ESP": (50, "", ""), "SCTP": (132, "", ""),
+    "UDP-Lite": (136, "", ""), "OSPF": (89, "224.0.0.5", "ff02::5"), "PIM": (103, "224.0.0.13", "ff02::d"), "VRRP": (112, "224.0.0.18", "ff02::12"),
+}  # fmt: skip
+GROUPS4 = ("224.0.0.251", "224.0.0.252", *(four for _number, four, _six in PROTOCOLS.values() if four))
+GROUPS6 = ("ff02::fb", "ff02::1:3", "ff02::16", *(six for _number, _four, six in PROTOCOLS.values() if six))
+IPV6_ROUTER_ALERT, IP_ROUTER_ALERT, IPPROTO_RAW = 22, 5, 255
 
 
 class Frame(NamedTuple):
@@ -152,7 +161,44 @@ def _frames() -> Dict[str, Frame]:
     advert = f.icmpv6(LOCAL6, "ff02::1", 134, advertised)
     v6("a router advertisement", [f.ipv6(LOCAL6, "ff02::1", f.ICMPV6, advert)], ALL_NODES_MAC)
     v6("an MLD query", [f.ipv6(LOCAL6, "ff02::1", f.ICMPV6, f.icmpv6(LOCAL6, "ff02::1", 130, query))], ALL_NODES_MAC)
+    v4("a ping", f.ipv4(TENANT4, HOST4, f.ICMP, f.icmp(8, 0, bytes(4) + b"v4-echo")))
+    v4("UDP to the broadcast address of another NIC", _udp4(TENANT4, DIRECTED4, b"v4-directed"))
+    v4("UDP from 0.0.0.0 to 0.0.0.0", _udp4("0.0.0.0", "0.0.0.0", b"v4-zero-zero"), gap=True)
+    v4("UDP from the host's own address", _udp4(HOST4, HOST4, b"v4-own"))
+    v4("UDP from 127.0.0.1", _udp4("127.0.0.1", HOST4, b"v4-martian"))
+    record, by, alert = (
+        bytes((7, 7, 4, 0, 0, 0, 0, 0)),
+        bytes((131, 7, 4)) + socket.inet_aton(LAN4) + b"\0",
+        b"\x94\x04\0\0",
+    )
+    for name, target, token, options in (
+        ("UDP with a record of its route", HOST4, b"v4-record", record),
+        ("UDP that names its route", HOST4, b"v4-source-route", by),
+        ("UDP through the host with a router alert", LAN4, b"v4-alert", alert),
+    ):
+        v4(name, f.ipv4(TENANT4, target, f.UDP, f.udp(TENANT4, target, PORT, token), options=options))
+    v6("a ping over IPv6", [f.ipv6(TENANT6, HOST6, f.ICMPV6, f.icmpv6(TENANT6, HOST6, 128, bytes(4) + b"v6-echo"))])
+    v6("UDP6 to the routers of another NIC", [_udp6(TENANT6, ANYCAST6, b"v6-anycast")])
+    alert6 = bytes((f.UDP, 0, 5, 2, 0, 0, 1, 0))
+    data6 = alert6 + f.udp(TENANT6, LAN6, PORT, b"v6-alert")
+    v6("UDP6 through the host with a router alert", [f.ipv6(TENANT6, LAN6, f.HOP_BY_HOP, data6)])
+    for name, kind, token in (("solicitation", 135, b"v6-solicit"), ("advertisement", 136, b"v6-advert")):
+        body = bytes(4) + socket.inet_pton(socket.AF_INET6, HOST6) + b"\xfa\x02" + token.ljust(14)
+        v6(
+            f"a neighbour {name} to another NIC",
+            [f.ipv6(TENANT6, HOST6, f.ICMPV6, f.icmpv6(TENANT6, HOST6, kind, body))],
+        )
+    for name, (number, four, six) in PROTOCOLS.items():
+        mac4 = b"\x01\x00\x5e" + socket.inet_aton(four)[1:] if four else b""
+        mac6 = b"\x33\x33" + socket.inet_pton(socket.AF_INET6, six)[-4:] if six else b""
+        v4(name, f.ipv4(TENANT4, four or HOST4, number, bytes(8) + _protocol(4, number)), mac4)
+        source = LOCAL6 if six else TENANT6
+        v6(f"{name} over IPv6", [f.ipv6(source, six or HOST6, number, bytes(8) + _protocol(6, number))], mac6)
     return found
+
+
+def _protocol(family: int, number: int) -> bytes:
+    return b"v%d-protocol-%d!" % (family, number)
 
 
 FRAMES = _frames()
@@ -169,6 +215,14 @@ TOKENS = {
     "an atomic IPv6 fragment": b"v6-atomic", "IPv6 fragments behind hop-by-hop options": b"v6-hop-fragments",
     "a TCP SYN over IPv6": b"v6-syn", "an MLD report": b"v6-report", "a router advertisement": b"v6-ra!",
     "IPv6 fragments": b"v6-fragments", "an ICMPv6 redirect": b"v6-redirect", "an MLD query": b"v6-mld-query",
+    "a ping": b"v4-echo", "UDP to the broadcast address of another NIC": b"v4-directed", "UDP from 0.0.0.0 to 0.0.0.0": b"v4-zero-zero",
+    "UDP from the host's own address": b"v4-own", "UDP from 127.0.0.1": b"v4-martian", "UDP with a record of its route": b"v4-record",
+    "UDP that names its route": b"v4-source-route", "UDP through the host with a router alert": b"v4-alert",
+    "a ping over IPv6": b"v6-echo", "UDP6 to the routers of another NIC": b"v6-anycast",
+    "UDP6 through the host with a router alert": b"v6-alert", "a neighbour solicitation to another NIC": b"v6-solicit",
+    "a neighbour advertisement to another NIC": b"v6-advert",
+    **{name: _protocol(4, number) for name, (number, _four, _six) in PROTOCOLS.items()},
+    **{f"{name} over IPv6": _protocol(6, number) for name, (number, _four, _six) in PROTOCOLS.items()},
 }  # fmt: skip
 
 
@@ -189,6 +243,7 @@ def ours(trunk: str) -> str:
         ip addr add {HOST4}/24 dev lan0; ip addr add {HOST6}/64 dev lan0 nodad
         ip -n lan addr add {LAN4}/24 dev eth0; ip -n lan addr add {LAN6}/64 dev eth0 nodad
         sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0
+        sysctl -qw net.ipv4.conf.all.accept_local=1 net.ipv4.conf.all.accept_source_route=1 net.ipv4.conf.default.accept_source_route=1
         sysctl -qw net.ipv4.conf.all.route_localnet=1 net.ipv4.conf.default.rp_filter=0 net.ipv4.icmp_echo_ignore_broadcasts=0 net.ipv6.conf.default.accept_ra=2
     """)
     return "trunk.10" if os.path.exists("/proc/net/vlan/config") else "ours0"
@@ -215,12 +270,12 @@ def make(name: str, profile: str) -> None:
 
 
 def join(four: socket.socket, six: socket.socket, link: str) -> None:
-    """What mDNS and LLMNR daemons join, and a querier of MLD; with IPv6 off nothing can."""
+    """What mDNS, LLMNR and routing daemons join, and a querier of MLD; with IPv6 off nothing can."""
     index = socket.if_nametoindex(link)
-    for group in ("224.0.0.251", "224.0.0.252"):
+    for group in GROUPS4:
         wanted = struct.pack("4s4si", socket.inet_aton(group), bytes(4), index)
         four.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, wanted)
-    for group in ("ff02::fb", "ff02::1:3", "ff02::16"):
+    for group in GROUPS6:
         with contextlib.suppress(OSError):
             wanted = socket.inet_pton(socket.AF_INET6, group) + struct.pack("I", index)
             six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, wanted)
@@ -237,13 +292,19 @@ class Host:
             (socket.AF_INET, socket.SOCK_RAW, f.IGMP, None), (socket.AF_INET6, socket.SOCK_RAW, f.ICMPV6, None),
             (socket.AF_INET, socket.SOCK_RAW, f.TCP, None), (socket.AF_INET6, socket.SOCK_RAW, f.TCP, None),
             (socket.AF_INET, socket.SOCK_DGRAM, 0, ("0.0.0.0", 5355)), (socket.AF_INET6, socket.SOCK_DGRAM, 0, ("::", 5353)),
-            (socket.AF_INET6, socket.SOCK_DGRAM, 0, ("::", 5355)),
+            (socket.AF_INET6, socket.SOCK_DGRAM, 0, ("::", 5355)), (socket.AF_INET, socket.SOCK_RAW, f.UDP, None),
+            (socket.AF_INET6, socket.SOCK_RAW, IPPROTO_RAW, None),
+            *((family, socket.SOCK_RAW, number, None) for family in (socket.AF_INET, socket.AF_INET6) for number, *_ in PROTOCOLS.values()),
         ):  # fmt: skip
             one = socket.socket(family, kind, protocol)
             if family == socket.AF_INET6 and kind == socket.SOCK_DGRAM:
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if where:
                 one.bind(where)
+            if (family, protocol) == (socket.AF_INET, f.UDP):
+                one.setsockopt(socket.IPPROTO_IP, IP_ROUTER_ALERT, 1)
+            elif protocol == IPPROTO_RAW:
+                one.setsockopt(socket.IPPROTO_IPV6, IPV6_ROUTER_ALERT, 0)
             self.sockets.append(one)
         join(self.sockets[0], self.sockets[2], link)
         with inside("lan"):
@@ -264,9 +325,13 @@ class Host:
             one.close()
 
 
-def arrived(name: str, profile: str) -> Set[str]:
-    """Send every frame; those whose token came through."""
+def arrived(name: str, profile: str, opened: str = "") -> Set[str]:
+    """Send every frame; those whose token came through. ``opened`` are sysctls that the link has been given since."""
     make(name, profile)
+    for one in opened.split():
+        family, _dot, setting = one.partition(".")
+        key, _equals, value = setting.partition("=")
+        Path(f"/proc/sys/net/{family}/conf/{name}/{key}").write_text(value, encoding="ascii")
     target = f.mac(ip("link", "show", "dev", name)[0]["address"])
     with contextlib.closing(Host(name)) as host:
         with inside("wire"):
@@ -301,7 +366,29 @@ def test_no_frame_arrives(ours: str, profile: str, filtered: bool) -> None:
                 "UDP from 0.0.0.0 to 255.255.255.255",
                 "the same in a frame to the host's MAC",
                 "UDP from 0.0.0.0 to 224.0.0.1",
+                "UDP from 0.0.0.0 to 0.0.0.0",
             }
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_table_keeps_them_out_alone(ours: str, profile: str, filtered: bool) -> None:
+    """As after a write to conf.all, until the service hears of it."""
+    if not filtered:
+        pytest.skip("this kernel has no nf_tables with the family inet")
+    opened = "ipv4.rp_filter=0 ipv4.forwarding=1 ipv4.arp_ignore=0 ipv4.accept_redirects=1 ipv6.disable_ipv6=0 ipv6.accept_redirects=1"
+    assert arrived(ours, profile, opened) == set()
+
+
+@pytest.mark.parametrize(("profile", "reached"), [("none", False), ("routed", True), ("access", True)])
+def test_errors_about_a_false_source_reach_it_over_ipv6(ours: str, profile: str, reached: bool) -> None:
+    """A limit: a router says that there is no way, and quotes the packet, before any rule on what it forwards or sends."""
+    make(ours, profile)
+    barrier.install()
+    target, token = f.mac(ip("link", "show", "dev", ours)[0]["address"]), b"v6-quoted"
+    assert until(lambda: ip("link", "show", "dev", ours)[0]["operstate"] == "UP")
+    with contextlib.closing(Host(ours)) as host, inside("wire"), contextlib.closing(f.Wire("tenant")) as wire:
+        wire.send(f.ethernet(target, wire.mac, f.ETH_IPV6, _udp6(LAN6, "2001:db8:dead::1", token)))
+        assert host.listen(20.0 if reached else 1.0, {token}) == ({token} if reached else set())
 
 
 def test_links_with_addresses_of_the_host_are_left_to_its_own_firewall(ours: str) -> None:
@@ -544,7 +631,7 @@ def test_the_table_is_one_that_nft_reads_and_writes() -> None:
     said = ruleset()
     assert f"iifgroup {LINK_GROUP} jump arriving" in said
     assert f"iifgroup {PRIVATE_GROUPS[0]}-{PRIVATE_GROUPS[-1]} drop" in said
-    assert said.count("netops.underlay") == len(nftables.rules_of(barrier.TABLE)) == 18
+    assert said.count("netops.underlay") == len(nftables.rules_of(barrier.TABLE)) == 20
     assert barrier.install() is None and ruleset() == said, "recreated, it is the same"
     run("nft -n list ruleset > /run/netns/saved; nft flush ruleset; nft -f /run/netns/saved")
     assert ruleset() == said and barrier.is_whole(), "restored by nft, it is ours again"

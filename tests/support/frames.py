@@ -34,9 +34,19 @@ def tagged(vlan: int, frame: bytes, kind: int = ETH_VLAN) -> bytes:
     return frame[:12] + struct.pack("!HH", kind, vlan) + frame[12:]
 
 
-def ipv4(source: str, target: str, protocol: int, data: bytes, flags_and_offset: int = 0, number: int = 1) -> bytes:
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(data), number, flags_and_offset, 64, protocol, 0)
-    head += ip_address(source).packed + ip_address(target).packed
+def ipv4(
+    source: str,
+    target: str,
+    protocol: int,
+    data: bytes,
+    flags_and_offset: int = 0,
+    number: int = 1,
+    options: bytes = b"",
+) -> bytes:
+    """``options`` are a multiple of four bytes."""
+    size = 20 + len(options)
+    head = struct.pack("!BBHHHBBH", 0x40 + size // 4, 0, size + len(data), number, flags_and_offset, 64, protocol, 0)
+    head += ip_address(source).packed + ip_address(target).packed + options
     return head[:10] + checksum(head) + head[12:] + data
 
 

@@ -34,6 +34,7 @@ _CHAINS = (
     Chain("output", nft.OUTPUT, _PRIORITY),
 )
 _RTN_LOCAL, _RTN_MULTICAST = 2, 5  # local, broadcast, anycast, multicast
+_HOP_BY_HOP = 0
 _TCP_IP = {"icmp": (nft.NFPROTO_IPV4, 1), "icmpv6": (nft.NFPROTO_IPV6, 58)}
 _ICMP_REDIRECT, _ND_ADVERTISEMENT, _ND_REDIRECT = 5, 134, 137
 _ND_SOLICIT, _ND_ADVERT = 135, 136
@@ -59,23 +60,33 @@ def _icmp(protocol: str, first: int, last: int) -> bytes:
         match = nft.compare(nft.AT_LEAST, bytes((first,))) + nft.compare(nft.AT_MOST, bytes((last,)))
     family, number = _TCP_IP[protocol]
     return (
-        nft.meta(nft.META_NFPROTO) + nft.compare(nft.EQUAL, bytes((family,)))
+        _of_ip(family)
         + nft.meta(nft.META_L4PROTO) + nft.compare(nft.EQUAL, bytes((number,)))
         + nft.transport(0, 1) + match
     )  # fmt: skip
 
 
+def _of_ip(family: int) -> bytes:
+    return nft.meta(nft.META_NFPROTO) + nft.compare(nft.EQUAL, bytes((family,)))
+
+
 def _rules() -> List[Rule]:
     local = nft.compare(nft.EQUAL, _number(_RTN_LOCAL))
     host = nft.compare(nft.AT_LEAST, _number(_RTN_LOCAL)) + nft.compare(nft.AT_MOST, _number(_RTN_MULTICAST))
+    group = nft.fib(nft.FIB_DADDR) + nft.compare(nft.EQUAL, _number(_RTN_MULTICAST))
+    options = nft.network(0, 1) + nft.masked(b"\x0f") + nft.compare(nft.NOT_EQUAL, b"\x05")
+    hop_by_hop = nft.network(6, 1) + nft.compare(nft.EQUAL, bytes((_HOP_BY_HOP,)))
     drop, accept = nft.verdict(nft.DROP), nft.verdict(nft.ACCEPT)
     arriving = [
         ("no redirect", _icmp("icmp", _ICMP_REDIRECT, _ICMP_REDIRECT) + drop),
         ("no router advertisement", _icmp("icmpv6", _ND_ADVERTISEMENT, _ND_ADVERTISEMENT) + drop),
         ("no redirect", _icmp("icmpv6", _ND_REDIRECT, _ND_REDIRECT) + drop),
         ("to an address of this link (host_access)", nft.fib(nft.FIB_DADDR | nft.FIB_IIF) + local + accept),
-        ("neighbours", _icmp("icmpv6", _ND_SOLICIT, _ND_ADVERT) + accept),
+        ("neighbours", group + _icmp("icmpv6", _ND_SOLICIT, _ND_ADVERT) + accept),
         ("nothing for the host", nft.fib(nft.FIB_DADDR) + host + drop),
+        # A router alert has the kernel give what it would forward to a daemon's socket, before any rule on forwarding.
+        ("no router alert", _of_ip(nft.NFPROTO_IPV4) + options + drop),
+        ("no router alert", _of_ip(nft.NFPROTO_IPV6) + hop_by_hop + drop),
     ]
     leaving = [
         ("from an address of this link (host_access)", nft.fib(nft.FIB_SADDR | nft.FIB_OIF) + local + accept),

@@ -31,7 +31,7 @@ META_NFPROTO, META_L4PROTO, META_IIFGROUP, META_OIFGROUP = 15, 16, 21, 22
 EQUAL, NOT_EQUAL, AT_MOST, AT_LEAST = 0, 1, 3, 5  # NFT_CMP_*
 FIB_SADDR, FIB_DADDR, FIB_IIF, FIB_OIF = 1, 2, 8, 16
 _FIB_RESULT_ADDRTYPE = 3
-_LINK_HEADER, _TRANSPORT_HEADER = 0, 2
+_LINK_HEADER, _NETWORK_HEADER, _TRANSPORT_HEADER = 0, 1, 2
 _HTON = 1
 _REGISTER, _VERDICT_REGISTER = 1, 0
 _DORMANT = 1
@@ -81,6 +81,11 @@ def fib(flags: int) -> bytes:
 def transport(offset: int, length: int) -> bytes:
     """Load bytes of the header behind that of IP; a fragment without it matches nothing."""
     return _payload(_TRANSPORT_HEADER, offset, length)
+
+
+def network(offset: int, length: int) -> bytes:
+    """Load bytes of the header of IP."""
+    return _payload(_NETWORK_HEADER, offset, length)
 
 
 def frame(offset: int, length: int) -> bytes:
