@@ -144,14 +144,14 @@ options:
         nameservers, become comments for as long as the block is there.
       - A workload with several endpoints has one resolver. Their lists are joined, the endpoint with the highest O(gw_priority) first, then by
         name; more than a resolver uses is refused.
+      - No endpoint is assigned a nameserver's address in a subnet of its network; the nameserver itself gets it by O(ipv4_address),
+        O(ipv6_address) or O(netops.underlay.vlan_network#module:host_access). Refused where another endpoint was assigned it before.
       - Defaults to O(netops.underlay.vlan_network#module:dns) of the network, as do O(dns_search) and O(dns_options); V([]) means none.
       - A process given by O(pid) has no known C(resolv.conf). Refused where the file is not the workload's own, such as the host's mounted
         into a container, or a symbolic link. A container's needs Linux 5.6 or later.
-      - Podman gives a container with C(--network none) no C(resolv.conf). Create an empty one in it first, such as by C(podman exec proxy
-        touch /etc/resolv.conf).
+      - A container without a C(resolv.conf), as Podman starts it with C(--network none), gets one, which goes with its last line of ours.
       - An endpoint that is removed while its container is stopped leaves the block in the file. Docker writes the file anew at the next start;
         with Podman, remove the block by hand.
-      - Nameservers in the subnets of the network are not reserved; list them in C(aux_addresses) of M(netops.underlay.vlan_network).
     type: list
     elements: str
   dns_search:

@@ -17,7 +17,7 @@ import struct
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError, RolledBack
@@ -543,6 +543,63 @@ def test_a_container_asks_its_endpoints_nameservers(engine: Engine, kind: str) -
     assert resolver(kind, "web")[:2] == found[:2] and "nameserver 10.0.0.54" not in resolver(kind, "web")
     engine.absent("web")
     assert inside(kind, "web", "cat /etc/resolv.conf") == theirs + "nameserver 10.0.0.54\n"
+
+
+@pytest.mark.parametrize("mapped", [(), ("--uidmap=0:100000:65536", "--gidmap=0:100000:65536")], ids=["root", "mapped"])
+def test_a_container_without_a_resolv_conf_has_one_for_as_long_as_it_needs_it(
+    engine: Engine, mapped: Tuple[str, ...]
+) -> None:
+    """As that of podman with --network=none."""
+    engine.network()
+    workload = start("podman", "web", *mapped)
+    bare = inside("podman", "web", "sh -c 'rm -f /etc/resolv.conf; ls -a /etc'")
+    check = engine.task("endpoint", check=True, network="blue", name="web", dns=["192.0.2.53"], **workload)
+    assert inside("podman", "web", "ls -a /etc") == bare and "resolver" in [change.kind for change in check.changes]
+    engine.endpoint("web", dns=["192.0.2.53"], **workload)
+    assert resolver("podman", "web") == ["nameserver 192.0.2.53"]
+    assert inside("podman", "web", "stat -c '%u %a' /etc/resolv.conf").split() == ["0", "644"]
+    engine.same("web", dns=["192.0.2.53"], **workload)
+    inside("podman", "web", "rm /etc/resolv.conf")
+    assert [it.kind for it in restore.drift(Registry(engine.state_dir))[0]] == ["resolver"]
+    restore.restore(transact.RunOptions(engine.state_dir))
+    assert resolver("podman", "web") == ["nameserver 192.0.2.53"]
+    engine.endpoint("web", **workload)
+    assert inside("podman", "web", "ls -a /etc") == bare
+    engine.endpoint("web", dns=["192.0.2.53"], **workload)
+    inside("podman", "web", "sh -c 'echo nameserver 192.0.2.54 >> /etc/resolv.conf'")
+    engine.absent("web", **workload)
+    assert "nameserver 192.0.2.54" in resolver("podman", "web"), "what the container wrote stays"
+
+
+#: What a container's /etc may be, and why no resolv.conf is made in it.
+NO_PLACE = {
+    "the host's own": (["-v", "/etc:/etc"], "true", "its directory is the host's own, mounted there"),
+    "a link": (
+        ["--privileged"],
+        "umount /etc/hostname; rm -rf /etc; ln -s /victim /etc",
+        "a symbolic link is on the way to it",
+    ),
+    "another user's": ([], "chown 5 /etc", "its directory does not belong to the container's root"),
+    "nothing": (["--privileged"], "umount /etc/hostname; rm -rf /etc", "it has no /etc/resolv.conf"),
+    "read-only": (["--read-only"], "true", "nothing can be made in its directory"),
+}
+
+
+@pytest.mark.parametrize("what", NO_PLACE)
+def test_no_resolv_conf_is_made_where_it_would_not_be_the_containers(engine: Engine, what: str) -> None:
+    options, command, why = NO_PLACE[what]
+    engine.network()
+    os.makedirs("/victim", exist_ok=True)
+    os.rename("/etc/resolv.conf", "/etc/resolv.conf.away")
+    try:
+        workload = start("podman", "evil", "--no-hosts", *options)
+        inside("podman", "evil", f"sh -c 'rm -f /etc/resolv.conf; {command}'")
+        with pytest.raises(InputError, match=f"dns: podman:evil cannot get it: .*{why}"):
+            engine.endpoint("evil", dns=["192.0.2.53"], **workload)
+        assert not os.path.exists("/etc/resolv.conf") and os.listdir("/victim") == []
+    finally:
+        os.rename("/etc/resolv.conf.away", "/etc/resolv.conf")
+        os.rmdir("/victim")
 
 
 def test_a_resolv_conf_that_is_not_the_containers_is_refused(engine: Engine) -> None:

@@ -82,6 +82,16 @@ def test_a_network_gives_its_endpoints_a_default(engine: Engine) -> None:
     assert engine.network(dns=["192.0.2.53"], dns_search=["example.com"]).changes == []
 
 
+def test_no_endpoint_has_the_address_of_a_nameserver(engine: Engine) -> None:
+    engine.network(dns=["192.0.2.1"])
+    engine.endpoint("one")
+    assert "inet 192.0.2.2/24" in run("ip -n one -o address show dev eth0")
+    engine.endpoint("ns", ipv4_address="192.0.2.1")
+    run("ip netns exec one ping -c1 -W2 192.0.2.1")
+    with pytest.raises(InputError, match="dns: 192.0.2.2 was assigned to one of blue"):
+        engine.network(dns=["192.0.2.2"])
+
+
 def test_endpoints_of_one_namespace_share_a_resolver(engine: Engine) -> None:
     engine.network()
     engine.network("red", parent="trunk.20", subnet="198.51.100.0/24")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple, cast
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Set, Tuple, cast
 
 from ...module_utils._engine.core.endpoint_specs import EndpointSpec, given_addresses, is_slaac, static_address
 from ...module_utils._engine.core.errors import Problem
@@ -56,6 +56,7 @@ class Fleet:
         self.addresses: List[Want] = []
         self.static: Dict[str, Dict[str, str]] = {}  # network -> address -> who asked for it by name
         self.allowed: Dict[str, Dict[str, List[Tuple[str, str]]]] = {}  # network -> address -> endpoints and options
+        self.nameservers: Dict[str, Set[str]] = {}  # network -> whom its endpoints ask for names of their own
         self._specs: Dict[str, NetworkSpec] = {}
         self._whole = whole
         sliced = [(name, row) for name, row in self.rows.items() if row.get("per_host")]
@@ -86,6 +87,8 @@ class Fleet:
             for address, of in allowed.items()
             if inside(address, subnet["subnet"])
         }
+        asked = {*self.spec(network)["dns"], *self.nameservers.get(network, ())} - {*self.static.get(network, ())}
+        found.update((ip, "a nameserver of endpoints") for ip in asked if inside(ip, subnet["subnet"]))
         return {**found, **self._reserved(network, subnet)}
 
     def _reserved(self, network: str, subnet: SubnetSpec) -> Dict[str, str]:
@@ -126,6 +129,7 @@ class Fleet:
         for version in (4, 6):
             if not (static_address(spec, version) or is_slaac(spec, version) or spec["vlans"]):
                 self._wanted(name, holder, version, spec)
+        self.nameservers.setdefault(name, set()).update(spec["dns"] or ())
         for option, address in given_addresses(spec):
             self._given(name, holder, f"{path}.{option}", address)
         for position, address in enumerate(spec["allowed_addresses"]):

@@ -211,7 +211,7 @@ def two_in_one(kernel: SimulatedKernel) -> None:
 def two_resolvers(kernel: SimulatedKernel) -> None:
     """a asks three nameservers already, by its other network."""
     two_in_one(kernel)
-    other_endpoint(kernel, dns=["10.7.0.1", "10.7.0.2", "10.7.0.3"])
+    other_endpoint(kernel, dns=["10.7.0.51", "10.7.0.52", "10.7.0.53"])
 
 
 def process(kernel: SimulatedKernel) -> None:
@@ -328,6 +328,7 @@ MORE = [
     Case(process, "endpoint", {**HERE, "netns": None, "pid": 7, "dns": ["192.0.2.53"]}, ["a resolver of a process"]),
     Case(lambda kernel: (with_a(kernel), kernel.observed.unwritable.update({("resolver", "netns:a"): "it is not a regular file"})), "endpoint",
          {**HERE, "dns": ["192.0.2.53"]}, ["a resolv.conf that is a link"]),
+    Case(with_a, "endpoint", {**HERE, "name": "b", "dns": ["10.0.0.2"]}, ["the nameserver's address is another's"]),
     Case(two_resolvers, "endpoint", {**HERE, "dns": ["192.0.2.53"], "dns_search": ["d.example"]}, ["four nameservers in one namespace"]),
     Case(lambda kernel: do(kernel, "network", **IPVLAN), "endpoint", {**HERE, "vlans": [5]}, ["a trunk in ipvlan"]),
     Case(lambda kernel: do(kernel, "network", **{**IPVLAN, "driver": "macvlan", "parent": None, "internal": True}), "endpoint",
@@ -637,6 +638,9 @@ CURES: Dict[str, List[Follow]] = {
     r"leave it out, or give netns or container": [
         lambda road, said, _: road.leave_out(said), lambda road, said, _: workload(road, netns="a"),
         lambda road, said, _: workload(road, container="docker:web")],
+    r"give another nameserver, or, if a is the nameserver, set its (ipv4_address) first": [
+        lambda road, said, _: road.give(said, ["192.0.2.53"]),
+        lambda road, said, found: do(road.kernel, "endpoint", **{**HERE, found[1]: "10.0.0.2"})],
     r"give dns too": [lambda road, said, _: road.near(said, dns=["192.0.2.53"])],
     r"let it have a plain file of its own there, or leave it out": [
         lambda road, said, _: road.kernel.observed.unwritable.clear(), lambda road, said, _: road.leave_out(said)],

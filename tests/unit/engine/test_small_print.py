@@ -202,6 +202,43 @@ def test_no_reservation_takes_the_address_of_an_endpoint() -> None:
     ]
 
 
+def addresses(kernel: SimulatedKernel, name: str = "a") -> List[str]:
+    return list(kernel.records["endpoint"][f"blue/{name}"].spec["addresses"])
+
+
+def test_no_endpoint_gets_the_address_of_a_nameserver() -> None:
+    kernel = blue(dns=["10.0.0.2", "192.0.2.53", "2001:db8::5"])
+    join(kernel, dns=["10.0.0.3", "2001:db8::2"])
+    assert addresses(kernel) == ["10.0.0.4/24", "2001:db8::3/64"]
+    join(kernel, "b", ipv4_address="10.0.0.3", ipv6_address="2001:db8::2")
+    assert addresses(kernel, "b") == ["10.0.0.3/24", "2001:db8::2/64"], "it is the nameserver"
+    join(kernel, "c", ipv4_addresses=["10.0.0.2"], allowed_addresses=["2001:db8::5"])
+    assert addresses(kernel, "c")[:2] == ["10.0.0.5/24", "10.0.0.2/32"], "an address of c, which is the nameserver"
+    assert not join(kernel, dns=["10.0.0.3", "2001:db8::2"]).changes
+
+
+@pytest.mark.parametrize("access", [True, ["10.0.0.2"]])
+def test_the_host_may_be_the_nameserver(access: object) -> None:
+    kernel = blue(host_access=access)
+    mine = kernel.records["network"]["blue"].spec["host_addresses"]
+    asked = {**BLUE, "host_access": access, "dns": ["10.0.0.2"]}
+    assert mine[0] == "10.0.0.2/32"
+    declare(kernel, task("network", **asked))
+    assert kernel.records["network"]["blue"].spec["host_addresses"] == mine
+    assert not declare(kernel, task("network", **asked)).changes
+
+
+def test_a_nameserver_with_the_address_of_an_endpoint_is_refused() -> None:
+    kernel = blue()
+    join(kernel)
+    what = "dns: 10.0.0.2 was assigned to a of blue; give another nameserver, or, if a is the nameserver, set its ipv4_address first"
+    assert refusal(kernel, task("network", **{**BLUE, "dns": ["10.0.0.2"]})) == [what]
+    assert refusal(kernel, task("endpoint", network="blue", name="b", netns="b", dns=["10.0.0.2"])) == [what]
+    join(kernel, ipv4_address="10.0.0.2")
+    declare(kernel, task("network", **{**BLUE, "dns": ["10.0.0.2"]}))
+    assert addresses(kernel)[0] == "10.0.0.2/24"
+
+
 @pytest.mark.parametrize(("taken", "given"), [("10.0.0.2/32", "10.0.0.3"), ("10.0.0.3/32", "10.0.0.2")])
 def test_the_ends_of_a_subnet_may_be_in_use_too(taken: str, given: str) -> None:
     kernel = SimulatedKernel("eth0")

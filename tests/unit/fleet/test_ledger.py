@@ -177,6 +177,18 @@ def test_an_address_that_was_reserved_later_is_named() -> None:
     )
 
 
+def test_a_nameserver_is_nobodys_address_but_its_own() -> None:
+    rows = [network("web", {"subnet": "10.0.0.0/24", "gateway": "10.0.0.1"}, dns=["10.0.0.2", "10.0.0.4"])]
+    fleet = hosts(
+        h1=[endpoint("a", dns=["10.0.0.3"]), endpoint("ns", ipv4_address="10.0.0.4")], h2=[endpoint("b"), endpoint("c")]
+    )
+    given = {"10.0.0.5": "h1/a", "10.0.0.6": "h2/b", "10.0.0.7": "h2/c"}
+    assert completed(rows, fleet).addresses == {"web": given}
+    assert "h1/a in web: its address 10.0.0.2 is now a nameserver of endpoints" in said(
+        allocate.conflicts(Fleet(rows, fleet), Ledger(addresses={"web": {"10.0.0.2": "h1/a"}}))
+    )
+
+
 def test_a_full_pool_is_refused() -> None:
     small = network("web", {"subnet": "10.0.0.0/30"})
     problems = allocate.complete(Fleet([small], hosts(h1=[endpoint("a"), endpoint("b")])), Ledger()).problems

@@ -86,7 +86,8 @@ def _edit(kind: str, pages: Mapping[str, Optional[str]]) -> Dict[str, Union[str,
             found[workload] = error
         except NamespaceError as error:
             found[workload] = WorkloadFileError(str(error))
-    for workload, old in foreign_file.edit(f"etc/{_FILES[kind].name}", edits).items():
+    bare = MADE.encode() if kind == "resolver" else b""  # every engine makes a hosts file itself
+    for workload, old in foreign_file.edit(f"etc/{_FILES[kind].name}", edits, bare).items():
         found[workload] = old.decode(*_CODING) if isinstance(old, bytes) else old
     return found
 

@@ -19,7 +19,7 @@ import socket
 import stat
 import struct
 import time
-from typing import Callable, Dict, List, Mapping, NoReturn, Optional, Set, Tuple, Union
+from typing import Callable, Dict, List, Mapping, NoReturn, Optional, Sequence, Set, Tuple, Union
 
 from ..core.errors import WorkloadFileError, WorkloadFileSlow
 from .libc import call, library
@@ -51,11 +51,15 @@ Edit = Callable[[bytes], Optional[bytes]]
 _silent: Set[int] = set()
 
 
-def edit(path: str, edits: Mapping[str, Tuple[int, Edit]]) -> Dict[str, Union[bytes, WorkloadFileError]]:
+def edit(
+    path: str, edits: Mapping[str, Tuple[int, Edit]], bare: bytes = b""
+) -> Dict[str, Union[bytes, WorkloadFileError]]:
     """Edit the file of each container, given by a PID in it, all at once: the old text of each, or why it cannot be.
 
-    ``path`` is relative to the root of the mount namespace. What cannot be opened for writing is an error also where
-    nothing is to be written. The limit is longer where there are many containers, each of which needs the processor.
+    ``path`` is relative to the root of the mount namespace. A file that is not there is made where something is to be
+    written, from the text ``bare``, and taken away where no more than that would be left; without it that is an error.
+    What cannot be opened for writing, or made, is an error also where nothing is to be written. The limit is longer
+    where there are many containers, each of which needs the processor.
     """
     found: Dict[str, Union[bytes, WorkloadFileError]] = {}
     running: Dict[int, _Child] = {}
@@ -64,7 +68,7 @@ def edit(path: str, edits: Mapping[str, Tuple[int, Edit]]) -> Dict[str, Union[by
         if pid in _silent:
             found[name] = _too_slow(path)
             continue
-        child = _Child(name, pid, path, wanted)
+        child = _Child(name, pid, path, wanted, bare)
         running[child.pipe] = child
         poll.register(child.pipe, select.POLLIN)
     end = time.monotonic() + TIME_LIMIT + _FOR_EACH * len(running)
@@ -162,22 +166,27 @@ def rewrite(descriptor: int, wanted: Edit) -> bytes:
     return old
 
 
+def _of_the_host(path: str) -> Optional[os.stat_result]:
+    """What the host has at a path below its root; None for nothing."""
+    with contextlib.suppress(OSError):
+        return os.stat(os.path.join("/", path))
+    return None
+
+
 class _Child:
     """The process that opens the file of one container."""
 
-    def __init__(self, name: str, pid: int, path: str, wanted: Edit) -> None:
+    def __init__(self, name: str, pid: int, path: str, wanted: Edit, bare: bytes) -> None:
         self.name = name
         self.pid = pid
         self._path = path
         self._heard: List[bytes] = []
         engine = os.getpid()
-        host_file = None
-        with contextlib.suppress(OSError):
-            host_file = os.stat(os.path.join("/", path))
+        hosts_own = _of_the_host(path), _of_the_host(os.path.dirname(path))
         self.pipe, writing = os.pipe()
         self._child = os.fork()
         if self._child == 0:
-            _work(engine, writing, lambda: _edit(pid, path, wanted, host_file))
+            _work(engine, writing, lambda: _edit(pid, path, wanted, bare, hosts_own))
         os.close(writing)
 
     def hear(self) -> bool:
@@ -234,19 +243,64 @@ def _write_all(pipe: int, said: bytes) -> None:
         said = said[os.write(pipe, said) :]
 
 
-def _edit(pid: int, path: str, wanted: Edit, host_file: Optional[os.stat_result]) -> bytes:
+def _edit(pid: int, path: str, wanted: Edit, bare: bytes, hosts_own: Sequence[Optional[os.stat_result]]) -> bytes:
     try:
         root, users = _root_of(pid)
     except FileNotFoundError:
         raise OSError(errno.ESRCH, "its process ended") from None
     descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     _become_root_of(users)
-    place = _find(root, path.encode())
+    try:
+        place = _find(root, path.encode())
+    except FileNotFoundError:
+        if not bare:
+            raise
+        new = wanted(bare)
+        directory = _directory(root, path, hosts_own[1])
+        if not os.access(str(directory), os.W_OK | os.X_OK, dir_fd=descriptors):
+            raise OSError(errno.EACCES, "nothing can be made in its directory") from None
+        if new is not None and new != bare:
+            _make(directory, os.path.basename(path), new)
+        return b""
     found = os.fstat(place)
-    check(found, os.fstatvfs(place), host_file)
+    check(found, os.fstatvfs(place), hosts_own[0])
     if found.st_uid != 0:  # as its user namespace sees it
         raise OSError(errno.EPERM, "it does not belong to the container's root")
-    return rewrite(os.open(str(place), FLAGS, dir_fd=descriptors), wanted)
+    old = rewrite(os.open(str(place), FLAGS, dir_fd=descriptors), wanted)
+    if bare and wanted(old) == bare:
+        with contextlib.suppress(OSError):  # it stays where something is mounted on it: it says nothing any more
+            _remove(_directory(root, path, hosts_own[1]), os.path.basename(path), found)
+    return old
+
+
+def _directory(root: int, path: str, hosts_own: Optional[os.stat_result]) -> int:
+    """The directory of a file, if it is the container's root's. Raises OSError."""
+    place = _find(root, os.path.dirname(path).encode())
+    found = os.fstat(place)
+    if hosts_own is not None and os.path.samestat(found, hosts_own):
+        raise OSError(errno.EPERM, "its directory is the host's own, mounted there")
+    if found.st_uid != 0:
+        raise OSError(errno.EPERM, "its directory does not belong to the container's root")
+    if not os.fstatvfs(place).f_blocks:
+        raise OSError(errno.EINVAL, "its directory is the kernel's")
+    return place
+
+
+def _make(directory: int, name: str, text: bytes) -> None:
+    """A file that was not there, for all to read. Raises OSError."""
+    file = os.open(name, FLAGS | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=directory)
+    os.fchmod(file, 0o644)  # whatever the umask is
+    try:
+        rewrite(file, lambda _old: text)
+    except OSError:
+        os.unlink(name, dir_fd=directory)
+        raise
+
+
+def _remove(directory: int, name: str, found: os.stat_result) -> None:
+    """Take a file of our making away, if it is still the one by its name. Raises OSError."""
+    if os.path.samestat(os.stat(name, dir_fd=directory, follow_symlinks=False), found):
+        os.unlink(name, dir_fd=directory)
 
 
 def _root_of(pid: int) -> Tuple[int, Optional[int]]:

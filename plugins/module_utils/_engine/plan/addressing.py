@@ -21,7 +21,7 @@ from ..core.specs import Spec, is_l3
 from ..declare import ipam
 from . import macs
 from .desired import DesiredState
-from .pools import Pools, subnet_of
+from .pools import Pools, row_of, subnet_of
 
 #: How many addresses more than needed a run probes, in case strangers hold some.
 SPARE = 8
@@ -96,6 +96,21 @@ class Addressing:
             self._arrange(endpoints[key], networks[endpoints[key]["network"]])
         for key in keys:
             self._may_be_allowed(key, endpoints[key], networks[endpoints[key]["network"]])
+        for name in dict.fromkeys(endpoints[key]["network"] for key in keys):
+            self._no_nameserver_assigned(networks[name])
+
+    def _no_nameserver_assigned(self, network: NetworkSpec) -> None:
+        """Refuse a nameserver with the address that an endpoint had from the pool."""
+        for ip, (kind, key) in self.pools.nameservers(network).items():
+            holders = (
+                pool.holder(ip) for pool, row in zip(self.pools.of(network), network["subnets"]) if row_of([row], ip)
+            )
+            holder = next(holders, None)
+            if holder and key in self.desired.scope[kind]:
+                what = f"{ip} was assigned to {holder} of {network['name']}"
+                option = f"ipv{version_of(ip)}_address"
+                fix = f"give another nameserver, or, if {holder} is the nameserver, set its {option} first"
+                self.desired.refuse(kind, key, "dns", what, fix)
 
     def _adopted(self, key: str) -> Spec:
         """Addresses that an endpoint without a record already has in its workload, because the registry was lost."""

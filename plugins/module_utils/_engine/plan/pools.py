@@ -9,6 +9,7 @@ from bisect import bisect_left
 from functools import cached_property
 from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
+from ..core.endpoint_specs import given_addresses
 from ..core.formats import ip_of, parse_subnet, version_of
 from ..core.network_specs import NetworkSpec, SubnetSpec
 from ..core.specs import is_l3
@@ -52,6 +53,9 @@ class Pools:
             found[row["gateway"]] = "the gateway"
         elif is_l3(network) and (first := ipam.first_usable(row["subnet"])):
             found[first] = "the first usable address, which is reserved in L3 modes"
+        for ip in self.nameservers(network):
+            if row_of([row], ip):
+                found.setdefault(ip, "a nameserver of endpoints")
         found.update(self.in_use(network, row))
         return found
 
@@ -70,6 +74,33 @@ class Pools:
             network: {ip: "an allowed address of " + ", ".join(sorted(of)) for ip, of in addresses.items()}
             for network, addresses in names.items()
         }
+
+    def nameservers(self, network: NetworkSpec) -> Dict[str, Tuple[str, str]]:
+        """Whom the endpoints of a network ask for names, each with kind and key of the first item that says so.
+
+        An endpoint that was given such an address, or the host that has it, is that nameserver: nothing is reserved.
+        """
+        return self._nameservers.get(network["name"], {})
+
+    @cached_property
+    def _nameservers(self) -> Dict[str, Dict[str, Tuple[str, str]]]:
+        """Those of all networks, by network."""
+        found: Dict[str, Dict[str, Tuple[str, str]]] = {}
+        for name, network in self.desired.items["network"].items():
+            found[name] = dict.fromkeys(network["dns"], ("network", name))
+        endpoints = self.desired.items["endpoint"]
+        for key, spec in endpoints.items():
+            for ip in spec["dns"] or ():
+                found.setdefault(spec["network"], {}).setdefault(ip, ("endpoint", key))
+        for spec in endpoints.values():
+            for _option, ip in given_addresses(spec):
+                found.get(spec["network"], {}).pop(ip, None)
+        for name, network in self.desired.items["network"].items():
+            before = self.desired.before("network", name) or {}
+            access = network["host_access"]
+            for ip in access if isinstance(access, list) else before.get("host_addresses", ()) if access else ():
+                found[name].pop(ip_of(ip), None)
+        return found
 
     def in_use(self, network: NetworkSpec, row: SubnetSpec) -> Dict[str, str]:
         """The addresses of a subnet that the host knows to be in use."""
