@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import statistics
 import struct
@@ -96,6 +97,27 @@ def test_rates_are_made_changed_lifted_and_undone(engine: Engine, network: Dict[
     assert (shaper(), policer()) == ((4_000_000, 65536), ["8Mbit", "256Kb", "drop"])
     engine.absent("one")
     assert engine.records("rate") == {}
+
+
+def test_what_a_lost_registry_limited_goes_with_the_adoption(engine: Engine) -> None:
+    engine.network()
+    engine.endpoint("one", **RATES)
+    engine.endpoint("two")
+    run("tc -n two qdisc add dev eth0 root handle 8: tbf rate 9mbit burst 64kb limit 100kb")
+    shutil.rmtree(engine.state_dir)
+    engine.task("network", adopt=True, name="blue", driver="macvlan", parent="trunk.10",
+               subnets=[{"subnet": "192.0.2.0/24", "gateway": "none"}])  # fmt: skip
+    asked = {"network": "blue", "name": "one", "netns": "one"}
+    planned = engine.task("endpoint", check=True, adopt=True, **asked)
+    assert shaper() == (4_000_000, 65536)
+    done = engine.task("endpoint", adopt=True, **asked)
+    assert [change[:4] for change in planned.changes] == [change[:4] for change in done.changes]
+    assert (shaper(), policer()) == ("noqueue", None) and engine.records("rate") == {}
+    engine.same("one")
+    undone(engine)
+    assert (shaper(), policer()) == ((4_000_000, 65536), ["8Mbit", "256Kb", "drop"])
+    engine.task("endpoint", adopt=True, network="blue", name="two", netns="two")
+    assert "qdisc tbf 8: root" in run("tc -n two qdisc show dev eth0"), "that of somebody else"
 
 
 def test_a_lost_or_changed_limit_is_drift_and_is_healed(engine: Engine) -> None:

@@ -116,7 +116,11 @@ def plan(declared: Declaration, records: Records, observed: HostState, seed: str
     desired = desired_state(declared, records, observed, seed)
     rules.check(desired)
     derivation = expand(desired)
-    removals = [*strays.left_behind(desired), *_removals(desired, derivation)]
+    removals = [
+        *strays.left_behind(desired),
+        *_removals(desired, derivation),
+        *strays.limits(desired, derivation.endpoints),
+    ]
     strays.name_left(desired)
     strays.name_renamed(desired, removals)
     steps = [*_steps(desired, derivation.wanted, removals), *removals]

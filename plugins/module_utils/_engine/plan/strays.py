@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, Iterator
 
-from ..core import identity
-from ..core.change import FILE_KINDS, LINK_GROUPS, Record, link_key
-from ..core.endpoint_specs import interfaces
+from ..core import identity, rates
+from ..core.change import FILE_KINDS, LINK_GROUPS, Record, link_key, rate_key
+from ..core.endpoint_specs import AnyEndpoint, interfaces
 from ..core.specs import Spec
 from ..core.state import Link
 from .desired import DesiredState
@@ -38,6 +38,22 @@ def left_behind(desired: DesiredState) -> Iterator[Step]:
             desired.leaving.add(there[1])
             for kind, name, spec in identity.left_behind(observed, desired.records, old, there):
                 yield Step(kind, name, spec, None, "", reason)
+
+
+def limits(desired: DesiredState, endpoints: Iterable[str]) -> Iterator[Step]:
+    """What still limits the links that a run adopts, with our mark, and is asked for no more: no registry knows of it."""
+    for key in endpoints if desired.declared.adopt else ():
+        endpoint: AnyEndpoint = desired.items["endpoint"][key]
+        for name in interfaces(endpoint):
+            for direction in rates.DIRECTIONS:
+                place: Spec = {"netns": endpoint["workload"], "link": name, "direction": direction}
+                limit = desired.observed.rate_spec(place)
+                if (
+                    limit
+                    and limit["rate"]
+                    and not (endpoint[f"{direction}_rate"] or desired.record("rate", rate_key(place)))
+                ):
+                    yield Step("rate", rate_key(place), limit, None, f"endpoint:{key}", "nobody asks for it any more")
 
 
 def outlasts(desired: DesiredState, kind: str, record: Record) -> bool:

@@ -221,7 +221,7 @@ def observation_needed(declared: Declaration, records: Records) -> Need:
         routes=removing or _needs_routes(declared, records, endpoints),
         rules=_needs_rules(declared, records),
         senders=_needs_senders(declared, records),
-        rates=bool(records.get("rate") or modules),
+        rates=bool(records.get("rate") or modules or declared.adopt),
         modules=modules,
         kinds=_each(_kinds(declared, records)),
         accounts=_each(_accounts(touched)),
