@@ -13,6 +13,9 @@ version_added: "1.0.0"
 description:
   - Sends a tagged ARP or neighbour request from the trunk to the gateway of every network, and so verifies the path from the NIC through
     the switch port to the gateway. The requests are those of duplicate address detection. They need no address and change nothing.
+  - Asks the routers of the VLANs in which endpoints get their addresses by SLAAC for an advertisement with a prefix.
+  - Listens in the VLANs of trunks (O(netops.underlay.vlan_endpoint#module:vlans)), after it has asked routers there. What is heard shows that
+    the switch port carries the VLAN. Silence is no failure, because it is not known who is there; such VLANs are listed in RV(unproved).
   - Repeats the requests at the size of the network's MTU, to verify that such packets pass.
   - Detects other hosts that use the addresses of this host's endpoints, and gateway addresses that are in use twice.
   - Compares the kernel with the rows, as the check mode of M(netops.underlay.vlan_map) does, and reports the differences as drift.
@@ -69,7 +72,7 @@ attributes:
 seealso:
   - module: netops.underlay.vlan_map
 notes:
-  - The NICs are in promiscuous mode while it runs, about one to five seconds.
+  - The NICs are in promiscuous mode while it runs, about one to ten seconds.
   - Networks without a gateway, including those in L3 modes, cannot be verified and are listed in RV(unproved).
 extends_documentation_fragment:
   - netops.underlay.common
@@ -119,11 +122,11 @@ left_out:
   returned: when there are more than 500
   type: int
 proved:
-  description: The number of networks whose gateway answered.
+  description: The number of networks whose gateway answered, or whose router advertises, and of those of trunks whose every VLAN was heard.
   returned: when the rows are valid
   type: int
 unproved:
-  description: The networks without a gateway to verify.
+  description: The networks without a gateway to verify, and the VLANs of trunks in which nothing was heard, as C(NETWORK/ENDPOINT, VLAN 20-29).
   returned: when the rows are valid
   type: list
   elements: str
@@ -192,18 +195,21 @@ def main() -> None:
         row = {"name": params["endpoints_name"], "endpoints": params["endpoints"] or [], "purge": params["purge"]}
         members = rehearse(module, model.declare_map(row), findings)
     there: List[verify.Network] = []
+    unproved: List[str] = []
     if outcome is not None:
         endpoints = members.items["endpoint"] if members is not None else {}
         there = verify.networks(declared, outcome.items["network"], endpoints, outcome.observed)
         states = [outcome.observed] + ([members.observed] if apart and members is not None else [])
-        findings += verify.judge(there, verify.listen(there), verify.macs(*states))
-    unproved = verify.unproved(there)
+        wires = verify.listen(there)
+        findings += verify.judge(there, wires, verify.macs(*states))
+        unproved = verify.unproved(there, wires)
+    doubtful = {entry.partition("/")[0] for entry in unproved}
     silent = {finding.get("network") for finding in findings if finding["kind"] == "arrival"}
     whole = {finding["nic"] for finding in findings if finding["kind"] == "arrival" and not finding.get("network")}
     result: Dict[str, Any] = {
         "findings": findings[:SHOWN],
         "proved": sum(
-            network.name not in silent and network.name not in unproved and network.place.nic not in whole
+            network.name not in silent and network.name not in doubtful and network.place.nic not in whole
             for network in there
         ),
         "unproved": unproved,

@@ -157,3 +157,17 @@ def test_what_a_router_gave_is_no_lease_where_the_registry_was_lost(engine: Engi
     engine.network(adopt=True, **options)
     assert engine.endpoint("one", adopt=True, accept_ra=True)["addresses"] == [f"{PREFIX}:2/64"]
     assert address in addresses("eth0", "one")
+
+
+def test_verify_asks_the_router_for_a_prefix(engine: Engine) -> None:
+    rows = {
+        "networks": [{"name": name, "driver": "macvlan", "parent": f"trunk.{vlan}", "enable_ipv4": False,
+                      "subnets": [{"subnet": f"2001:db8:{vlan}::/64", "gateway": "none"}]} for name, vlan in (("blue", 10), ("red", 20))],
+        "endpoints": [{"network": name, "name": "one", "netns": name, **SLAAC} for name in ("blue", "red")],
+    }  # fmt: skip
+    engine.map(**rows)
+    (silent,), unproved = engine.verify(**rows)
+    assert "trunk, VLAN 20: no router advertises there, so one of red gets no address by SLAAC" in silent
+    assert unproved == []
+    run("ip -n router link set far.10 down")
+    assert len(engine.verify(**rows)[0]) == 2

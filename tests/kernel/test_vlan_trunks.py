@@ -260,3 +260,17 @@ def test_a_trunk_too_small_for_ipv6(engine: Engine) -> None:
     trunk_of(engine, [10])
     engine.same("fw", network="all", vlans=[10])
     assert link("eth0.10", "fw")["mtu"] == 1000 and repaired(engine) == []
+
+
+def test_verify_tells_the_vlans_in_which_somebody_is_heard(engine: Engine, neighbour: None) -> None:
+    rows = {
+        "networks": [{"name": "all", "driver": "macvlan", "parent": "trunk", "subnets": [{"subnet": "192.0.2.0/24", "gateway": "none"}]}],
+        "endpoints": [{"network": "all", "name": "fw", "netns": "fw", "vlans": [10, "20-21"]}],
+    }  # fmt: skip
+    engine.map(**rows)
+    speaking = subprocess.Popen([*NEIGHBOUR.split(), "ping", "-q", "10.0.10.77"], stdout=subprocess.DEVNULL)
+    try:
+        assert engine.verify(**rows) == ([], ["all/fw, VLAN 20-21"])
+    finally:
+        speaking.kill()
+        speaking.wait()

@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare.declaration import Declaration
-from ansible_collections.netops.underlay.plugins.module_utils._engine.run import converge, transact
+from ansible_collections.netops.underlay.plugins.module_utils._engine.run import converge, transact, verify
 from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
 
 
@@ -31,6 +31,15 @@ class Engine:
         )  # what is not given is not purged
         run = transact.RunOptions(self.state_dir, check=check, guard=guard)
         return converge.converge(model.declare_map({"name": "fabric", **rows, **options}), run)
+
+    def verify(self, **options: Any) -> Tuple[List[str], List[str]]:
+        """What verifying a map finds, drift left out, and what it cannot prove."""
+        declared = model.declare_map({"name": "task", "adopt": True, **options})
+        done = self._converge(declared, True)
+        there = verify.networks(declared, done.items["network"], done.items["endpoint"], done.observed)
+        wires = verify.listen(there)
+        found = verify.judge(there, wires, verify.macs(done.observed))
+        return [one["text"] for one in found], verify.unproved(there, wires)
 
     def _converge(self, declared: Declaration, check: bool) -> converge.Outcome:
         return converge.converge(declared, transact.RunOptions(self.state_dir, check=check))

@@ -121,7 +121,7 @@ def _checks(fleet: Fleet, verified: Results) -> list[Row]:
         if result["proved"]:
             found.append(_check(True, "arrival", _answers(result["proved"]), None))
         if result["unproved"]:
-            found.append(_check(None, "arrival", f"no gateway to probe: {', '.join(result['unproved'])}", None))
+            found.append(_check(None, "arrival", f"nothing to probe: {', '.join(result['unproved'])}", None))
         for row in found:
             rows.add(tuple(row.values()), host, dict, row)
     return rows.finished()

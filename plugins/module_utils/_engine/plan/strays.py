@@ -53,7 +53,9 @@ def limits(desired: DesiredState, endpoints: Iterable[str]) -> Iterator[Step]:
                     and limit["rate"]
                     and not (endpoint[f"{direction}_rate"] or desired.record("rate", rate_key(place)))
                 ):
-                    yield Step("rate", rate_key(place), limit, None, f"endpoint:{key}", "nobody asks for it any more")
+                    yield Step(
+                        "rate", rate_key(place), limit, None, f"endpoint:{key}", "no endpoint asks for it any more"
+                    )
 
 
 def outlasts(desired: DesiredState, kind: str, record: Record) -> bool:

@@ -13,10 +13,10 @@ import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..core.change import Change
-from ..core.endpoint_specs import EndpointSpec
+from ..core.endpoint_specs import EndpointSpec, is_slaac
 from ..core.errors import Problem
 from ..core.formats import ip_of
 from ..core.network_specs import NetworkSpec
@@ -25,7 +25,7 @@ from ..core.state import HostState, Link
 from ..declare.declaration import Declaration, specs
 from ..report import summary
 from ..wire import arping
-from ..wire.arping import Answers, ProbeRequest, TrunkSocket
+from ..wire.arping import Advertisement, Answers, ProbeRequest, TrunkSocket
 
 Finding = Dict[str, Any]
 
@@ -54,6 +54,8 @@ class Network:
     wanted: int  # what its endpoints may send
     gateways: List[str]
     endpoints: Dict[str, str] = field(default_factory=dict)  # address -> endpoint of this host
+    slaac: List[str] = field(default_factory=list)  # the endpoints that get addresses from a router
+    trunks: Dict[str, List[int]] = field(default_factory=dict)  # the endpoints that are trunks, each with its VLANs
 
 
 @dataclass
@@ -62,6 +64,8 @@ class Wire:
 
     small: Answers = field(default_factory=dict)
     large: Answers = field(default_factory=dict)
+    routers: Dict[int, List[Advertisement]] = field(default_factory=dict)  # by VLAN
+    alive: Set[int] = field(default_factory=set)  # the VLANs of trunks in which anything was heard
     trouble: str = ""  # why it cannot be asked
 
 
@@ -138,6 +142,10 @@ def networks(
         network = found.get(endpoint["network"])
         if network is not None and not is_l3(complete[endpoint["network"]]):
             network.endpoints.update((ip_of(address), endpoint["name"]) for address in endpoint.get("addresses", ()))
+            if is_slaac(endpoint):
+                network.slaac.append(endpoint["name"])
+            if endpoint["vlans"]:
+                network.trunks[endpoint["name"]] = endpoint["vlans"]
     for network in found.values():
         network.gateways = [address for address in network.gateways if address not in network.endpoints]
     return list(found.values())
@@ -172,6 +180,11 @@ def _ask(nic: str, there: Sequence[Network]) -> Wire:
                 if ask in wire.small and network.wanted <= network.mtu
             }
             wire.large = trunk.ask(list(large), large)
+            wire.routers = trunk.routers(network.place.vlan for network in there if network.slaac)
+            known = {ask.vlan for ask in wire.small} | wire.routers.keys()
+            trunks = [network.trunks for network in there if not network.place.vlan]
+            asked = {vlan for found in trunks for vlans in found.values() for vlan in vlans}
+            wire.alive = (asked & known) | (trunk.alive(asked - known) if asked - known else set())
     except OSError as error:
         wire.trouble = (
             f"{nic} is down"
@@ -196,6 +209,7 @@ def judge(there: Sequence[Network], wires: Mapping[str, Wire], own: Sequence[str
         found += _sizes(trunk, nic, some, wire)
         for network in some:
             found += _owners(network, wire, own)
+            found += _routers(network, wire)
     return found
 
 
@@ -276,6 +290,23 @@ def _owners(network: Network, wire: Wire, own: Sequence[str]) -> List[Finding]:
     return found
 
 
+def _routers(network: Network, wire: Wire) -> List[Finding]:
+    """Whether a router gives endpoints their addresses."""
+    if not network.slaac:
+        return []
+    whose = f"{', '.join(sorted(network.slaac))} of {network.name}"
+    said = wire.routers.get(network.place.vlan, [])
+    if any(one.prefixes for one in said):
+        return []
+    text = (
+        f"no router advertises there, so {whose} gets no address by SLAAC: check the switch port and the router"
+        if not said
+        else f"{', '.join(sorted({one.router for one in said}))} advertises no prefix to make addresses of, so {whose} gets none by SLAAC: "
+        "let the router set the autonomous flag of one"
+    )
+    return [finding("arrival", network.place, text, network=network.name)]
+
+
 def macs(*states: HostState) -> List[str]:
     """Every MAC of this host."""
     return sorted({
@@ -283,6 +314,13 @@ def macs(*states: HostState) -> List[str]:
     })  # fmt: skip
 
 
-def unproved(there: Sequence[Network]) -> List[str]:
-    """The networks that cannot be verified, because they have no gateway."""
-    return sorted(network.name for network in there if not network.gateways)
+def unproved(there: Sequence[Network], wires: Mapping[str, Wire]) -> List[str]:
+    """What cannot be verified: networks without a gateway, and the VLANs of trunks in which nothing was heard."""
+    found = [network.name for network in there if not (network.gateways or network.slaac or network.trunks)]
+    for network in there:
+        for name, vlans in network.trunks.items():
+            heard = wires[network.place.nic].alive if not network.place.vlan else ()  # else there are two tags
+            silent = [vlan for vlan in vlans if vlan not in heard]
+            if silent:
+                found.append(f"{network.name}/{name}, VLAN {', '.join(arping.ranges(silent))}")
+    return sorted(found)

@@ -4,7 +4,8 @@
 
 One packet socket on the NIC speaks for all its VLANs, so that it takes no sub-interface and no address: the requests
 are those of duplicate address detection (RFC 5227, 2.1.1 and RFC 4862, 5.4.2), which claim nothing. To learn whether
-large frames pass, a request is padded: what is behind an ARP or IPv6 packet is ignored by whom it reaches.
+large frames pass, a request is padded: what is behind an ARP or IPv6 packet is ignored by whom it reaches. Where no
+address is known to be in a VLAN, routers are asked (RFC 4861, 6.3.7), and whatever is heard shows that it arrives.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import ipaddress
+import itertools
 import select
 import socket
 import struct
@@ -27,17 +29,25 @@ _AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata: ..., vlan_tci, v
 _TP_STATUS_VLAN_VALID = 0x10
 _BROADCAST = b"\xff" * 6
 _ICMPV6, _SOLICITATION, _ADVERTISEMENT = 58, 135, 136
-#: ARP, and neighbour advertisements; tags are in the auxiliary data by then.
+_ROUTER_SOLICITATION, _ROUTER_ADVERTISEMENT = 133, 134
+_ALL_ROUTERS = bytes.fromhex("ff020000000000000000000000000002")
+_PREFIX_INFORMATION, _AUTONOMOUS = 3, 0x40  # RFC 4861, 4.6.2
+_EVERYTHING, _NOTHING = (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0)
+#: ARP, and advertisements of neighbours and routers; tags are in the auxiliary data by then.
 _FILTER = (
-    (0x28, 0, 0, 12), (0x15, 5, 0, _ETH_P_ARP), (0x15, 0, 5, _ETH_P_IPV6), (0x30, 0, 0, 20), (0x15, 0, 3, _ICMPV6),
-    (0x30, 0, 0, 54), (0x15, 0, 1, _ADVERTISEMENT), (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0),
+    (0x28, 0, 0, 12), (0x15, 6, 0, _ETH_P_ARP), (0x15, 0, 6, _ETH_P_IPV6), (0x30, 0, 0, 20), (0x15, 0, 4, _ICMPV6),
+    (0x30, 0, 0, 54), (0x15, 1, 0, _ADVERTISEMENT), (0x15, 0, 1, _ROUTER_ADVERTISEMENT), _EVERYTHING, _NOTHING,
 )  # fmt: skip
+#: SKF_AD_OFF + SKF_AD_VLAN_TAG: the tag of a frame, to a filter. The most VLANs that one can leave out (BPF_MAXINSNS).
+_TAG, _MOST_LEFT_OUT = 0xFFFFF000 + 44, 2000
 _BURST = 64  # requests between two looks at the answers
 
 TRIES = 3
 WAIT = 1.0  # seconds for the answers of one try
 #: After the last answer: a second owner of an address may be slower than the first.
 SETTLE = 0.3
+#: Seconds for a router, which answers all who ask within 3 s by one advertisement, 0.5 s later (RFC 4861, 6.2.6).
+ROUTER_WAIT = 4.0
 
 
 class ProbeRequest(NamedTuple):
@@ -45,6 +55,13 @@ class ProbeRequest(NamedTuple):
 
     vlan: int
     address: str
+
+
+class Advertisement(NamedTuple):
+    """What a router says in a VLAN: its address, and the prefixes that hosts may make addresses of."""
+
+    router: str
+    prefixes: Tuple[str, ...]
 
 
 #: Who answered: the MACs, by what was asked.
@@ -60,11 +77,25 @@ def request(ask: ProbeRequest, mac: bytes, size: int = 0) -> bytes:
     else:
         group = bytes.fromhex("ff0200000000000000000001ff") + ip.packed[13:]
         to, kind = b"\x33\x33" + group[12:], _ETH_P_IPV6
-        message = struct.pack("!BBHI16s", _SOLICITATION, 0, 0, 0, ip.packed)
-        message = message[:2] + _checksum(bytes(16), group, message) + message[4:]
-        body = struct.pack("!IHBB16s16s", 6 << 28, len(message), _ICMPV6, 255, bytes(16), group) + message
-    tag = struct.pack("!HH", _ETH_P_8021Q, ask.vlan) if ask.vlan else b""
-    return to + mac + tag + struct.pack("!H", kind) + body.ljust(max(size, 46), b"\0")
+        body = _icmpv6(group, struct.pack("!BBHI16s", _SOLICITATION, 0, 0, 0, ip.packed))
+    return _frame(to, mac, ask.vlan, kind, body.ljust(max(size, 46), b"\0"))
+
+
+def solicitation(vlan: int, mac: bytes) -> bytes:
+    """The frame that asks all routers of a VLAN, from no address: so they answer all (RFC 4861, 6.2.6)."""
+    body = _icmpv6(_ALL_ROUTERS, struct.pack("!BBHI", _ROUTER_SOLICITATION, 0, 0, 0))
+    return _frame(b"\x33\x33" + _ALL_ROUTERS[12:], mac, vlan, _ETH_P_IPV6, body)
+
+
+def _frame(to: bytes, mac: bytes, vlan: int, kind: int, body: bytes) -> bytes:
+    tag = struct.pack("!HH", _ETH_P_8021Q, vlan) if vlan else b""
+    return to + mac + tag + struct.pack("!H", kind) + body
+
+
+def _icmpv6(group: bytes, message: bytes) -> bytes:
+    """A packet from the unspecified address."""
+    message = message[:2] + _checksum(bytes(16), group, message) + message[4:]
+    return struct.pack("!IHBB16s16s", 6 << 28, len(message), _ICMPV6, 255, bytes(16), group) + message
 
 
 def _checksum(source: bytes, to: bytes, message: bytes) -> bytes:
@@ -86,6 +117,21 @@ def answer(frame: bytes, vlan: int) -> Optional[Tuple[ProbeRequest, str]]:
     return None
 
 
+def advertisement(frame: bytes) -> Optional[Advertisement]:
+    """What a frame says if it is a router's advertisement, else None."""
+    is_one = int.from_bytes(frame[12:14], "big") == _ETH_P_IPV6 and len(frame) >= 70 and frame[20] == _ICMPV6
+    if not is_one or frame[54] != _ROUTER_ADVERTISEMENT:
+        return None
+    prefixes, start = [], 70
+    while start + 2 <= len(frame) and frame[start + 1]:
+        kind, end = frame[start], start + 8 * frame[start + 1]
+        if kind == _PREFIX_INFORMATION and end - start == 32 and end <= len(frame) and frame[start + 3] & _AUTONOMOUS:
+            prefix = ipaddress.IPv6Network((frame[start + 16 : end], frame[start + 2]), strict=False)
+            prefixes.append(str(prefix))
+        start = end
+    return Advertisement(str(ipaddress.IPv6Address(frame[22:38])), tuple(prefixes))
+
+
 class TrunkSocket:
     """The wire behind a NIC. Raises OSError, such as ENETDOWN where it is down."""
 
@@ -93,11 +139,7 @@ class TrunkSocket:
         self._mac = bytes.fromhex(mac.replace(":", ""))
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         try:
-            program = b"".join(struct.pack("=HBBI", *step) for step in _FILTER)
-            memory = ctypes.create_string_buffer(program, len(program))
-            self._socket.setsockopt(
-                socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(_FILTER), ctypes.addressof(memory))
-            )
+            self._filter(_FILTER)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
             self._socket.bind((nic, _ETH_P_ALL))
             member = struct.pack("=iHH8s", socket.if_nametoindex(nic), _PACKET_MR_PROMISC, 0, b"")
@@ -131,6 +173,43 @@ class TrunkSocket:
                 pass
         return {ask: found[ask] for ask in dict.fromkeys(asks) if ask in found}
 
+    def routers(self, vlans: Iterable[int]) -> Dict[int, List[Advertisement]]:
+        """What routers advertise in each of some VLANs; those without any are left out."""
+        found: Dict[int, List[Advertisement]] = {}
+        wanted, served = set(vlans), set[int]()
+        for frame, vlan in self._until(wanted, served):
+            said = advertisement(frame)
+            if said is not None and vlan in wanted:
+                found.setdefault(vlan, []).append(said)
+                served.update((vlan,) if said.prefixes else ())
+        return found
+
+    def alive(self, vlans: Iterable[int]) -> Set[int]:
+        """Those of some VLANs in which anything at all is heard. Routers are asked, so that there is something to hear."""
+        wanted, found = set(vlans), set[int]()
+        self._filter(_without(()))
+        for _frame, vlan in self._until(wanted, found):
+            if vlan not in found:
+                found.add(vlan)
+                self._filter(_without(found))  # one that is busy would leave no place for the others
+        return wanted & found
+
+    def _until(self, wanted: Set[int], found: Set[int]) -> Iterator[Tuple[bytes, int]]:
+        """The frames that arrive after routers were asked, until all VLANs that are wanted are found, or time is up."""
+        for vlan in sorted(wanted):
+            self._send(solicitation(vlan, self._mac))
+        deadline = time.monotonic() + ROUTER_WAIT
+        while wanted - found and (left := deadline - time.monotonic()) > 0:
+            if select.select((self._socket,), (), (), left)[0]:
+                yield from self._frames()
+
+    def _filter(self, steps: Sequence[Tuple[int, int, int, int]]) -> None:
+        program = b"".join(struct.pack("=HBBI", *step) for step in steps)
+        memory = ctypes.create_string_buffer(program, len(program))
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(steps), ctypes.addressof(memory))
+        )
+
     def _send(self, frame: bytes) -> None:
         for _rest in range(1000):
             try:
@@ -158,7 +237,7 @@ class TrunkSocket:
     def _frames(self) -> Iterator[Tuple[bytes, int]]:
         while True:
             try:
-                frame, extra, _flags, sender = self._socket.recvmsg(256, socket.CMSG_SPACE(_AUXDATA.size))
+                frame, extra, _flags, sender = self._socket.recvmsg(2048, socket.CMSG_SPACE(_AUXDATA.size))
             except BlockingIOError:
                 return
             if sender[2] == _PACKET_OUTGOING:
@@ -167,6 +246,14 @@ class TrunkSocket:
                 if level == _SOL_PACKET and kind == _PACKET_AUXDATA:
                     status, _rest, _rest, _rest, _rest, tci, _rest = _AUXDATA.unpack_from(data)
                     yield frame, tci & 0x0FFF if status & _TP_STATUS_VLAN_VALID else 0
+
+
+def _without(vlans: Iterable[int]) -> List[Tuple[int, int, int, int]]:
+    """A filter of what has a tag, but for some VLANs."""
+    left_out = itertools.chain.from_iterable(
+        ((0x15, 0, 1, vlan), _NOTHING) for vlan in (0, *sorted(vlans)[:_MOST_LEFT_OUT])
+    )
+    return [(0x20, 0, 0, _TAG), (0x54, 0, 0, 0x0FFF), *left_out, _EVERYTHING]
 
 
 def answered_by_others(answers: Answers, own: Iterable[str]) -> Answers:
