@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
+import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Set
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
@@ -274,3 +277,57 @@ def test_verify_tells_the_vlans_in_which_somebody_is_heard(engine: Engine, neigh
     finally:
         speaking.kill()
         speaking.wait()
+
+
+def tags(path: str, seconds: float = 3.0) -> Set[int]:
+    """The VLANs of the frames that a guest on a tap hears; 0 for those without a tag."""
+    found: Set[int] = set()
+    tap = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        end = time.monotonic() + seconds
+        while select.select([tap], [], [], max(0, end - time.monotonic()))[0]:
+            frame = os.read(tap, 4096)[10:]  # after a struct virtio_net_hdr
+            tagged = frame[12:14] == b"\x81\x00"
+            found.add(int.from_bytes(frame[14:16], "big") & 0x0FFF if tagged else 0)
+    finally:
+        os.close(tap)
+    return found
+
+
+@pytest.mark.every_kernel
+@pytest.mark.parametrize("mode", ["bridge", "passthru"])
+def test_a_tap_on_a_nic_hears_all_vlans_but_those_of_the_host(engine: Engine, neighbour: None, mode: str) -> None:
+    """Why no tap is a trunk: a list at the tap would not keep a VLAN from being taken by a network of the host."""
+    all_vlans(engine, mode=mode)
+    engine.endpoint("vm", "all", kind="tap")
+    speaking = [
+        subprocess.Popen([*NEIGHBOUR.split(), "ping", "-q", f"10.0.{vlan}.77"], stdout=subprocess.DEVNULL)
+        for vlan in (10, 99)
+    ]
+    try:
+        assert {10, 99} <= tags("/dev/netops-underlay/all/vm")
+        run("ip link add link trunk name by-hand type vlan id 10; ip link set by-hand up")
+        assert {10, 99} & tags("/dev/netops-underlay/all/vm") == {99}
+    finally:
+        for one in speaking:
+            one.kill()
+            one.wait()
+        engine.absent("vm", "all")
+
+
+@pytest.mark.every_kernel
+def test_a_filter_at_a_passthru_link_is_its_workloads_to_lift(neighbour: None) -> None:
+    """Why no passthru link is a trunk: it has the VLANs of the whole NIC, and what would hold it to a list is in its namespace."""
+    run("""
+        ip netns add fw; ip link add eth0 link trunk netns fw type macvlan mode passthru; ip -n fw link set eth0 up
+        ip -n fw link add link eth0 name eth0.99 type vlan id 99; ip -n fw link set eth0.99 up
+        ip -n fw addr add 10.0.99.1/24 dev eth0.99
+    """)
+    assert reachable(ROUTER, "10.0.99.200")
+    run("""
+        tc -n fw qdisc add dev eth0 clsact
+        tc -n fw filter add dev eth0 ingress protocol 802.1Q flower vlan_id 99 action drop
+    """)
+    assert not reaches(ROUTER, "10.0.99.200")
+    run(f"{ROUTER} setpriv --bounding-set -all,+net_admin --inh-caps -all,+net_admin tc qdisc del dev eth0 clsact")
+    assert reachable(ROUTER, "10.0.99.200")
