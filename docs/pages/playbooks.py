@@ -41,7 +41,7 @@ def _prose(text: str) -> List[str]:
 #: Every variable of a playbook that a user may set, and what it does. Those of roles are on the pages of the roles.
 VARIABLES: Dict[str, str] = {
     "allocate_move": "Whether addresses of endpoints in use may move.",
-    "allocate_release": "What is to be released: ``gone``, or a list of entries.",
+    "allocate_release": "What is to be released: ``gone``, ``settled``, or a list of entries.",
     "allocate_rename": "Hosts that got another name, as ``{old: new}``.",
     "canary_hosts": "The pattern of the hosts that go first.",
     "l3_routing_mode": "On hosts that have it, the role ``l3_routing`` runs too.",
@@ -50,6 +50,7 @@ VARIABLES: Dict[str, str] = {
     "report_dir": "Where the files of the report are written, on the controller.",
     "report_title": "The title of the report.",
     "site_batch": "How many hosts are changed at a time: a number, or a percentage. Give it with ``-e``.",
+    "site_lost_hosts": "Hosts that are lost for good, or of which nothing is left: other hosts may take their addresses though they cannot be asked.",
     "site_purge_limit": "The most of all hosts' networks or endpoints together that a purge may remove.",
     "teardown_uninstall": "Whether to uninstall the service, the command, the settings and the registry of the host too.",
     "underlay_hosts": "The pattern of the hosts. By default the hosts of the map, or all hosts if there is no map.",

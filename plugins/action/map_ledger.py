@@ -115,7 +115,9 @@ class ActionModule(ActionBase):
             _refuse(f"{len(waits)} addresses would move; {MOVE}", waits)
         done = allocate.complete(fleet, kept, options["move"] or self._task.check_mode)
         _refuse("nothing was released or allocated", [*done.problems, *allocate.conflicts(fleet, done.ledger)])
-        new, after = done.ledger, done.ledger.text()
+        new = done.ledger
+        allocate.remember(fleet, given, new, "gone" in options["release"])
+        after = new.text()
         changed = new.data() != given.data() or not before
         if changed and not self._task.check_mode:
             _write(path, after)

@@ -13,11 +13,23 @@ author:
 description:
   - Combines the results of the roles on many hosts. Hosts with the same changes share a line.
   - The risk is V(none), V(low) if there are only new objects, V(medium) if existing objects change, V(high) if objects are removed.
+  - Says what would stop the playbook C(netops.underlay.site), such as an address that another host may still have.
+positional: _moved, _lost
 options:
   _input:
     description: Maps each host to a list of the results of its tasks, with nothing for tasks that did not run.
     type: dict
     required: true
+  _moved:
+    description: As O(netops.underlay.purge_summary#filter:_moved).
+    type: list
+    elements: dict
+    default: []
+  _lost:
+    description: As O(netops.underlay.purge_summary#filter:_lost).
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: netops.underlay.vlan_map
 """
@@ -44,10 +56,10 @@ from ansible.errors import AnsibleFilterError
 from ..plugin_utils._fleet import summary
 
 
-def plan_summary(value: Any) -> Dict[str, Any]:
+def plan_summary(value: Any, moved: Any = (), lost: Any = ()) -> Dict[str, Any]:
     if not isinstance(value, dict):
         raise AnsibleFilterError("plan_summary takes a dictionary of hosts, each with a list of results")
-    return summary.plan(value)
+    return summary.plan(value, moved, summary.names(lost))
 
 
 class FilterModule:

@@ -18,10 +18,10 @@ options:
   _terms:
     description:
       - V(networks) for rows of M(netops.underlay.vlan_network), V(endpoints) for rows of M(netops.underlay.vlan_endpoint) with their
-        addresses, V(all) for every row of the map, for any host.
+        addresses, V(all) for every row of the map, for any host, V(moved) for the addresses that hosts had before, by the ledger.
     type: list
     elements: str
-    choices: [networks, endpoints, all]
+    choices: [networks, endpoints, all, moved]
     required: true
 notes:
   - Fails, naming the entries, if the ledger lacks any that the host needs.
@@ -71,4 +71,6 @@ class LookupModule(LookupBase):
             return view.endpoints(known, own if isinstance(own, list) else [own])
         if what == "all":
             return [row for loaded in packed.maps_for(known) for row in loaded["rows"]]
-        raise AnsibleLookupError(f"{what!r} is not a choice; give networks, endpoints or all")
+        if what == "moved":
+            return view.moved(known)
+        raise AnsibleLookupError(f"{what!r} is not a choice; give networks, endpoints, all or moved")

@@ -29,6 +29,8 @@ options:
       - What to release, each as V(NETWORK/HOST) for a slice or as V(NETWORK/HOST/ENDPOINT) for an address; V(gone) means everything that
         the map, the hosts and their endpoints no longer need.
       - What is still needed is not released.
+      - The ledger remembers which hosts had an address before, because a host that is down still has it. V(settled) forgets that. Give it
+        if every host was converged since the last allocation. V(gone) forgets it for hosts that the inventory no longer has.
     type: list
     elements: str
     default: []

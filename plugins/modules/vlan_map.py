@@ -183,7 +183,7 @@ undeclared:
   description: What this owner declared and no longer lists; removed with O(purge), left in place without it.
   returned: success
   type: dict
-  sample: {"network": {"undeclared": 1, "of": 40, "first": ["vlan30"]}}
+  sample: {"network": {"undeclared": 1, "removed": 0, "of": 40, "first": ["vlan30"]}}
 leaving:
   description: The addresses that endpoints give up, by network, each with its endpoint; in check mode those that a run would give up.
   returned: success, if the result stays below 300 kB
@@ -194,6 +194,16 @@ arriving:
   returned: success, if the result stays below 300 kB
   type: dict
   sample: {"vlan10": {"172.16.80.9": "db"}}
+staying:
+  description: The addresses of endpoints that this owner no longer lists and that stay without O(purge), as RV(leaving).
+  returned: success, if the result stays below 300 kB
+  type: dict
+  sample: {"vlan30": {"172.16.30.2": "old"}}
+machine:
+  description: A digest of the machine-id and the name that the MACs of this host are made from. Two hosts with the same are clones.
+  returned: success
+  type: str
+  sample: 5d1f0d6c2c8f4b7e
 left_out:
   description: Keys that were omitted because results are limited to 300 kB. M(netops.underlay.vlan_info) reads them back.
   returned: when something was left out
@@ -271,6 +281,8 @@ def _tell(outcome: Outcome) -> Dict[str, Any]:
         },
         "routes": {key: describe.routes(key, spec) for key, spec in items["routes"].items()},
         **describe.moving(outcome.changes),
+        "staying": outcome.staying,
+        "machine": outcome.machine,
     }
 
 

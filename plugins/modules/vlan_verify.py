@@ -134,7 +134,7 @@ undeclared:
   description: What the owners declared before and the rows no longer have, as RV(netops.underlay.vlan_map#module:undeclared). It is no failure.
   returned: when there is any
   type: dict
-  sample: {"network": {"undeclared": 1, "of": 40, "first": ["vlan30"]}}
+  sample: {"network": {"undeclared": 1, "removed": 0, "of": 40, "first": ["vlan30"]}}
 """
 
 from typing import Any, Dict, List, Optional

@@ -33,8 +33,9 @@ class Fleet:
         self.observer = Observer(self.ports())
         self.endpoints: Dict[Tuple[str, str, str], List[Place]] = {}  # host, network, endpoint -> where it answers
         self.vlans: Dict[str, Dict[Tuple[str, int], int]] = {name: {} for name in self.hosts}
-        self.pings = self.lost = self.gone = self.handed = 0
+        self.pings = self.lost = self.gone = self.handed = self.stopped = 0
         self.duplicates: List[str] = []
+        self.down = ""  # a host that is, in each week from now on
 
     def ports(self) -> Dict[str, Tuple[str, str]]:
         return {link: port for host in self.hosts.values() for link, port in host.ports().items()}
@@ -51,10 +52,20 @@ class Fleet:
             self.vlans.pop(name)
         self.observer.plug(self.ports())
 
-    def run(self, stops: bool) -> None:
-        """What the playbook site does; one that ``stops`` does not get to half of the hosts."""
-        rows = self.life.rows_of(self.life.write())
+    def run(self, stops: bool, down: str) -> bool:
+        """What the playbook site does; one that ``stops`` does not get to half of the hosts. Whether it changed anything.
+
+        A host that is ``down`` has lost its network of management alone: it answers on the wire as before.
+        """
+        read = self.life.write()
+        rows = self.life.rows_of(read)
+        rows.pop(down, None)
         predicted = ask(self.hosts, "predict", {name: (options,) for name, options in rows.items()})
+        gone = {name: {"unreachable": True} for name in (down,) if name}
+        if summary.stops({**predicted, **gone}, view.moved(next(iter(read.hosts.values())))):
+            self.stopped += 1
+            assert down
+            return False
         leaving = summary.handover(predicted)
         self.handed += sum(map(len, leaving.values()))
         ask(self.hosts, "detach", {name: (endpoints,) for name, endpoints in leaving.items()})
@@ -64,6 +75,7 @@ class Fleet:
             ask(self.hosts, "apply", {name: (rows[name],) for name in order[at : at + forks]})
         again = ask(self.hosts, "apply", {name: (rows[name],) for name in order[:forks]})
         assert not any(again.values()), again
+        return True
 
     def look(self, whole: bool) -> None:
         """What the kernels have now, and whether all of it answers, from where it should and from nowhere else."""
@@ -103,11 +115,16 @@ class Fleet:
         if not what:
             return what
         stops = not names and self.life.random.random() < 0.1
+        down = self.down or (
+            self.life.random.choice(sorted(self.hosts)) if not names and self.life.random.random() < 0.2 else ""
+        )
         self.bury()
+        down = down if down in self.hosts else ""
         before = {endpoint: places for endpoint, places in self.endpoints.items() if endpoint[0] in self.hosts}
         self.observer.begin()
-        self.run(stops)
-        self.look(not stops)
+        ran = self.run(stops, down)
+        whole = ran and not stops and not down
+        self.look(whole)
         for endpoint in before.keys() & self.endpoints.keys() - self.life.shifted:
             assert before[endpoint] == self.endpoints[endpoint] or endpoint[1] in self.life.edited | self.life.cut, (
                 what,
@@ -123,12 +140,13 @@ class Fleet:
             f"{time.monotonic():.0f} s:",
             ", ".join(what),
             "(stopped)" if stops else "",
+            f"({down} is down{'' if ran else ', refused'})" if down else "",
             report.duplicates,
             lost,
             flush=True,
         )
         self.watch()
-        if not stops:
+        if whole:
             self.life.done()
         return what
 
@@ -142,12 +160,13 @@ class Fleet:
                     view.networks(there)
 
 
-def live(directory: Path, seed: int, hosts: int, weeks: Sequence[Sequence[str]]) -> None:
+def live(directory: Path, seed: int, hosts: int, weeks: Sequence[Sequence[str]], purges: bool = True) -> None:
     """Weeks of these edits, or of any where there are none."""
     inventory = Inventory(directory / "inventory")
     inventory.directory.mkdir()
     inventory.map.mkdir()
     fleet = Fleet(Life(inventory, seed, hosts))
+    fleet.life.purges = purges
     started, changed = time.monotonic(), 0
     try:
         for names in weeks:
@@ -159,7 +178,8 @@ def live(directory: Path, seed: int, hosts: int, weeks: Sequence[Sequence[str]])
         fleet.close()
         print(
             f"seed {seed}: {len(weeks)} weeks, {changed} of them with {fleet.life.edits} edits, {hosts} hosts, {fleet.pings} pings,"
-            f" {fleet.handed} endpoints that left before another took their address: {len(fleet.duplicates)} duplicates,"
+            f" {fleet.handed} endpoints that left before another took their address, {fleet.stopped} runs refused for a host that was down:"
+            f" {len(fleet.duplicates)} duplicates,"
             f" {fleet.lost} lost, {fleet.gone} networks gone; {time.monotonic() - started:.0f} s"
         )
     assert (fleet.duplicates, fleet.lost, fleet.gone) == ([], 0, 0)
@@ -178,6 +198,36 @@ WEEKS = [
 
 def test_some_weeks(tmp_path: Path) -> None:
     live(tmp_path, seed=4, hosts=4, weeks=WEEKS)
+
+
+def test_an_endpoint_that_moves_leaves_its_host_without_purge(tmp_path: Path) -> None:
+    live(tmp_path, seed=4, hosts=3, weeks=[("attach", "attach"), ("move_endpoint", "move_endpoint")], purges=False)
+
+
+def test_an_endpoint_of_a_host_that_is_down_comes_to_no_other(tmp_path: Path) -> None:
+    """Until the host can be asked again, or is given up. On the wire it is there all the time."""
+    inventory = Inventory(tmp_path / "inventory")
+    inventory.directory.mkdir()
+    inventory.map.mkdir()
+    fleet = Fleet(Life(inventory, 4, 3))
+    try:
+        fleet.week("attach", "attach")
+        fleet.down = next(host for host, there in fleet.life.endpoints.items() if there)
+        place = sorted(fleet.life.endpoints[fleet.down])[0]
+        other = next(
+            host for host in fleet.life.endpoints if host != fleet.down and place not in fleet.life.endpoints[host]
+        )
+        fleet.life.endpoints[fleet.down].remove(place)
+        fleet.life.endpoints[other].add(place)
+        fleet.life.shifted |= {(fleet.down, *place), (other, *place)}
+        assert fleet.week("move_nothing")
+        assert fleet.stopped == 1 and (other, *place) not in fleet.endpoints
+        fleet.down = ""
+        assert fleet.week("move_nothing")
+        assert (other, *place) in fleet.endpoints and fleet.handed == 1
+        assert (fleet.duplicates, fleet.lost) == ([], 0)
+    finally:
+        fleet.close()
 
 
 @pytest.mark.soak

@@ -108,7 +108,8 @@ class _Work:
 
     def predict(self, options: Dict[str, Any]) -> Dict[str, Any]:
         """What vlan_map returns in check mode, as far as the playbook site looks at it."""
-        return describe.moving(self._converge(options, check=True).changes)
+        found = self._converge(options, check=True)
+        return {**describe.moving(found.changes), "staying": found.staying, "machine": found.machine}
 
     def apply(self, options: Dict[str, Any]) -> int:
         """The host's task: how many changes it made."""

@@ -55,6 +55,7 @@ class Life:
         self.endpoints: Dict[str, Set[Tuple[str, str]]] = {f"h{number}": set() for number in range(hosts)}
         self.rows: List[Dict[str, Any]] = []
         self.numbers = iter(range(2, 4095))
+        self.purges = True
         self.moves = False  # whether addresses may move, as with allocate_move
         self.edited: Set[str] = set()  # networks, by their names before and after
         self.cut: Set[str] = (
@@ -164,15 +165,21 @@ class Life:
             self.shifted |= {(one, *place), (two, *place)}
         self.moves = True
 
+    def move_nothing(self) -> None:
+        """Nothing but an allocation, of what a test itself has moved."""
+        self.moves = True
+
     def lose_host(self) -> None:
         if len(self.endpoints) > 3:
             del self.endpoints[self.random.choice(sorted(self.endpoints))]
 
     def merge(self) -> None:
         """Two branches gave addresses, and the merge kept every line."""
-        head, mark, addresses = self._ledger().partition("addresses:\n")
+        head, mark, rest = self._ledger().partition("addresses:\n")
+        addresses, former, holders = rest.partition("former:\n")
         if mark:
-            (self.inventory.map / "ledger.yml").write_text(head + mark + addresses + addresses, encoding="utf-8")
+            merged = head + mark + addresses + addresses + former + holders + holders
+            (self.inventory.map / "ledger.yml").write_text(merged, encoding="utf-8")
 
     def merge_branches(self) -> None:
         """Two people attach endpoints and allocate, each on a branch; git keeps the lines of both."""
@@ -248,10 +255,9 @@ class Life:
         """The options of each host's vlan_map, as its action plugin fills them."""
         return {host: self._filled(variables) for host, variables in read.hosts.items()}
 
-    @staticmethod
-    def _filled(variables: Dict[str, Any]) -> Dict[str, Any]:
+    def _filled(self, variables: Dict[str, Any]) -> Dict[str, Any]:
         arguments = {"name": "trunk", "inventory_map": True, "trunks": variables["trunk_nics"], "links": [], "routes": [],
-                     "purge": True, "purge_limit": "100%"}  # fmt: skip
+                     "purge": self.purges, "purge_limit": "100%"}  # fmt: skip
         action: Any = SimpleNamespace(
             _task=SimpleNamespace(args=arguments), _templar=SimpleNamespace(template=lambda value: value)
         )

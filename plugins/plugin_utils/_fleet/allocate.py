@@ -1,7 +1,7 @@
 # Copyright: netops.underlay contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This file is private to netops.underlay: it may change at any time.
-"""What a fleet needs against what the ledger gives: what is missing, stale or in conflict, released or renamed.
+"""What a fleet needs against what the ledger gives: what is missing, stale or in conflict, released, renamed or remembered.
 
 What is given stays, until it is released by name.
 """
@@ -14,10 +14,10 @@ from typing import Any, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 from ...module_utils._engine.core.errors import Problem
 from .completing import Completed, complete
 from .fitting import fits, held_by, is_current, slices_of, wants_of
-from .ledger import Ledger, inside
+from .ledger import Holder, Ledger, inside
 from .needs import Fleet, Want
 
-__all__ = ["Completed", "complete", "conflicts", "missing", "outside", "release", "rename", "stale"]
+__all__ = ["Completed", "complete", "conflicts", "missing", "outside", "release", "remember", "rename", "stale"]
 
 
 def missing(fleet: Fleet, ledger: Ledger) -> List[Want]:
@@ -100,7 +100,10 @@ def _held_twice(fleet: Fleet, ledger: Ledger) -> Iterator[Problem]:
 
 
 def release(fleet: Fleet, ledger: Ledger, words: Sequence[Any]) -> Tuple[Ledger, List[str], List[Problem]]:
-    """The ledger without what the words name: NETWORK/HOST, NETWORK/HOST/ENDPOINT, or ``gone`` for all that is not needed."""
+    """The ledger without what the words name: NETWORK/HOST, NETWORK/HOST/ENDPOINT, ``gone`` for all that is not needed.
+
+    ``settled`` forgets former holders: every host has been converged since the last allocation.
+    """
     unneeded = set(stale(fleet, ledger))
     held = {f"{network}/{holder}": (is_slice, network, holder) for is_slice, network, holder in held_by(ledger)}
     wanted: List[str] = []
@@ -108,12 +111,14 @@ def release(fleet: Fleet, ledger: Ledger, words: Sequence[Any]) -> Tuple[Ledger,
     for position, word in enumerate(map(str, words)):
         if word == "gone":
             wanted += sorted(unneeded)
+        elif word == "settled":
+            continue
         elif word not in held:
             problems.append(
                 Problem(
                     f"release[{position}]",
                     f"the ledger has no {word}",
-                    "name NETWORK/HOST or NETWORK/HOST/ENDPOINT, or gone",
+                    "name NETWORK/HOST or NETWORK/HOST/ENDPOINT, gone, or settled",
                 )
             )
         elif word not in unneeded:
@@ -123,6 +128,8 @@ def release(fleet: Fleet, ledger: Ledger, words: Sequence[Any]) -> Tuple[Ledger,
         else:
             wanted.append(word)
     new = ledger.copy()
+    if "settled" in words:
+        new.former = {}
     needed = wants_of(fleet)
     for word in set(wanted):
         is_slice, network, holder = held[word]
@@ -154,6 +161,10 @@ def rename(ledger: Ledger, names: Mapping[str, str]) -> Tuple[Ledger, List[str],
                 continue
             _rename(new.addresses.get(network, {}), {rest: holder}, network, done)
         else:
+            new.former = {
+                address: sorted({holder._replace(host=now) if holder.host == old else holder for holder in holders})
+                for address, holders in new.former.items()
+            }
             for name, given in new.slices.items():
                 _rename(given, {old: now}, name, done)
             for name, given in new.addresses.items():
@@ -166,6 +177,34 @@ def rename(ledger: Ledger, names: Mapping[str, str]) -> Tuple[Ledger, List[str],
                 Problem(f"rename.{old}", f"the ledger has no {old}", "name a HOST, or NETWORK/HOST/ENDPOINT")
             )
     return new, done, problems
+
+
+def remember(fleet: Fleet, before: Ledger, after: Ledger, gone: bool) -> None:
+    """Note in the ledger who had an address before: what a host is to give up it has until it was converged.
+
+    Hosts that the fleet no longer has are forgotten with ``gone``, as all that they had.
+    """
+    now = {(address, holder.network, holder.host) for address, holder in after.holders()}
+    anywhere = {(address, host) for address, _network, host in now}
+
+    def has_it_still(address: str, holder: Holder) -> bool:
+        if holder.network in fleet.rows:
+            return (address, holder.network, holder.host) in now
+        return (address, holder.host) in anywhere  # the network has another name now
+
+    found: Dict[str, Set[Holder]] = {address: set(holders) for address, holders in after.former.items()}
+    for address, holder in before.holders():
+        if holder.host in fleet.hosts:
+            found.setdefault(address, set()).add(holder)
+    after.former = {}
+    for address, holders in found.items():
+        left = {
+            holder
+            for holder in holders
+            if not has_it_still(address, holder) and (holder.host in fleet.hosts or not gone)
+        }
+        if left:
+            after.former[address] = sorted(left)
 
 
 def _rename(given: Dict[str, str], holders: Mapping[str, str], network: str, done: List[str]) -> None:

@@ -14,7 +14,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Dict, List, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
 
 import yaml
 
@@ -32,12 +32,36 @@ HEAD = """\
 _MARKERS = re.compile(r"^(<<<<<<< |=======$|>>>>>>> )", re.MULTILINE)
 
 
+#: Above the section of that name.
+_FORMER = """\
+# Who had an address before it was released or moved. While one of these hosts cannot be asked, site gives it to no other.
+former:"""
+
+
+class Holder(NamedTuple):
+    """An endpoint, of a host, in a network; as text NETWORK/HOST/ENDPOINT."""
+
+    network: str
+    host: str
+    endpoint: str
+
+    @classmethod
+    def of(cls, text: str) -> Holder:
+        network, _slash, rest = text.partition("/")
+        host, _slash, endpoint = rest.rpartition("/")
+        return cls(network, host, endpoint)
+
+    def __str__(self) -> str:
+        return f"{self.network}/{self.host}/{self.endpoint}"
+
+
 @dataclass
 class Ledger:
-    """network -> slice -> host, and network -> address -> host/endpoint."""
+    """network -> slice -> host, network -> address -> host/endpoint, and address -> its former holders."""
 
     slices: Dict[str, Dict[str, str]] = field(default_factory=dict)
     addresses: Dict[str, Dict[str, str]] = field(default_factory=dict)
+    former: Dict[str, List[Holder]] = field(default_factory=dict)
 
     def text(self) -> str:
         """The file: the same for the same content, whatever led to it."""
@@ -51,13 +75,27 @@ class Ledger:
                     f"    {_quoted(key)}: {_quoted(given[network][key])}"
                     for key in sorted(given[network], key=_numeric)
                 ]
+        if self.former:
+            lines.append(_FORMER)
+            lines += [
+                f"  {_quoted(address)}: {_quoted(' '.join(map(str, self.former[address])))}"
+                for address in sorted(self.former, key=_numeric)
+            ]
         return "\n".join(lines) + "\n"
 
     def copy(self) -> Ledger:
         return Ledger(
             {name: dict(given) for name, given in self.slices.items()},
             {name: dict(given) for name, given in self.addresses.items()},
+            {address: list(holders) for address, holders in self.former.items()},
         )
+
+    def holders(self) -> Iterator[Tuple[str, Holder]]:
+        """Each address with its holder."""
+        for network, given in self.addresses.items():
+            for address, holder in given.items():
+                host, _slash, endpoint = holder.rpartition("/")
+                yield address, Holder(network, host, endpoint)
 
     def entries(self) -> Set[str]:
         """Every line of it, as text for people."""
@@ -81,6 +119,7 @@ class Ledger:
                 for name, texts in endpoints.items()
                 for text in texts
             }
+        new.former = {address: list(map(Holder.of, texts)) for address, texts in data["former"].items()}
         return new
 
     def data(self) -> LedgerData:
@@ -94,7 +133,8 @@ class Ledger:
             for text, holder in entries.items():
                 host, _rest, endpoint = holder.rpartition("/")
                 addresses.setdefault(name, {}).setdefault(host, {}).setdefault(endpoint, []).append(text)
-        return {"slices": slices, "addresses": addresses}
+        former = {address: list(map(str, holders)) for address, holders in self.former.items()}
+        return {"slices": slices, "addresses": addresses, "former": former}
 
 
 def _quoted(text: str) -> str:
@@ -148,8 +188,11 @@ def read(text: str, file: str) -> Tuple[Ledger, List[Fault]]:
     for key, node in sections:
         if key.value in ("slices", "addresses"):
             _section(key.value, node, document, ledger, faults)
+        elif key.value == "former":
+            _former(node, document, ledger, faults)
         elif key.value != "version":
-            faults.append(Fault(document.place(key), key.value, "unknown section", "known are slices and addresses"))
+            fix = "known are slices, addresses and former"
+            faults.append(Fault(document.place(key), key.value, "unknown section", fix))
     return ledger, faults
 
 
@@ -191,6 +234,25 @@ def _section(section: str, node: yaml.Node, document: Document, ledger: Ledger, 
         for one, two in ipam.overlaps((text, text) for text in given):
             what = f"{two} of {given[two]} overlaps {one} of {given[one]} (line {where[name, one].line})"
             faults.append(Fault(where[name, two], section, what, "remove one of the two lines, then allocate again"))
+
+
+def _former(node: yaml.Node, document: Document, ledger: Ledger, faults: List[Fault]) -> None:
+    """Who had each address before. A merge by union leaves an address twice, and all of them are meant."""
+    for key, value in _mapping(node, document, "former", faults):
+        try:
+            address = fields.address()(key.value)
+            ledger.former[address] = sorted({*ledger.former.get(address, ()), *_former_holders(value)})
+        except InvalidValue as error:
+            faults.append(Fault(document.place(key), "former", str(error), error.faults[0][2]))
+
+
+def _former_holders(node: yaml.Node) -> Iterator[Holder]:
+    texts = node.value.split() if isinstance(node, yaml.ScalarNode) else []
+    for text in texts or [""]:
+        holder = Holder.of(text)
+        if not all(holder):
+            raise InvalidValue(f"{text!r} is not NETWORK/HOST/ENDPOINT", "restore the line from git")
+        yield holder
 
 
 def _holder(section: str, node: yaml.Node) -> str:

@@ -46,10 +46,11 @@ class EndpointRow(TypedDict):
 
 
 class LedgerData(TypedDict):
-    """The ledger by holder: network -> host -> slices, network -> host -> endpoint -> addresses."""
+    """The ledger by holder: network -> host -> slices, network -> host -> endpoint -> addresses; and address -> who had it before."""
 
     slices: Dict[str, Dict[str, List[str]]]
     addresses: Dict[str, Dict[str, Dict[str, List[str]]]]
+    former: Dict[str, List[str]]
 
 
 class LoadedMap(TypedDict):

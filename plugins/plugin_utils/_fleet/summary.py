@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Sequence, Tuple, TypedDict
+import json
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Set, Tuple, TypedDict
 
 #: From harmless to what cuts somebody off.
 RISKS = ("none", "low", "medium", "high")
@@ -33,24 +34,40 @@ class HostPlan(TypedDict):
     first: List[str]
     failed: str  # why there is no plan
     orphans: List[str]  # what the rows no longer name and stays, because nothing is purged
+    detached: List[str]  # the endpoints whose addresses other hosts take
 
 
-def plan(results: Mapping[str, Sequence[Any]]) -> Dict[str, Any]:
-    """What would change on all hosts. ``results``: host -> the results of its tasks in check mode, or nothing for those that did not run."""
-    hosts = {host: _host(results[host]) for host in sorted(results)}
+def plan(results: Mapping[str, Sequence[Any]], moved: Sequence[Moved] = (), lost: Sequence[str] = ()) -> Dict[str, Any]:
+    """What would change on all hosts, and what would stop the run.
+
+    ``results``: host -> the results of its tasks in check mode, or nothing for those that did not run.
+    """
+    maps = {host: _of_map(steps) for host, steps in results.items()}
+    detached = {
+        host: {f"{endpoint['network']}/{endpoint['name']}" for endpoint in endpoints}
+        for host, endpoints in handover(maps).items()
+    }
+    hosts = {host: _host(results[host], detached.get(host, set())) for host in sorted(results)}
     found: Dict[str, Any] = {"changed": [], "unchanged": [], "failed": [], "changes": 0, "risk": "none", "hosts": hosts}
     for host, one in hosts.items():
         found["changes"] += one["changes"]
         found["failed" if one["failed"] else "changed" if one["changed"] else "unchanged"].append(host)
         if not one["failed"]:
             found["risk"] = max(found["risk"], one["risk"], key=RISKS.index)
-    found["text"] = _text(found)
+    found["text"] = [*_text(found), *(f"site would stop: {text}" for text in stops(maps, moved, lost))]
     return found
 
 
-def _host(steps: Sequence[Any]) -> HostPlan:
+def _of_map(steps: Sequence[Any]) -> Dict[str, Any]:
+    """What vlan_map returned on a host, or why it did not."""
+    bad = next((step for step in steps if step and (step.get("failed") or step.get("unreachable"))), None)
+    return bad or next((step for step in steps if step and "machine" in step), {})
+
+
+def _host(steps: Sequence[Any], detached: Collection[str] = ()) -> HostPlan:
     one: HostPlan = {
-        "changed": False, "changes": 0, "risk": "none", "counts": {}, "first": [], "failed": "", "orphans": []
+        "changed": False, "changes": 0, "risk": "none", "counts": {}, "first": [], "failed": "", "orphans": [],
+        "detached": sorted(detached),
     }  # fmt: skip
     raised = 0
     for result in steps:
@@ -59,7 +76,7 @@ def _host(steps: Sequence[Any]) -> HostPlan:
         elif result.get("failed") or result.get("unreachable"):
             one["failed"] = one["failed"] or str(result.get("msg") or "no reason given")
         else:
-            one["orphans"] += orphans(result)
+            one["orphans"] += orphans(result, detached)
             if result.get("changed"):
                 raised += _count(one, result)
     if one["changed"]:
@@ -93,14 +110,15 @@ def _risk(counts: Mapping[str, int], raised: int) -> str:
 LEFT = "no longer in the map, left in place, because trunk_purge is off"
 
 
-def orphans(result: Mapping[str, Any]) -> List[str]:
-    """What the rows no longer name and no purge removes, one text a kind."""
-    counts = (result.get("plan") or {}).get("counts") or {}
+def orphans(result: Mapping[str, Any], detached: Collection[str] = ()) -> List[str]:
+    """What the rows no longer name and no purge removes, nor a handover, one text a kind."""
     found = []
     for kind, counted in (result.get("undeclared") or {}).items():
-        if counted["undeclared"] > (counts.get(kind) or {}).get("remove", 0):
-            more = counted["undeclared"] - len(counted["first"][:_NAMED])
-            names = ", ".join(counted["first"][:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        going = detached if kind == "endpoint" and not counted["removed"] else ()
+        left = counted["undeclared"] - counted["removed"] - len(going)
+        if left > 0:
+            first = [name for name in counted["first"] if name not in going][:_NAMED]
+            names = ", ".join(first) + (f" and {left - len(first)} more" if left > len(first) else "")
             found.append(f"{kind} {names}")
     return found
 
@@ -119,6 +137,9 @@ def _text(found: Mapping[str, Any]) -> List[str]:
         lines.append(f"{', '.join(hosts)}: {what}; risk {risk}: {WHY[risk]}")
         lines += [f"    {text}" for text in found["hosts"][hosts[0]]["first"]]
     for host, one in found["hosts"].items():
+        lines += [
+            f"{host}: endpoint {name} is detached first: another host takes its address" for name in one["detached"]
+        ]
         lines += [f"{host}: {text}: {LEFT}" for text in one["orphans"]]
     if found["unchanged"]:
         lines.append(f"unchanged: {', '.join(found['unchanged'])}")
@@ -135,13 +156,22 @@ def _many(count: int, what: str) -> str:
 # --- what would go -------------------------------------------------------------------------------
 
 
-def purge(results: Mapping[str, Any], host_limit: str, fleet_limit: str) -> Dict[str, Any]:
-    """What would be removed from all hosts, and what of it is beyond a limit. Raises ValueError for a limit that is none."""
+def purge(
+    results: Mapping[str, Any],
+    host_limit: str,
+    fleet_limit: str,
+    moved: Sequence[Moved] = (),
+    lost: Sequence[str] = (),
+) -> Dict[str, Any]:
+    """What would be removed from all hosts, and why the run has to stop: what is beyond a limit, and :func:`stops`.
+
+    Raises ValueError for a limit that is none.
+    """
     beyond: List[str] = []
     total = {"network": [0, 0], "endpoint": [0, 0]}
     for host in sorted(results):
         for kind, counted in ((results[host] or {}).get("undeclared") or {}).items():
-            gone, owned = counted["undeclared"], counted["of"]
+            gone, owned = counted["removed"], counted["of"]
             total[kind][0] += gone
             total[kind][1] += owned
             if gone > _most(host_limit, owned):
@@ -155,11 +185,24 @@ def purge(results: Mapping[str, Any], host_limit: str, fleet_limit: str) -> Dict
     if beyond:
         beyond.append("nothing was changed; check the map, or allow it with -e purge_limit=100%")
     removed = {kind: gone for kind, (gone, _owned) in total.items()}
-    return {"beyond": beyond, "removed": removed, "handover": handover(results)}
+    found = [*beyond, *stops(results, moved, lost)]
+    return {"beyond": beyond, "stops": found, "removed": removed, "handover": handover(results)}
+
+
+class Moved(TypedDict):
+    """An address of the ledger that hosts had before; they may have it still."""
+
+    address: str
+    hosts: List[str]  # that have it now
+    former: List[str]  # NETWORK/HOST/ENDPOINT
+
+
+#: The sides of a result that say what a host gives up, or would keep only because nothing is purged.
+_GOING = ("leaving", "staying")
 
 
 def handover(results: Mapping[str, Any]) -> Dict[str, List[Dict[str, str]]]:
-    """The endpoints that have to leave each host before another host takes an address of theirs.
+    """The endpoints that have to leave each host before another host takes an address of theirs, with a purge or without.
 
     The VLAN may go to a network of another name, so the name says nothing, unless the host itself takes the address again there.
     """
@@ -175,7 +218,8 @@ def handover(results: Mapping[str, Any]) -> Dict[str, List[Dict[str, str]]]:
     for host in sorted(results):
         names = {
             (network, name)
-            for network, addresses in ((results[host] or {}).get("leaving") or {}).items()
+            for side in _GOING
+            for network, addresses in ((results[host] or {}).get(side) or {}).items()
             for address, name in addresses.items()
             if unknown - {host} or _is_handed_over(host, network, takers.get(address, ()))
         }
@@ -187,6 +231,72 @@ def handover(results: Mapping[str, Any]) -> Dict[str, List[Dict[str, str]]]:
 def _is_handed_over(host: str, network: str, takers: Sequence[Tuple[str, str]]) -> bool:
     stays = any(taker == host for taker, _there in takers)
     return any(taker != host and (there == network or not stays) for taker, there in takers)
+
+
+def stops(results: Mapping[str, Any], moved: Sequence[Moved] = (), lost: Sequence[str] = ()) -> List[str]:
+    """Why no host may be changed: an address would be announced by two, or two hosts are clones. ``lost``: hosts that are gone for good."""
+    kept = list(_kept(results, moved, set(lost)))
+    if kept:
+        hosts = sorted({host for host, _text in kept})
+        kept_texts = [text for _host, text in kept]
+        fix = (
+            f"nothing was changed; make {', '.join(hosts)} reachable and part of the run, so that the address leaves there first, "
+            f"or, if nothing of it is left there, -e '{{\"site_lost_hosts\": {json.dumps(hosts)}}}'"
+        )
+        return [*kept_texts, fix, *_clones(results)]
+    return _clones(results)
+
+
+def names(given: Any) -> List[str]:
+    """Names of hosts, as a list or, as -e gives them, a text."""
+    return given.replace(",", " ").split() if isinstance(given, str) else list(map(str, given))
+
+
+def _kept(results: Mapping[str, Any], moved: Sequence[Moved], lost: Set[str]) -> Iterator[Tuple[str, str]]:
+    """Addresses that a host would take, and that another one, which cannot be asked, had before: that one, and a text."""
+    takers: Dict[str, Set[str]] = {}
+    unknown = {host for host, result in results.items() if "arriving" in ((result or {}).get("left_out") or ())}
+    for host, result in results.items():
+        for addresses in ((result or {}).get("arriving") or {}).values():
+            for address in addresses:
+                takers.setdefault(address, set()).add(host)
+    for row in moved:
+        for taker in sorted(takers.get(row["address"], set()) | unknown.intersection(row["hosts"])):
+            for holder in row["former"]:
+                network, _slash, rest = holder.partition("/")
+                host, _slash, name = rest.rpartition("/")
+                why = _unseen(results, host) if host not in (taker, *lost) else ""
+                if why:
+                    yield host, f"{taker}: {row['address']} stays with endpoint {network}/{name} of {host}, which {why}"
+
+
+def _unseen(results: Mapping[str, Any], host: str) -> str:
+    """Why it is unknown what a host would give up; empty where it is known."""
+    if host not in results:
+        return "is not part of this run"
+    result = results[host] or {}
+    if not result or result.get("unreachable"):
+        return "cannot be reached"
+    if result.get("failed"):
+        return "cannot be planned: " + (str(result.get("msg") or "").splitlines() or ["no reason given"])[0]
+    lacking = [side for side in _GOING if side in (result.get("left_out") or ())]
+    return "gives up more addresses than a result can list" if lacking else ""
+
+
+def _clones(results: Mapping[str, Any]) -> List[str]:
+    """Hosts that would make the same MACs."""
+    alike: Dict[str, List[str]] = {}
+    for host in sorted(results):
+        machine = (results[host] or {}).get("machine")
+        if machine:
+            alike.setdefault(machine, []).append(host)
+    return [
+        f"{' and '.join(hosts)} have the same machine-id and host name, so their endpoints would have the same MACs; nothing was changed: "
+        "on a clone, give it its own host name, and run rm /etc/machine-id && systemd-machine-id-setup, then underlay rehost clone if it has "
+        "the service; if it is one machine, keep one of its names in the inventory"
+        for hosts in alike.values()
+        if len(hosts) > 1
+    ]
 
 
 def _most(limit: str, owned: int) -> int:

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
-from .ledger import inside
+from .ledger import Ledger, inside
 from .needs import Fleet, Host, Want
-from .packed import ENDPOINTS, LedgerData, LoadedMap, MapError, MapRow, maps_for, unpack
+from .packed import ENDPOINTS, GROUP, VARIABLE, LedgerData, LoadedMap, MapError, MapRow, maps_for, unpack
 from .scope import is_for
 
 ALLOCATE = "the ledger lacks what this host needs; run netops.underlay.allocate:"
@@ -61,6 +61,24 @@ def l3_holders(text: object) -> List[str]:
             if _is_l3(row):
                 found.update(dict.fromkeys(slices.get(row["network"]["name"], {})))
     return list(found)
+
+
+def moved(variables: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """The addresses that hosts had before, by the ledgers of all maps: who has each now, and who had it."""
+    members = (variables.get("groups") or {}).get(GROUP)
+    known = variables if VARIABLE in variables or not members else variables["hostvars"][members[0]]
+    hosts: Dict[str, Set[str]] = {}
+    former: Dict[str, Set[str]] = {}
+    for loaded in unpack(known[VARIABLE]) if VARIABLE in known else ():
+        ledger = Ledger.of(loaded["ledger"]) if loaded["ledger"] else Ledger()
+        for address, holders in ledger.former.items():
+            former.setdefault(address, set()).update(map(str, holders))
+        for address, holder in ledger.holders():
+            hosts.setdefault(address, set()).add(holder.host)
+    return [
+        {"address": address, "hosts": sorted(hosts.get(address, ())), "former": sorted(former[address])}
+        for address in sorted(former)
+    ]
 
 
 def _is_l3(row: MapRow) -> bool:

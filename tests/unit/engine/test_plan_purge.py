@@ -55,7 +55,12 @@ def test_a_purge_beyond_its_limit_is_refused() -> None:
         "check the rows; purge_limit: 9 removes them"
     ]
     found = declare(kernel, mapped(purge=True, purge_limit="9", **rows))
-    assert found.undeclared["network"] == {"undeclared": 9, "of": 40, "first": [f"n{vlan}" for vlan in range(1, 10)]}
+    assert found.undeclared["network"] == {
+        "undeclared": 9,
+        "removed": 9,
+        "of": 40,
+        "first": [f"n{vlan}" for vlan in range(1, 10)],
+    }
 
 
 def test_a_few_may_go_in_any_case_and_without_purge_nothing_goes() -> None:

@@ -228,7 +228,7 @@ def test_releasing_is_explicit() -> None:
     )
     assert said(allocate.release(now, before, ["web/h1", "web/h9"])[2]) == (
         "release[0]: web/h1 is still needed by the inventory; remove it there first\n"
-        "release[1]: the ledger has no web/h9; name NETWORK/HOST or NETWORK/HOST/ENDPOINT, or gone"
+        "release[1]: the ledger has no web/h9; name NETWORK/HOST or NETWORK/HOST/ENDPOINT, gone, or settled"
     )
 
 

@@ -92,9 +92,9 @@ def test_a_host_that_gets_new_objects_alone_is_a_low_risk() -> None:
     )
 
 
-def undeclared(gone: int, of: int, kind: str = "network") -> Dict[str, Any]:
+def undeclared(gone: int, of: int, kind: str = "network", removed: int = 0) -> Dict[str, Any]:
     names = [f"n{number}" for number in range(gone)]
-    return {**SAME, "undeclared": {kind: {"undeclared": gone, "of": of, "first": names[:20]}}}
+    return {**SAME, "undeclared": {kind: {"undeclared": gone, "removed": removed, "of": of, "first": names[:20]}}}
 
 
 def test_what_the_map_no_longer_names_and_is_not_purged_is_shown() -> None:
@@ -103,8 +103,7 @@ def test_what_the_map_no_longer_names_and_is_not_purged_is_shown() -> None:
         "h1: network n0, n1, n2, n3, n4 and 2 more: no longer in the map, left in place, because trunk_purge is off"
     )
     assert found["hosts"]["h2"]["orphans"] == []
-    purged = {**undeclared(1, 40), "plan": {"counts": {"network": {"remove": 1}}, "total": 1, "first": []}}
-    assert summary.plan({"h1": [purged]})["hosts"]["h1"]["orphans"] == []
+    assert summary.plan({"h1": [undeclared(1, 40, removed=1)]})["hosts"]["h1"]["orphans"] == []
 
 
 def test_the_verification_names_them_too_and_the_host_is_good() -> None:
@@ -114,20 +113,23 @@ def test_the_verification_names_them_too_and_the_host_is_good() -> None:
 
 
 def test_a_purge_has_limits_for_a_host_and_for_the_fleet() -> None:
-    fleet = {f"h{number}": undeclared(3, 40) for number in range(10)}
+    fleet = {f"h{number}": undeclared(3, 40, removed=3) for number in range(10)}
     assert summary.purge(fleet, "20%", "10%")["beyond"] == []
-    assert summary.purge({**fleet, "h0": undeclared(9, 40)}, "20%", "10%")["beyond"] == [
+    assert summary.purge({"h0": undeclared(9, 40)}, "20%", "10%")["beyond"] == [], "nothing is purged"
+    assert summary.purge({**fleet, "h0": undeclared(9, 40, removed=9)}, "20%", "10%")["beyond"] == [
         "h0: 9 of 40 networks would be removed, more than 20%: n0, n1, n2, n3, n4 and 4 more",
         "nothing was changed; check the map, or allow it with -e purge_limit=100%",
     ]
-    every = {host: undeclared(5, 40) for host in fleet}
+    every = {host: undeclared(5, 40, removed=5) for host in fleet}
     assert (
         summary.purge(every, "20%", "10%")["beyond"][0]
         == "all hosts: 50 of 400 networks would be removed, more than 10%"
     )
     assert summary.purge(every, "100%", "100%")["beyond"] == []
-    assert summary.purge({"h0": undeclared(5, 6), "h1": {}}, "20%", "10%")["beyond"] == []  # a few may go in any case
-    assert summary.purge({"h0": undeclared(2, 6, "endpoint")}, "1", "10%")["beyond"][0].startswith(
+    assert (
+        summary.purge({"h0": undeclared(5, 6, removed=5), "h1": {}}, "20%", "10%")["beyond"] == []
+    )  # a few may go in any case
+    assert summary.purge({"h0": undeclared(2, 6, "endpoint", 2)}, "1", "10%")["beyond"][0].startswith(
         "h0: 2 of 6 endpoints"
     )
 

@@ -62,6 +62,7 @@ class Plan:
     pages: Pages = field(default_factory=Pages)  # the lines behind the digests of changes of files
     probes: List[AddressProbe] = field(default_factory=list)
     undeclared: Dict[str, Dict[str, object]] = field(default_factory=dict)  # what a map's owner declares no longer
+    staying: Dict[str, Dict[str, str]] = field(default_factory=dict)  # network -> address -> endpoint, of those of them
     asked: Dict[str, List[List[str]]] = field(default_factory=dict)  # NIC -> what the run asked for it by
 
     def provisional(self) -> List[str]:
@@ -137,6 +138,7 @@ def plan(declared: Declaration, records: Records, observed: HostState, seed: str
         derivation.pages,
         list(_probes(desired, derivation, ordered)),
         purge.summary(declared, records),
+        purge.staying(declared, records),
         desired.asked,
     )
 

@@ -37,6 +37,17 @@ def undeclared(declared: Declaration, records: Records) -> Iterator[Undeclared]:
         yield Undeclared(kind, [key for key in owned if (kind, key) not in named], len(owned))
 
 
+def staying(declared: Declaration, records: Records) -> Dict[str, Dict[str, str]]:
+    """The addresses of endpoints that are no longer declared and that nothing purges: network -> address -> endpoint."""
+    found: Dict[str, Dict[str, str]] = {}
+    for kind, keys, _owned in undeclared(declared, records) if not declared.purge else ():
+        for key in keys if kind == "endpoint" else ():
+            spec = records[kind][key].spec
+            for address in spec["addresses"]:
+                found.setdefault(spec["network"], {})[address.partition("/")[0]] = spec["name"]
+    return found
+
+
 def beyond_limit(declared: Declaration, records: Records) -> List[Problem]:
     """Why a purge stops: it would remove more than its limit."""
     if not declared.purge or declared.purge_limit is None:
@@ -60,9 +71,14 @@ def _most(limit: str, owned: int) -> int:
 
 
 def summary(declared: Declaration, records: Records) -> Dict[str, Dict[str, object]]:
-    """What is no longer declared, for a result: how many of how many, and the first names."""
+    """What is no longer declared, for a result: how many of how many, how many of them a purge removes, and the first names."""
     return {
-        kind: {"undeclared": len(keys), "of": owned, "first": keys[:20]}
+        kind: {
+            "undeclared": len(keys),
+            "removed": len(keys) if declared.purge else 0,
+            "of": owned,
+            "first": keys[:20],
+        }
         for kind, keys, owned in undeclared(declared, records)
         if kind in LIMITED
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import os
 from dataclasses import dataclass, field, replace
 from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TypedDict
@@ -67,6 +68,8 @@ class Outcome:
     number: Optional[int] = None  # of the transaction, where there was one
     plan_file: Optional[str] = None  # every change of it, on this host
     undeclared: Dict[str, Dict[str, object]] = field(default_factory=dict)  # what a map's owner declares no longer
+    staying: Dict[str, Dict[str, str]] = field(default_factory=dict)  # network -> address -> endpoint, of those of them
+    machine: str = ""  # what tells this host from its clones, as a digest
     basis: Optional[Basis] = None  # of a run that had nothing to do, where that is known: see ``memory``
 
     @property
@@ -151,7 +154,21 @@ def _check(declared: Declaration, run: RunOptions, registry: Registry) -> Outcom
             _show_as_planned(planned.observed, change.after)
     notes = run.notes + planned.plan.warnings + planned.plan.provisional()
     plan = planned.plan
-    return Outcome(plan.changes, notes, plan.items, plan.networks, planned.observed, undeclared=plan.undeclared)
+    return Outcome(
+        plan.changes,
+        notes,
+        plan.items,
+        plan.networks,
+        planned.observed,
+        undeclared=plan.undeclared,
+        staying=plan.staying,
+        machine=_machine(registry),
+    )
+
+
+def _machine(registry: Registry) -> str:
+    """A digest of what MACs are made of: a machine-id itself is to be kept from others."""
+    return hashlib.sha256(f"netops.underlay {registry.seed()}".encode()).hexdigest()[:16]
 
 
 def _show_as_planned(observed: HostState, after: Spec) -> None:
@@ -178,7 +195,19 @@ def _apply(declared: Declaration, run: RunOptions, registry: Registry) -> Outcom
         basis = Basis(_alone(planned.need), recorded, planned.seen)
     plan = planned.plan  # as the wire let it be
     notes = run.notes + plan.warnings
-    return Outcome(plan.changes, notes, plan.items, plan.networks, observed, number, plan_file, plan.undeclared, basis)
+    return Outcome(
+        plan.changes,
+        notes,
+        plan.items,
+        plan.networks,
+        observed,
+        number,
+        plan_file,
+        plan.undeclared,
+        plan.staying,
+        _machine(registry),
+        basis,
+    )
 
 
 def _learn_nics(planned: PlannedRun, registry: Registry) -> bool:
