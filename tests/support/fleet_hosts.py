@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Dict, List, Mapping, Tuple
 
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import namespace_search
 from ansible_collections.netops.underlay.plugins.module_utils._engine.report import describe
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import converge, transact
 
@@ -85,6 +86,8 @@ def ask(hosts: Mapping[str, Host], verb: str, arguments: Mapping[str, Tuple[Any,
 def _live(name: str, pipe: Connection, other_end: Connection) -> None:
     other_end.close()
     libc("unshare", CLONE_NEWUTS)
+    # One kernel lists the namespaces of all hosts, and each would look into those of every other one. Those of a host have a name in it.
+    namespace_search._known_to_the_kernel = list
     socket.sethostname(name)  # two machines of one name and one machine-id would have the same MACs
     with fresh_host():
         run("mkdir -p /etc/netns " + STATE)
