@@ -115,23 +115,30 @@ def test_the_way_in_is_not_taken_away(host: Host, rack: Rack) -> None:
 TRAP = """\
 rm -f /run/trap-{vlan}.over
 setsid sh -c '
-    way="blackhole {way}/32"
     touch /run/trap-{vlan}
     end=$(($(date +%s) + 150))
     while [ -e /run/trap-{vlan} ] && [ $(date +%s) -lt $end ]; do
-        if [ -e /sys/class/net/eth1.{vlan} ]; then ip route replace $way; shut=1; elif [ "$shut" ]; then ip route del $way; shut=; fi
+        if [ -e /sys/class/net/eth1.{vlan} ]; then {shut}; shut=1; elif [ "$shut" ]; then {open}; shut=; fi
         sleep 0.05
     done
-    [ -z "$shut" ] || ip route del $way
+    [ -z "$shut" ] || {open}
     touch /run/trap-{vlan}.over
 ' >/dev/null 2>&1 </dev/null &
 until [ -e /run/trap-{vlan} ]; do sleep 0.05; done
 """
 
 
+def blackhole(way: str = "198.51.100.1") -> tuple[str, str]:
+    return f"ip route replace blackhole {way}/32", f"ip route del blackhole {way}/32"
+
+
+#: Connections that there are go on, and there are no new ones.
+NO_NEW_ONES = ('[ "$shut" ] || systemctl stop ssh', "systemctl start ssh")
+
+
 @contextlib.contextmanager
-def trap(host: Host, vlan: int, way: str = "198.51.100.1") -> Iterator[None]:
-    host.ssh(TRAP.format(vlan=vlan, way=way))
+def trap(host: Host, vlan: int, how: tuple[str, str] = blackhole()) -> Iterator[None]:
+    host.ssh(TRAP.format(vlan=vlan, shut=how[0], open=how[1]))
     try:
         yield
     finally:
@@ -327,7 +334,7 @@ def alice(rack: Rack) -> str:
         "useradd --create-home --shell /bin/bash --password '*' alice; cp -r /root/.ssh /home/alice; chown -R alice: /home/alice/.ssh; "
         "echo 'alice ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/alice"
     )
-    return namespace_hosts.inventory(rack, "alice", [rack["h1"]], ansible_user="alice")
+    return namespace_hosts.inventory(rack, "alice", [rack["h1"]], ansible_user="alice", ansible_pipelining="true")
 
 
 @pytest.fixture(scope="module")
@@ -336,14 +343,14 @@ def inner(rack: Rack) -> namespace_hosts.Space:
     return namespace_hosts.behind(rack["h1"], rack.directory / "ssh_config")
 
 
-@pytest.mark.parametrize("way", ["by sudo", "through a jump host", "by ansible-runner"])
+@pytest.mark.parametrize("way", ["by sudo with pipelining", "through a jump host", "by ansible-runner"])
 def test_the_guard_by_every_way(way: str, rack: Rack, alice: str, inner: namespace_hosts.Space) -> None:
     host: Host = inner if way == "through a jump host" else rack["h1"]
     where = (
         namespace_hosts.inventory(rack, "inner", [inner])
         if host is inner
         else alice
-        if way == "by sudo"
+        if way == "by sudo with pipelining"
         else os.fspath(rack.inventory)
     )
     run = runner if way == "by ansible-runner" else play
@@ -356,7 +363,7 @@ def test_the_guard_by_every_way(way: str, rack: Rack, alice: str, inner: namespa
     body = CUT.format(host=2, timeout=0).replace("198.51.100.2/30", f"{here[:-1]}2/30")
     said = run(rack, body, "-i", where, check=False)["cut"][host.name]
     assert said["failed"] and f"holds {here}, from which this host is managed" in said["msg"], said
-    with trap(host, 22, here):
+    with trap(host, 22, blackhole(here)):
         said = run(rack, FINE.format(name="cut", vlan=22, timeout=12, more=""), "-i", where, check=False)["fine"][
             host.name
         ]
@@ -381,6 +388,53 @@ def runner(rack: Rack, body: str, *options: str, check: bool = True) -> Rows:
             }
     assert found and (done.returncode == 0 or not check), done.stdout[-2000:] + done.stderr[-2000:]
     return found
+
+
+def test_a_connection_that_persists_confirms_nothing(rack: Rack, host: Host) -> None:
+    """A master that the user's own configuration of ssh keeps open goes on, while the host takes no new connection."""
+    config = rack.directory / "persisting"
+    config.write_text(f"Host *\n  ControlMaster auto\n  ControlPersist yes\n  ControlPath {rack.directory}/m-%C\n")
+    by = {"ANSIBLE_SSH_ARGS": f"-F {config}"}
+    master = ["ssh", "-F", os.fspath(config), *host.ssh_words()[1:], f"root@{host.address}"]
+    try:
+        assert play(rack, FINE.format(name="kept", vlan=23, timeout=60, more=""), **by)["fine"]["h1"]["changed"]
+        assert subprocess.run([*master, "true"], check=False).returncode == 0
+        with trap(host, 24, NO_NEW_ONES):
+            said = play(rack, FINE.format(name="shut", vlan=24, timeout=12, more=""), check=False, **by)["fine"]["h1"]
+            assert is_undone(host, said, "eth1.24")
+    finally:
+        subprocess.run([*master[:3], "-O", "exit", master[-1]], check=False, capture_output=True)
+
+
+def test_a_task_that_no_sshd_started_knows_no_controller(rack: Rack, host: Host, alice: str) -> None:
+    """systemd starts it, as run0 has it do: no sshd is above it."""
+    host.ssh(
+        "cat > /usr/local/bin/apart; chmod 755 /usr/local/bin/apart",
+        stdin='#!/bin/sh\nwhile [ "$1" != /bin/sh ]; do shift; done\nexec sudo systemd-run --quiet --pipe --wait --collect -- "$@"\n',
+    )
+    by = ("-i", alice, "-e", "ansible_become_exe=/usr/local/bin/apart")
+    assert play(rack, FINE.format(name="apart", vlan=25, timeout=60, more=""), *by)["fine"]["h1"]["changed"]
+    body = CUT.format(host=2, timeout=0).replace("198.51.100.2/30", "10.68.0.1/24")
+    said = play(rack, body, *by, check=False)["cut"]["h1"]
+    assert said["failed"] and "it is unknown from where this host is managed" in said["msg"], said
+    # The one who is connected is respected all the same.
+    said = play(rack, CUT.format(host=2, timeout=20), *by, check=False)["cut"]["h1"]
+    assert said["failed"] and "198.51.100.1, from which this host is managed" in said["msg"], said
+    assert "eth1.66" not in links(host)
+
+
+def test_sudo_that_requires_a_terminal(rack: Rack, host: Host, alice: str) -> None:
+    """Ansible gives it one, the confirmation too, but not with pipelining, where nothing begins."""
+    host.ssh("echo 'Defaults:alice requiretty' > /etc/sudoers.d/terminal")
+    try:
+        said = play(rack, FINE.format(name="tty", vlan=26, timeout=60, more=""), "-i", alice, check=False)["fine"]["h1"]
+        assert said["failed"] and "sorry, you must have a tty to run sudo" in str(said), said
+        assert "eth1.26" not in links(host)
+        by = ("-i", alice, "-e", "ansible_pipelining=false")
+        assert play(rack, FINE.format(name="tty", vlan=26, timeout=60, more=""), *by)["fine"]["h1"]["changed"]
+        assert transactions(host)[0]["state"] == "applied" and "eth1.26" in links(host)
+    finally:
+        host.ssh("rm /etc/sudoers.d/terminal")
 
 
 def test_twenty_hosts_at_forks_two_see_no_false_undo(rack: Rack, host: Host) -> None:
