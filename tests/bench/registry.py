@@ -27,7 +27,7 @@ def plan() -> List[Change]:
     found = []
     for vlan in range(4100):
         spec = {
-            "netns": "", "name": f"eth0.{vlan}", "kind": "vlan", "parent": "eth0", "mtu": 1500, "mac": None,
+            "netns": "", "name": f"eth0.{vlan}", "kind": "vlan", "parent": "eth0", "mtu": 1500,
             "up": True, "group": 8021, "altnames": [], "isolation": "none", "vlan_id": vlan, "protocol": "802.1q",
             "gvrp": False, "mvrp": False, "loose_binding": False, "reorder_headers": True,
             "ingress_qos_map": {}, "egress_qos_map": {},

@@ -338,6 +338,23 @@ def test_names_come_and_go_with_the_members(engine: Engine) -> None:
     assert not os.path.exists("/etc/netns/one")
 
 
+def test_a_block_that_somebody_broke_is_written_again(engine: Engine) -> None:
+    engine.network()
+    engine.endpoint("one")
+    file = Path("/etc/netns/one/hosts")
+    whole = file.read_bytes()
+    for broken in (
+        whole.replace(b"\tone", b"\t\xff\xfe"),
+        whole.replace(b"# end", b"#"),
+        whole + b"# netops.underlay ..\n",
+    ):
+        file.write_bytes(broken)
+        engine.endpoint("one")
+        assert hosts_of("one").endswith(whole.decode().partition("# begin")[2])
+        engine.same("one")
+        file.write_bytes(whole)
+
+
 def test_lines_of_others_in_a_hosts_file_stay(engine: Engine) -> None:
     run("mkdir -p /etc/netns/one; printf '10.0.0.1 mine' > /etc/netns/one/hosts")
     engine.network()

@@ -19,6 +19,7 @@ lines. Every other kind
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Any, Dict, NamedTuple, Optional, Tuple, cast
 
@@ -178,6 +179,12 @@ def differences(now: Generic, wanted: Generic) -> Optional[Tuple[Spec, Spec]]:
     return (cast(Spec, before), cast(Spec, after)) if after else None
 
 
+@functools.lru_cache(maxsize=8)  # all members of a network have the same text
 def digest(text: str) -> str:
-    """What a plan and the registry keep of a block: 64 bits of its SHA-256, in hex."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    """What a plan and the registry keep of a block, see ``digest_of``."""
+    return digest_of(text.encode())
+
+
+def digest_of(block: bytes) -> str:
+    """64 bits of the SHA-256 of a block, in hex."""
+    return hashlib.sha256(block).hexdigest()[:16]

@@ -13,50 +13,47 @@ import contextlib
 import errno
 import functools
 import os
-import re
 from typing import Dict, Iterable, Mapping, NamedTuple, Optional, Tuple, Union
 
 from ..core.errors import NamespaceError, WorkloadFileError, WorkloadGone, WorkloadNotRunning
 from . import containers, foreign_file, resolv_conf
 
-BEGIN = "# begin netops.underlay (do not edit between these lines)\n"
-END = "# end netops.underlay\n"
+BEGIN = b"# begin netops.underlay (do not edit between these lines)\n"
+END = b"# end netops.underlay\n"
 
 #: What a namespace's own hosts file needs beside our block, because it stands for the host's whole file.
-LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+LOCAL = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 #: By this we know a resolv.conf of our making: one that is empty says something too.
-MADE = "# made by netops.underlay\n"
+MADE = b"# made by netops.underlay\n"
 
 NETNS_DIRECTORY = "/etc/netns"
-_CODING = ("utf-8", "surrogateescape")
-_REST = re.compile(rf"^{foreign_file.REST.decode()}\.*\n\Z", re.MULTILINE)
 
 
 class _File(NamedTuple):
     name: str  # in /etc
-    start: str  # of a namespace's own
-    bare: Tuple[str, ...]  # what it is when nothing but our block was in it
+    start: bytes  # of a namespace's own
+    bare: Tuple[bytes, ...]  # what it is when nothing but our block was in it
 
 
 _FILES: Mapping[str, _File] = {
-    "hosts": _File("hosts", LOCAL, ("", LOCAL)),
+    "hosts": _File("hosts", LOCAL, (b"", LOCAL)),
     "resolver": _File("resolv.conf", MADE, (MADE,)),
 }
 
 
-def read(kind: str, workloads: Iterable[str]) -> Dict[str, Union[str, WorkloadFileError]]:
+def read(kind: str, workloads: Iterable[str]) -> Dict[str, Union[bytes, WorkloadFileError]]:
     """The lines of our block in each workload's file, empty where there is none; an error where none could be written.
 
     ``kind`` is of ``change.FILE_KINDS``.
     """
-    found: Dict[str, Union[str, WorkloadFileError]] = {}
+    found: Dict[str, Union[bytes, WorkloadFileError]] = {}
     for workload, old in _edit(kind, dict.fromkeys(workloads)).items():
-        if isinstance(old, str):
-            rest = _REST.search(old)
+        if isinstance(old, bytes):
+            rest = _rest(old)
             before, block, after = _split(old)
             if kind == "resolver":
                 block += resolv_conf.rivals(block, before + after)
-            old = block + (rest[0] if rest else "")  # differs from the record, so it is written again
+            old = block + rest  # differs from the record, so it is written again
         found[workload] = old
     return found
 
@@ -66,12 +63,12 @@ def write(kind: str, pages: Mapping[str, str]) -> None:
 
     What cannot be written is seen when it is read again.
     """
-    _edit(kind, pages)
+    _edit(kind, {workload: lines.encode() for workload, lines in pages.items()})
 
 
-def _edit(kind: str, pages: Mapping[str, Optional[str]]) -> Dict[str, Union[str, WorkloadFileError]]:
+def _edit(kind: str, pages: Mapping[str, Optional[bytes]]) -> Dict[str, Union[bytes, WorkloadFileError]]:
     """Write where there are lines, the files of containers all at once; the old text of each, or an error."""
-    found: Dict[str, Union[str, WorkloadFileError]] = {}
+    found: Dict[str, Union[bytes, WorkloadFileError]] = {}
     edits: Dict[str, Tuple[int, foreign_file.Edit]] = {}
     for workload, lines in pages.items():
         engine, _rest, name = workload.partition(":")
@@ -86,27 +83,25 @@ def _edit(kind: str, pages: Mapping[str, Optional[str]]) -> Dict[str, Union[str,
             found[workload] = error
         except NamespaceError as error:
             found[workload] = WorkloadFileError(str(error))
-    bare = MADE.encode() if kind == "resolver" else b""  # every engine makes a hosts file itself
-    for workload, old in foreign_file.edit(f"etc/{_FILES[kind].name}", edits, bare).items():
-        found[workload] = old.decode(*_CODING) if isinstance(old, bytes) else old
-    return found
+    bare = MADE if kind == "resolver" else b""  # every engine makes a hosts file itself
+    return {**found, **foreign_file.edit(f"etc/{_FILES[kind].name}", edits, bare)}
 
 
-def _text(kind: str, lines: Optional[str], old: bytes, start: str = "") -> Optional[bytes]:
+def _text(kind: str, lines: Optional[bytes], old: bytes, start: bytes = b"") -> Optional[bytes]:
     """The new text of a file; ``start`` is that of one which was empty."""
     if lines is None:
         return None
-    before, block, after = _split(old.decode(*_CODING))
+    before, block, after = _split(old)
     if lines and not before + block + after:
         before = start
     if kind == "resolver":
-        before, after = "", resolv_conf.beside(lines, before + after)
-    elif lines and before and not before.endswith("\n"):
-        before += "\n"
-    return (before + (BEGIN + lines + END if lines else "") + after).encode(*_CODING)
+        before, after = b"", resolv_conf.beside(lines, before + after)
+    elif lines and before and not before.endswith(b"\n"):
+        before += b"\n"
+    return before + (BEGIN + lines + END if lines else b"") + after
 
 
-def _edit_own(kind: str, name: str, lines: Optional[str]) -> str:
+def _edit_own(kind: str, name: str, lines: Optional[bytes]) -> bytes:
     """The same for the file of a named namespace, which is the host's. Raises WorkloadFileError."""
     file = _FILES[kind]
     path = os.path.join(NETNS_DIRECTORY, name, file.name)
@@ -115,27 +110,34 @@ def _edit_own(kind: str, name: str, lines: Optional[str]) -> str:
         if made:
             _make(path)
         foreign_file.check(os.lstat(path), os.statvfs(path), None)
-        start = file.start if made or kind == "hosts" else ""
+        start = file.start if made or kind == "hosts" else b""
         old = foreign_file.rewrite(
             os.open(path, os.O_NOFOLLOW | foreign_file.FLAGS), functools.partial(_text, kind, lines, start=start)
         )
-        left = _text(kind, lines, old)
-        if left is not None and left.decode(*_CODING) in file.bare:
+        if lines == b"" and _text(kind, lines, old) in file.bare:
             _remove(path)
-        return old.decode(*_CODING)
+        return old
     except FileNotFoundError:
-        return ""
+        return b""
     except OSError as error:
         raise foreign_file.reason(error, f"etc/{file.name}") from None
 
 
-def _split(text: str) -> Tuple[str, str, str]:
+def _rest(text: bytes) -> bytes:
+    """A last line that was to be cut off, see ``foreign_file.REST``; empty where there is none."""
+    line = text[text.rfind(b"\n", 0, -1) + 1 :]
+    dots = line[len(foreign_file.REST) : -1]
+    is_rest = line.startswith(foreign_file.REST) and line.endswith(b"\n") and not dots.strip(b".")
+    return line if is_rest else b""
+
+
+def _split(text: bytes) -> Tuple[bytes, bytes, bytes]:
     """What stands before our block, in it, and after it; where a mark was lost, nothing is ours."""
-    text = _REST.sub("", text)
+    text = text[: len(text) - len(_rest(text))]
     end = text.find(END)
     begin = text.rfind(BEGIN, 0, end) if end >= 0 else -1
     if begin < 0:
-        return text, "", ""
+        return text, b"", b""
     return text[:begin], text[begin + len(BEGIN) : end], text[end + len(END) :]
 
 

@@ -155,15 +155,25 @@ def rewrite(descriptor: int, wanted: Edit) -> bytes:
     It is one write that covers all of the old text, so that a run that is killed leaves no end of it: what is too long
     then is a line that begins with ``REST``.
     """
-    with os.fdopen(descriptor, "r+b") as file:
-        old = file.read(SIZE_LIMIT)
+    try:
+        old = _read(descriptor)
         new = wanted(old)
         if new is not None:
             rest = REST + b"." * (len(old) - len(new) - len(REST) - 1) + b"\n" if len(new) < len(old) else b""
             if os.pwrite(descriptor, new + rest, 0) < len(new + rest):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.ftruncate(descriptor, len(new))
-    return old
+        return old
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int) -> bytes:
+    """All of a file, or its first SIZE_LIMIT bytes where its file system lies about its size. Raises OSError."""
+    found = os.read(descriptor, min(os.fstat(descriptor).st_size, SIZE_LIMIT) + 1)
+    while len(found) < SIZE_LIMIT and (more := os.read(descriptor, 1 << 16)):
+        found += more
+    return found
 
 
 def _of_the_host(path: str) -> Optional[os.stat_result]:

@@ -227,8 +227,8 @@ def _names(need: Need, observed: HostState) -> None:
     for kind in change.FILE_KINDS:
         asked = readers if kind == "hosts" else [reader for reader in readers if reader in resolvers]
         for workload, text in blocks.read(kind, asked).items():
-            if isinstance(text, str):
-                observed.blocks[kind, workload] = change.digest(text) if text else ""
+            if isinstance(text, bytes):
+                observed.blocks[kind, workload] = change.digest_of(text) if text else ""
             elif isinstance(text, errors.WorkloadNotRunning):
                 observed.gone.add(workload)
             else:

@@ -12,31 +12,31 @@ from __future__ import annotations
 import re
 from typing import Set
 
-_HIDDEN = "# netops.underlay: "
+_HIDDEN = b"# netops.underlay: "
 #: To a resolver nothing but a line feed ends a line.
-_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 
 
-def beside(lines: str, others: str) -> str:
+def beside(lines: bytes, others: bytes) -> bytes:
     """The lines of others as they stand beside ours; as they were where there are none of ours."""
     rivals = _keywords(lines)
-    return "".join(_HIDDEN + line if _keyword(line) in rivals else line for line in _LINE.findall(_shown(others)))
+    return b"".join(_HIDDEN + line if _keyword(line) in rivals else line for line in _LINE.findall(_shown(others)))
 
 
-def rivals(lines: str, others: str) -> str:
+def rivals(lines: bytes, others: bytes) -> bytes:
     """The lines of others that a resolver would follow beside ours, or in their place."""
     keywords = _keywords(lines)
-    return "".join(line for line in _LINE.findall(others) if _keyword(line) in keywords)
+    return b"".join(line for line in _LINE.findall(others) if _keyword(line) in keywords)
 
 
-def _shown(others: str) -> str:
-    return "".join(line[len(_HIDDEN) :] if line.startswith(_HIDDEN) else line for line in _LINE.findall(others))
+def _shown(others: bytes) -> bytes:
+    return b"".join(line[len(_HIDDEN) :] if line.startswith(_HIDDEN) else line for line in _LINE.findall(others))
 
 
-def _keywords(lines: str) -> Set[str]:
+def _keywords(lines: bytes) -> Set[bytes]:
     found = {_keyword(line) for line in _LINE.findall(lines)}
-    return found | {"domain"} if "search" in found else found
+    return found | {b"domain"} if b"search" in found else found
 
 
-def _keyword(line: str) -> str:
-    return next(iter(line.split()), "")
+def _keyword(line: bytes) -> bytes:
+    return next(iter(line.split()), b"")
