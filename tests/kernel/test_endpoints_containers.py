@@ -31,6 +31,7 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.run import
 from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
 
 from tests.support.checkout import CHECKOUT
+from tests.support.container_engines import pid_of, podman_answers, remove_all, within
 from tests.support.engine import Engine
 from tests.support.fault_points import Steps, in_child
 from tests.support.network_host import HAS_IPV6, fresh_host, ip, run
@@ -52,7 +53,8 @@ def host() -> Iterator[None]:
         run("ip link add trunk type veth peer name far; ip link set far up; ip link set trunk up")
         run(f"{CHECKOUT}/tests/lab/dockerd start; podman import -q /opt/images/busybox.tar busybox 2>/dev/null")
         try:
-            yield
+            with podman_answers():
+                yield
         finally:
             run(f"{CHECKOUT}/tests/lab/dockerd stop")
 
@@ -61,7 +63,8 @@ def host() -> Iterator[None]:
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """What a test made is gone afterwards: the containers, then what they were attached to."""
     yield (engine := Engine(str(tmp_path / "state")))
-    run("podman rm -f -t 0 -a >/dev/null 2>&1; docker rm -f $(docker ps -aq) >/dev/null 2>&1 || true")
+    for kind in ENGINES:
+        remove_all(kind)
     for row in engine.records("endpoint").values():
         engine.absent(row["name"], row["network"])
     for name in engine.records("network"):
@@ -79,19 +82,17 @@ def start(kind: str, name: str, *options: str) -> Dict[str, Any]:
 
 
 def inside(kind: str, name: str, command: str) -> str:
-    return run(f"{kind} exec {name} {command}")
+    return run(f"{within(kind, name)} {command}")
 
 
 def shown(kind: str, name: str, dev: str = "eth0") -> Dict[str, Any]:
     """A link of a container, with its addresses, as the kernel has it."""
-    pid = run(f"{kind} inspect -f '{{{{.State.Pid}}}}' {name}").strip()
-    found: List[Dict[str, Any]] = json.loads(run(f"nsenter -t {pid} -n ip -d -j addr show dev {dev}"))
+    found: List[Dict[str, Any]] = json.loads(run(f"{within(kind, name, '--net')} ip -d -j addr show dev {dev}"))
     return found[0]
 
 
 def names(kind: str, name: str) -> List[str]:
-    pid = run(f"{kind} inspect -f '{{{{.State.Pid}}}}' {name}").strip()
-    return sorted(row["ifname"] for row in json.loads(run(f"nsenter -t {pid} -n ip -j link")))
+    return sorted(row["ifname"] for row in json.loads(run(f"{within(kind, name, '--net')} ip -j link")))
 
 
 def held(kind: str, name: str, dev: str = "eth0") -> List[str]:
@@ -106,11 +107,11 @@ def test_containers_and_namespaces_of_a_network_see_each_other_by_name(engine: E
     engine.endpoint("web", **start("docker", "web"), aliases=["www"])
     engine.endpoint("db", **start("podman", "db"), aliases=["sql"])
     engine.endpoint("one")
-    for ping in ("docker exec web", "podman exec db", "ip netns exec one"):
+    for ping in (within("docker", "web"), within("podman", "db"), "ip netns exec one"):
         for target in ("web", "www", "db", "sql", "one"):
             assert reachable(ping, target), (ping, target)
     if HAS_IPV6:
-        assert reachable("docker exec web", "2001:db8::3") and reachable("podman exec db", "2001:db8::2")
+        assert reachable(within("docker", "web"), "2001:db8::3") and reachable(within("podman", "db"), "2001:db8::2")
         assert "2001:db8::3\tdb sql\n" in inside("docker", "web", "cat /etc/hosts")
     assert held("docker", "web")[0] == "192.0.2.2/24" and held("podman", "db")[0] == "192.0.2.3/24"
     for name, kind in (("web", "docker"), ("db", "podman")):
@@ -136,7 +137,7 @@ def test_restarted_it_is_who_it_was_and_stopped_it_is_refused(engine: Engine, ki
     assert any(change.kind == "link" for change in check.changes)
     assert engine.endpoint("web", **workload) == first
     assert (shown(kind, "web")["address"], held(kind, "web")) == (mac, addresses)
-    assert reachable(f"{kind} exec web", "one") and reachable("ip netns exec one", "web")
+    assert reachable(within(kind, "web"), "one") and reachable("ip netns exec one", "web")
     engine.same("web", **workload)
     run(f"{kind} stop -t 0 web >/dev/null")
     with pytest.raises(InputError, match=rf"container: the {kind} container web is not running .*; start it first"):
@@ -150,10 +151,6 @@ def test_restarted_it_is_who_it_was_and_stopped_it_is_refused(engine: Engine, ki
     run(f"{REMOVE[kind]} web >/dev/null")
     assert engine.absent("web").changed
     assert not [key for key in engine.records("link") if "web" in key]
-
-
-def pid_of(kind: str, name: str) -> int:
-    return int(run(f"{kind} inspect -f '{{{{.State.Pid}}}}' {name}"))
 
 
 def all_records(engine: Engine) -> Dict[str, Any]:
@@ -195,7 +192,7 @@ def test_renamed_it_is_attached_by_its_new_name_and_by_no_other(engine: Engine, 
     ) == first["addresses"]
     assert names(kind, "shop") == ["eth0", "eth1", "lo"] and inside(kind, "shop", "cat /etc/hosts") == page
     assert not [key for found in all_records(engine).values() for key in found if f"{kind}:web" in key]
-    assert reachable(f"{kind} exec shop", "one") and reachable("ip netns exec one", "web")
+    assert reachable(within(kind, "shop"), "one") and reachable("ip netns exec one", "web")
     run(f"{kind} restart -t 0 shop >/dev/null")
     until(lambda: inside(kind, "shop", "echo up").strip() == "up")
     assert (
@@ -328,7 +325,7 @@ def test_killed_while_it_is_attached(engine: Engine, monkeypatch: pytest.MonkeyP
     print(kind, last, outcomes)
     assert outcomes[0] == "undone"
     assert engine.endpoint("web", **workload) == first and held(kind, "web") == first["addresses"]
-    assert reachable(f"{kind} exec web", "one") and reachable("", first["addresses"][0].partition("/")[0])
+    assert reachable(within(kind, "web"), "one") and reachable("", first["addresses"][0].partition("/")[0])
 
 
 @pytest.mark.parametrize("kind", ENGINES)
@@ -359,13 +356,13 @@ def test_beside_dockers_own_networks(engine: Engine) -> None:
         found = engine.endpoint("web", **start("docker", "web", "--network=more"))
         assert found["interface"] == "net0" and found["addresses"] == ["192.0.2.1/24"]
         assert engine.endpoint("one")["addresses"] == ["192.0.2.3/24"]  # Docker's own has .2
-        assert reachable("docker exec web", "192.0.2.2") and reachable("docker exec stranger", "192.0.2.1")
-        assert reachable("ip netns exec one", "192.0.2.2") and reachable("docker exec stranger", "192.0.2.3")
+        assert reachable(within("docker", "web"), "192.0.2.2") and reachable(within("docker", "stranger"), "192.0.2.1")
+        assert reachable("ip netns exec one", "192.0.2.2") and reachable(within("docker", "stranger"), "192.0.2.3")
         run("docker network connect later web")
         assert names("docker", "web") == ["eth0", "eth1", "lo", "net0"]
         engine.same("web", container={"engine": "docker", "name": "web"})
         run("docker network disconnect later web")
-        assert reachable("docker exec web", "one")
+        assert reachable(within("docker", "web"), "one")
     finally:
         run("docker rm -f stranger web >/dev/null; docker network rm theirs more later >/dev/null")
         engine.absent("web"), engine.absent("one"), engine.task("network", "absent", name="blue")
@@ -397,7 +394,7 @@ def test_attached_before_the_container_starts(engine: Engine) -> None:
     assert run(f"podman run --rm {options} ping -c 1 -W 20 db >/dev/null && echo yes") == "yes\n"
     run(f"podman run -d --name late {options.replace('busybox', 'busybox sleep 3600')} >/dev/null")
     engine.endpoint("later")
-    assert reachable("podman exec late", "later")  # the file is the same one
+    assert reachable(within("podman", "late"), "later")  # the file is the same one
     outcome = engine.absent("web")
     assert "netns:web stays, although nothing of ours needs it any more: a process runs in it" in outcome.warnings
     run("podman rm -f -t 0 late >/dev/null")
@@ -470,11 +467,13 @@ def test_a_file_that_does_not_open_delays_no_other(engine: Engine, monkeypatch: 
     monkeypatch.setattr(foreign_file, "TIME_LIMIT", 1.0)
     silent = os.open("/dev/fuse", os.O_RDWR)
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)
-    leased = open(f"/proc/{process('one')}/root/etc/hosts", "rb")  # noqa: SIM115  (closed below)
+    leased = open(f"/proc/{pid_of('podman', 'one')}/root/etc/hosts", "rb")  # noqa: SIM115  (closed below)
     try:
         fcntl.fcntl(leased, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         options = f"fd={silent},rootmode=100644,user_id=0,group_id=0"
-        in_mounts_of(process("two"), lambda: libc.call("mount", b"silent", b"/etc/hosts", b"fuse", 0, options.encode()))
+        in_mounts_of(
+            pid_of("podman", "two"), lambda: libc.call("mount", b"silent", b"/etc/hosts", b"fuse", 0, options.encode())
+        )
         tried = []
         child = foreign_file._Child
         monkeypatch.setattr(foreign_file, "_Child", lambda name, *rest: tried.append(name) or child(name, *rest))
@@ -498,10 +497,6 @@ def test_a_file_that_does_not_open_delays_no_other(engine: Engine, monkeypatch: 
         leased.close()
         os.close(silent)
         signal.signal(signal.SIGIO, before)
-
-
-def process(name: str) -> int:
-    return int(run(f"podman inspect -f '{{{{.State.Pid}}}}' {name}"))
 
 
 def in_mounts_of(pid: int, work: Callable[[], None]) -> None:
@@ -735,7 +730,7 @@ def test_what_others_declared_for_a_container_stays_without_its_engine(
     engine.endpoint("web", "red", **workload)
     assert "default via 198.51.100.1 dev eth1" in inside("podman", "web", "ip route")
     engine.same("web", "red", **workload)
-    run(f"nsenter -t {pid_of('podman', 'web')} -n ip link del theirs; ip link del trunk.10")
+    run(f"{within('podman', 'web', '--net')} ip link del theirs; ip link del trunk.10")
 
 
 def test_a_container_may_restart_as_often_as_it_likes(engine: Engine, tmp_path: Path) -> None:
