@@ -36,6 +36,8 @@ LIBRARY = Path("/opt/libraries/xstate.so")
 HOSTS = Path("/opt/hosts")
 SELF = "../.."  # among the hosts' trees: that of the lab itself, which has Docker and Podman
 BOOT = "/lab/boot-host"
+BYTECODE = Path(__file__).with_name("guest") / "zipped_bytecode.py"
+PACKAGES = "usr/lib/python3/dist-packages"  # of a host's own Python
 CONTROLLER_NIC = "mgmt"
 NETWORK_4 = ipaddress.ip_network("198.51.100.0/24")
 NETWORK_6 = ipaddress.ip_network("fd00:51::/64")
@@ -214,6 +216,8 @@ class Host:
             "etc/hostname": f"{self.name}\n",
             "etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {self.name}\n",
             "root/.ssh/authorized_keys": key.with_suffix(".pub").read_text(),
+            f"{PACKAGES}/{BYTECODE.name}": BYTECODE.read_text(),
+            f"{PACKAGES}/{BYTECODE.stem}.pth": f"import {BYTECODE.stem}\n",
         }
         for position, nic in enumerate(self.nics):
             match = f"[Match]\nPermanentMACAddress={self.mac(nic)}\n"

@@ -45,6 +45,17 @@ def reaches(host: Host, address: str, *options: str) -> bool:
     return host.ssh(f"ping -c 2 -i 0.2 -W 1 {' '.join(options)} {address}", check=False).returncode == 0
 
 
+def test_a_host_compiles_what_a_task_brings_only_once(rack: Rack) -> None:
+    names = "cd /run/zipped-bytecode && ls"
+    for host in rack:
+        host.ssh("rm -rf /run/zipped-bytecode")
+    rack.run("ansible", "all", "-m", "ping")
+    first = {host.name: host.ssh(names).stdout.split() for host in rack}
+    assert all(len(found) > 50 for found in first.values())  # ansible.module_utils.basic, and what it imports
+    rack.run("ansible", "all", "-m", "ping")
+    assert {host.name: host.ssh(names).stdout.split() for host in rack} == first
+
+
 def test_hosts_are_whole_machines(rack: Rack) -> None:
     for host in rack:
         assert host.ssh("hostname; systemctl is-system-running; systemctl --failed --no-legend").stdout.split() == [
