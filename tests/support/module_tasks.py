@@ -25,7 +25,7 @@ import ansible.release
 import ansible_collections
 
 from tests.support.checkout import CHECKOUT
-from tests.support.network_host import run
+from tests.support.network_host import HAS_IPV6
 
 PYTHON = "/usr/bin/python3"
 BUILDER = Path(__file__).with_name("module_payloads.py")
@@ -248,13 +248,10 @@ def answer(status: int, text: str) -> Result:
 
 # --- the host as a whole -------------------------------------------------------------------------
 
-_EVERYTHING = """
-for space in "" $(ls /run/netns); do
-    echo "= $space"
-    printf 'link show\naddress show\nroute show table all\nrule show\n' | ip ${space:+-n $space} -d -j -batch -
-    [ ! -d /proc/sys/net/ipv6 ] || printf 'route show table all\nrule show\n' | ip ${space:+-n $space} -6 -d -j -batch -
-done
-"""
+_EVERYTHING = {
+    "-4": "link show\naddress show\nroute show table all\nrule show\n",
+    "-6": "route show table all\nrule show\n",
+}
 #: What the kernel changes by itself, a while later: carriers, and what duplicate address detection finds.
 _RESTLESS = {"operstate", "tentative", "valid_life_time", "preferred_life_time", "cache"}
 _RESTLESS_FLAGS = {"LOWER_UP", "NO-CARRIER", "linkdown"}
@@ -265,8 +262,13 @@ _ITS_OWN = ("local", "anycast", "multicast")
 def everything(state_dir: str) -> Dict[str, Any]:
     """All that a task could change: links, addresses, routes, rules, settings, namespaces, files of ours."""
     found: Dict[str, Any] = {}
-    for section in run(_EVERYTHING).split("= ")[1:]:
-        space, _, text = section.partition("\n")
+    for space in ("", *sorted(os.listdir("/run/netns"))):
+        inside_of = ["-n", space] if space else []
+        text = ""
+        for family, batch in _EVERYTHING.items():
+            if family == "-4" or HAS_IPV6:
+                command = ["ip", *inside_of, *([family] if family == "-6" else []), "-d", "-j", "-batch", "-"]
+                text += subprocess.run(command, input=batch, check=True, text=True, stdout=subprocess.PIPE).stdout
         rows = [row for line in text.splitlines() if line for row in json.loads(line) if row]
         found[f"namespace {space}"] = [_calm(row) for row in rows if not ("dst" in row and row.get("type") in _ITS_OWN)]
     settings = subprocess.run(

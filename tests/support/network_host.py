@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
+import re
+import socket
+import struct
 import subprocess
 import time
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import namespaces
@@ -51,7 +55,7 @@ def fresh_host() -> Iterator[None]:
             libc("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
             os.makedirs("/run/netns", exist_ok=True)
             libc("mount", b"tmpfs", b"/run/netns", b"tmpfs", 0, None)
-            run("ip link set lo up")
+            raise_lo()
             yield
         finally:
             libc("setns", before["net"], CLONE_NEWNET)
@@ -61,9 +65,57 @@ def fresh_host() -> Iterator[None]:
             os.chdir(directory)
 
 
+def raise_lo() -> None:
+    """As ``ip link set lo up``, which every test would start a program for (SIOCSIFFLAGS, netdevice(7))."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 1))
+
+
+#: Commands that a shell would only hand on.
+_PLAIN = re.compile(r"[\w\s./:;,@%=+-]*")
+#: After these a name may be that of another link, and ``ip`` would take it for the one that it knows.
+_LAST = {"del", "delete", "flush", "netns", "set name"}
+
+
 def run(command: str) -> str:
-    """Carry out lines of shell; what they print. Raises CalledProcessError."""
-    return subprocess.run(["sh", "-ec", command], check=True, text=True, stdout=subprocess.PIPE).stdout
+    """Carry out lines of shell; what they print. Raises CalledProcessError.
+
+    Most are lines of ``ip`` alone. Each would be a process, beside the shell, so those that can go together do.
+    """
+    lines = [words for line in re.split("[;\n]", command) if (words := line.split())]
+    if not _PLAIN.fullmatch(command) or any(words[0] != "ip" or len(words) < 3 for words in lines):
+        return _said(["sh", "-ec", command])
+    return "".join(
+        _said(["ip", *options, *group[0]])
+        if len(group) == 1
+        else _said(["ip", *options, "-batch", "-"], "\n".join(" ".join(words) for words in group))
+        for options, group in _batches(lines)
+    )
+
+
+def _said(words: List[str], given: Optional[str] = None) -> str:
+    return subprocess.run(words, input=given, check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+def _batches(lines: List[List[str]]) -> Iterator[Tuple[List[str], List[List[str]]]]:
+    """Lines of ``ip`` in their order, as (options, commands that one process can carry out)."""
+    group: List[List[str]] = []
+    options: List[str] = []
+    for words in lines:
+        start = 1
+        while words[start].startswith("-"):
+            start += 2 if words[start] in ("-n", "-netns") else 1
+        own, rest = words[1:start], words[start:]
+        if group and (own != options or rest[0] == "netns"):
+            yield options, group
+            group = []
+        options = own
+        group.append(rest)
+        if _LAST & {*rest, "set name" if {"set", "name"} <= {*rest} else ""}:
+            yield options, group
+            group = []
+    if group:
+        yield options, group
 
 
 def ip(*arguments: str, netns: Optional[str] = None) -> List[Dict[str, Any]]:
