@@ -39,6 +39,7 @@ options:
       - >-
         New names for hosts, such as C({node2: node9}), or for endpoints as NETWORK/HOST/ENDPOINT,
         such as C({web/node1/shop: web/node1/store}).
+      - Two may exchange their names. A new name that is in use otherwise is refused.
       - Addresses do not change. A network that is renamed in the map keeps its addresses without this option if its subnets are the same.
     type: dict
     default: {}

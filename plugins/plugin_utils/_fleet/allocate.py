@@ -9,7 +9,9 @@ What is given stays, until it is released by name.
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
+import itertools
+from collections import Counter
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from ...module_utils._engine.core.errors import Problem
 from .completing import Completed, complete
@@ -141,42 +143,72 @@ def release(fleet: Fleet, ledger: Ledger, words: Sequence[Any]) -> Tuple[Ledger,
 
 
 def rename(ledger: Ledger, names: Mapping[str, str]) -> Tuple[Ledger, List[str], List[Problem]]:
-    """The ledger with other holders: HOST to HOST, or NETWORK/HOST/ENDPOINT to the same with another host or endpoint."""
+    """The ledger with other holders: HOST to HOST, or NETWORK/HOST/ENDPOINT to the same with another host or endpoint.
+
+    In their order, but those of hosts, or of endpoints, that follow each other at once: two may exchange their names.
+    """
     new = ledger.copy()
     done: List[str] = []
     problems: List[Problem] = []
-    for old, now in names.items():
-        before = len(done)
-        network, _slash, rest = old.partition("/")
-        if rest:
-            target, _slash, holder = now.partition("/")
-            if target != network or holder.count("/") < 1:
-                problems.append(
-                    Problem(
-                        f"rename.{old}",
-                        f"{now} is not an endpoint of network {network}",
-                        "write NETWORK/HOST/ENDPOINT, with the same network",
-                    )
-                )
-                continue
-            _rename(new.addresses.get(network, {}), {rest: holder}, network, done)
-        else:
-            new.former = {
-                address: sorted({holder._replace(host=now) if holder.host == old else holder for holder in holders})
-                for address, holders in new.former.items()
-            }
-            for name, given in new.slices.items():
-                _rename(given, {old: now}, name, done)
-            for name, given in new.addresses.items():
-                holders = {
-                    who: f"{now}/{who.rpartition('/')[2]}" for who in given.values() if who.rpartition("/")[0] == old
-                }
-                _rename(given, holders, name, done)
-        if len(done) == before:
-            problems.append(
-                Problem(f"rename.{old}", f"the ledger has no {old}", "name a HOST, or NETWORK/HOST/ENDPOINT")
-            )
+    texts = [(str(old), str(now)) for old, now in names.items()]
+    for is_endpoint, some in itertools.groupby(texts, lambda item: "/" in item[0]):
+        (_rename_endpoints if is_endpoint else _rename_hosts)(new, dict(some), done, problems)
     return new, done, problems
+
+
+def _rename_hosts(new: Ledger, names: Mapping[str, str], done: List[str], problems: List[Problem]) -> None:
+    holding = {host for given in new.slices.values() for host in given.values()}
+    holding |= {holder.host for _address, holder in new.holders()}
+    known = holding | {holder.host for holders in new.former.values() for holder in holders}
+    for old in names:
+        if old not in known:
+            fix = "name a HOST, or NETWORK/HOST/ENDPOINT"
+            problems.append(Problem(f"rename.{old}", f"the ledger has no {old}", fix))
+    problems += _taken(names, holding)
+    new.former = {
+        address: sorted({holder._replace(host=names.get(holder.host, holder.host)) for holder in holders})
+        for address, holders in new.former.items()
+    }
+    for network, given in new.slices.items():
+        _rename(given, names, network, done)
+    for network, given in new.addresses.items():
+        split = {who: who.rpartition("/") for who in given.values()}
+        _rename(
+            given,
+            {who: f"{names[host]}/{name}" for who, (host, _slash, name) in split.items() if host in names},
+            network,
+            done,
+        )
+
+
+def _rename_endpoints(new: Ledger, names: Mapping[str, str], done: List[str], problems: List[Problem]) -> None:
+    holding = {str(holder) for _address, holder in new.holders()}
+    good: Dict[str, Dict[str, str]] = {}
+    for old, now in names.items():
+        network, _slash, holder = old.partition("/")
+        target, _slash, successor = now.partition("/")
+        if target != network or successor.count("/") < 1:
+            what = f"{now} is not an endpoint of network {network}"
+            fix = "write NETWORK/HOST/ENDPOINT, with the same network"
+            problems.append(Problem(f"rename.{old}", what, fix))
+        elif old not in holding:
+            fix = "name a HOST, or NETWORK/HOST/ENDPOINT"
+            problems.append(Problem(f"rename.{old}", f"the ledger has no {old}", fix))
+        else:
+            good.setdefault(network, {})[holder] = successor
+    problems += _taken(names, holding)
+    for network, holders in good.items():
+        _rename(new.addresses[network], holders, network, done)
+
+
+def _taken(names: Mapping[str, str], holding: Collection[str]) -> Iterator[Problem]:
+    """New names that are in use: what two holders had would be one's, and nothing could tell it apart again."""
+    counts = Counter(names.values())
+    for old, now in names.items():
+        if counts[now] > 1:
+            yield Problem(f"rename.{old}", f"{now} is to be the name of another one too", "give each its own name")
+        elif now in holding and now not in names:
+            yield Problem(f"rename.{old}", f"{now} is in the ledger already", f"release {now}, or rename it too")
 
 
 def remember(fleet: Fleet, before: Ledger, after: Ledger, gone: bool) -> None:

@@ -236,6 +236,12 @@ def _is_handed_over(host: str, network: str, takers: Sequence[Tuple[str, str]]) 
 def stops(results: Mapping[str, Any], moved: Sequence[Moved] = (), lost: Sequence[str] = ()) -> List[str]:
     """Why no host may be changed: an address would be announced by two, or two hosts are clones. ``lost``: hosts that are gone for good."""
     kept = list(_kept(results, moved, set(lost)))
+    former = {holder.partition("/")[2].rpartition("/")[0] for row in moved for holder in row["former"]}
+    unknown = [
+        f"site_lost_hosts: {host} is no host of this run, and the ledger took nothing from it; correct the name, or leave it out"
+        for host in lost
+        if host not in results and host not in former
+    ]
     if kept:
         hosts = sorted({host for host, _text in kept})
         kept_texts = [text for _host, text in kept]
@@ -243,8 +249,8 @@ def stops(results: Mapping[str, Any], moved: Sequence[Moved] = (), lost: Sequenc
             f"nothing was changed; make {', '.join(hosts)} reachable and part of the run, so that the address leaves there first, "
             f"or, if nothing of it is left there, -e '{{\"site_lost_hosts\": {json.dumps(hosts)}}}'"
         )
-        return [*kept_texts, fix, *_clones(results)]
-    return _clones(results)
+        return [*unknown, *kept_texts, fix, *_clones(results)]
+    return [*unknown, *_clones(results)]
 
 
 def names(given: Any) -> List[str]:

@@ -168,6 +168,12 @@ def test_clones_are_named_before_anything_is_changed() -> None:
     assert summary.stops({"h1": {"machine": "one"}, "h2": {"machine": "two"}}) == []
 
 
+def test_a_lost_host_that_is_none_is_named() -> None:
+    assert summary.stops({"h2": {"machine": "two"}}, MOVED, ["h1", "h2", "hl"]) == [
+        "site_lost_hosts: hl is no host of this run, and the ledger took nothing from it; correct the name, or leave it out"
+    ]
+
+
 def test_hosts_to_be_given_up_as_a_text_of_the_command_line() -> None:
     assert summary.names("h1,h2 h3") == summary.names(["h1", "h2", "h3"]) == ["h1", "h2", "h3"]
 

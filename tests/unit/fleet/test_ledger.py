@@ -319,6 +319,30 @@ def test_a_renamed_network_keeps_its_addresses() -> None:
     assert done.given == []
 
 
+def test_two_that_exchange_their_names() -> None:
+    """One after the other, both would be the first one's, and nothing could tell them apart again."""
+    before = completed([SLICED], hosts(h1=[endpoint("a")], h2=[endpoint("a"), endpoint("b")]))
+    new, _done, problems = allocate.rename(before, {"h1": "h2", "h2": "h1"})
+    assert not problems and new.slices == {"web": {"10.0.0.0/26": "h2", "10.0.0.64/26": "h1"}}
+    assert sorted(new.addresses["web"].values()) == ["h1/a", "h1/b", "h2/a"]
+    new, _done, problems = allocate.rename(before, {"web/h2/a": "web/h2/b", "web/h2/b": "web/h2/a"})
+    assert not problems and len(set(new.addresses["web"].values())) == 3 and new != before
+
+
+def test_a_new_name_that_is_in_use_is_refused() -> None:
+    before = completed([WEB], hosts(h1=[endpoint("a")], h2=[endpoint("b")], h3=[]))
+    assert (
+        said(allocate.rename(before, {"h1": "h2"})[2])
+        == "rename.h1: h2 is in the ledger already; release h2, or rename it too"
+    )
+    assert said(allocate.rename(before, {"web/h1/a": "web/h2/b"})[2]) == (
+        "rename.web/h1/a: web/h2/b is in the ledger already; release web/h2/b, or rename it too"
+    )
+    assert said(allocate.rename(before, {"h1": "h9", "h2": "h9"})[2]) == (
+        "rename.h1: h9 is to be the name of another one too; give each its own name\nrename.h2: h9 is to be the name of another one too; give each its own name"
+    )
+
+
 def test_renamed_hosts_and_endpoints() -> None:
     before = completed([SLICED], hosts(h1=[endpoint("a")]))
     new, done, problems = allocate.rename(before, {"h1": "h9", "web/h9/a": "web/h9/b"})
