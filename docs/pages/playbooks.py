@@ -57,7 +57,7 @@ VARIABLES: Dict[str, str] = {
 }
 #: What playbooks and their tasks set for themselves.
 _INTERNAL = re.compile(
-    r"(plan|report|verify|limits)_(vars|results?|found|none|frr|data|trunks|endpoints|verified|plans|goes_on|always|handover|failed)$|inventory_map$"
+    r"(plan|report|verify|limits)_(vars|results?|found|none|frr|data|trunks|endpoints|verified|plans|goes_on|always|handover|waiting|failed)$|inventory_map$"
 )
 _READ = re.compile(r"(?<![\w.])([a-z]\w+)\)?\s*(?:\|\s*default\(|is defined)")
 _ROLE = re.compile(r"(trunk|endpoints|prepare|l3_routing)_")

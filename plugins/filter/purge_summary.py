@@ -52,7 +52,7 @@ RETURN = r"""
 _value:
   description:
     - C(beyond) is a list of lines, empty if no limit is exceeded. C(removed) is how many networks and endpoints would be removed.
-    - C(stops) is C(beyond) and every other reason not to change any host.
+    - C(stops) is C(beyond) and every other reason not to change any host. C(waiting) has for each host that may not be changed the reason.
     - C(handover) lists for each host the endpoints, as C(network) and C(name), whose addresses other hosts take. They have to leave first.
   type: dict
 """

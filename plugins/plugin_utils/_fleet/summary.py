@@ -186,7 +186,13 @@ def purge(
         beyond.append("nothing was changed; check the map, or allow it with -e purge_limit=100%")
     removed = {kind: gone for kind, (gone, _owned) in total.items()}
     found = [*beyond, *stops(results, moved, lost)]
-    return {"beyond": beyond, "stops": found, "removed": removed, "handover": handover(results)}
+    return {
+        "beyond": beyond,
+        "stops": found,
+        "removed": removed,
+        "handover": handover(results),
+        "waiting": waiting(results, moved, lost),
+    }
 
 
 class Moved(TypedDict):
@@ -274,6 +280,26 @@ def _kept(results: Mapping[str, Any], moved: Sequence[Moved], lost: Set[str]) ->
                 why = _unseen(results, host) if host not in (taker, *lost) else ""
                 if why:
                     yield host, f"{taker}: {row['address']} stays with endpoint {network}/{name} of {host}, which {why}"
+
+
+def waiting(results: Mapping[str, Any], moved: Sequence[Moved], lost: Sequence[str] = ()) -> Dict[str, str]:
+    """The hosts that could not be asked what they take, and may not take it in this run either: another one may have it still."""
+    found: Dict[str, str] = {}
+    for row in moved:
+        for taker in row["hosts"]:
+            why = _unseen(results, taker) if taker in results else ""
+            for holder in row["former"] if why else ():
+                network, _slash, rest = holder.partition("/")
+                host, _slash, name = rest.rpartition("/")
+                if host not in (taker, *lost) and (_unseen(results, host) or _has(results[host], row["address"])):
+                    text = f"{row['address']}, which endpoint {network}/{name} of {host} may still have, is to be this host's, which {why}"
+                    found.setdefault(taker, f"{text}; it is left out of this run: correct that, then run site again")
+    return found
+
+
+def _has(result: Mapping[str, Any], address: str) -> bool:
+    """Whether a host has an address that it would give up, or keep only because nothing is purged."""
+    return any(address in addresses for side in _GOING for addresses in (result.get(side) or {}).values())
 
 
 def _unseen(results: Mapping[str, Any], host: str) -> str:

@@ -168,6 +168,23 @@ def test_clones_are_named_before_anything_is_changed() -> None:
     assert summary.stops({"h1": {"machine": "one"}, "h2": {"machine": "two"}}) == []
 
 
+@pytest.mark.parametrize("taker", [{"unreachable": True}, {"failed": True, "msg": "locked"}, {"left_out": ["staying"]}])
+@pytest.mark.parametrize(
+    "old",
+    [{"staying": {"web": {"10.0.0.2": "shop"}}}, {"leaving": {"www": {"10.0.0.2": "shop"}}}, {"unreachable": True}],
+)
+def test_a_host_that_could_not_be_asked_what_it_takes_waits(taker: Dict[str, Any], old: Dict[str, Any]) -> None:
+    """It may come back before it is its turn, and would announce an address that no other host was made to leave."""
+    found = summary.purge({"h1": old, "h2": taker}, "20%", "10%", MOVED)
+    assert found["stops"] == [] and list(found["waiting"]) == ["h2"]
+    assert found["waiting"]["h2"].startswith(
+        "10.0.0.2, which endpoint web/shop of h1 may still have, is to be this host's, which "
+    )
+    assert summary.waiting({"h1": {}, "h2": taker}, MOVED, ["h1"]) == {}
+    assert summary.waiting({"h1": {"machine": "one"}, "h2": taker}, MOVED) == {}, "h1 has it no longer"
+    assert summary.waiting({"h1": old, "h2": TAKES}, MOVED) == {}
+
+
 def test_a_lost_host_that_is_none_is_named() -> None:
     assert summary.stops({"h2": {"machine": "two"}}, MOVED, ["h1", "h2", "hl"]) == [
         "site_lost_hosts: hl is no host of this run, and the ledger took nothing from it; correct the name, or leave it out"
@@ -238,6 +255,17 @@ def test_site_changes_no_host_while_an_address_may_be_on_one_that_is_down(site: 
     assert limited.returncode and "of h1, which is not part of this run" in " ".join(limited.stdout.split())
     lost = site.run("-e", '{"site_lost_hosts": ["h1"]}', old=GONE, h1={}, h2=TAKES)
     assert 'ok: [h2] => {\n    "msg": "this host is changed"' in lost.stdout, lost.stdout
+
+
+def test_site_leaves_out_a_host_that_could_not_be_asked_what_it_takes(site: Site) -> None:
+    done = site.run(
+        h1={"staying": {"web": {"10.0.0.2": "shop"}}, "machine": "one"}, h2={"failed": True, "msg": "locked"}
+    )
+    assert done.returncode and "it is left out of this run" in done.stdout
+    assert (
+        'ok: [h1] => {\n    "msg": "this host is changed"' in done.stdout
+        and done.stdout.count("this host is changed") == 1
+    )
 
 
 def test_site_detaches_without_purge_and_stops_where_it_could_not(site: Site) -> None:
