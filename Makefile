@@ -28,8 +28,8 @@ TESTS := test-rollout test-kernel test-kernel-6.12 test-examples test-reboot tes
 	test-l3 test-conformance test-guard test-endpoints test-unit test-docs test-report test-lint test-demo test-boot
 
 .PHONY: test
-test: $(READY) $(COLLECTION) lab ## everything, verified on a real kernel
-	@set -o pipefail; tests/suites $(TESTS) 2>&1 | tee .cache/test.log
+test: $(READY) $(COLLECTION) lab ## everything, verified on a real kernel (JOBS=3: so many suites at a time, not two)
+	@set -o pipefail; tests/suites $(if $(JOBS),--jobs $(JOBS)) $(TESTS) 2>&1 | tee .cache/test.log
 
 .PHONY: test-fast
 test-fast: test-lint-fast ## what needs no kernel of its own, in a minute or two
