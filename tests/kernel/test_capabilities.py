@@ -40,7 +40,7 @@ for left in restore.restore(transact.RunOptions(sys.argv[2], who="a test")).left
     print(left)
 """
 LISTEN = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from _engine.service import events; events.Kernel(); print('hears')"
+    "import sys; sys.path.insert(0, sys.argv[1]); from _engine.kernel import events; events.Kernel(); print('hears')"
 )
 
 

@@ -670,7 +670,7 @@ def test_a_damaged_table_is_seen_and_recreated(damage: str) -> None:
 
 @pytest.mark.usefixtures("nft")
 def test_events_tell_that_it_is_damaged() -> None:
-    from ansible_collections.netops.underlay.plugins.module_utils._engine.service import events
+    from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import events
 
     barrier.install()
     ear = events.Filter()

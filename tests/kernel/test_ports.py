@@ -13,10 +13,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
-from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import taps
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import events, taps
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore, transact, undo
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run.guard import at_work
-from ansible_collections.netops.underlay.plugins.module_utils._engine.service import events
 from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
 
 from tests.support.engine import Engine

@@ -12,10 +12,10 @@ from typing import List
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core import validate
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Need
-from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import barrier
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import barrier, events
 from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel.observe import observe
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore
-from ansible_collections.netops.underlay.plugins.module_utils._engine.service import events, inspection, watch
+from ansible_collections.netops.underlay.plugins.module_utils._engine.service import inspection, watch
 from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
 
 from tests.support.engine import Engine

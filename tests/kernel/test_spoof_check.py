@@ -21,10 +21,9 @@ from typing import Any, Dict, Set
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
-from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import senders
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import events, senders
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore, transact, undo
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run.guard import at_work
-from ansible_collections.netops.underlay.plugins.module_utils._engine.service import events
 from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
 
 from tests.support import frames as f

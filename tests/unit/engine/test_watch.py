@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, Optional, Sequence
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import Change
+from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel.manager import Manager
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import restore, restore_plan
 from ansible_collections.netops.underlay.plugins.module_utils._engine.service import inspection, metrics, watch
 from ansible_collections.netops.underlay.plugins.module_utils._engine.service.history import (
@@ -22,7 +23,6 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.service.hi
     WINDOW,
     HealHistory,
 )
-from ansible_collections.netops.underlay.plugins.module_utils._engine.service.manager import Manager
 
 
 def look(

@@ -18,12 +18,12 @@ from ..core import errors
 from ..core.change import HOST, LINK_GROUPS, Change
 from ..core.errors import UnderlayError
 from ..core.specs import Generic
-from ..kernel import namespaces, workload_namespaces
+from ..kernel import events, namespaces, workload_namespaces
 from ..run import findings, restore, restore_plan
 from ..run.transact import RunOptions
 from ..store import holds
 from ..store.registry import Registry
-from . import events, metrics
+from . import metrics
 
 #: The boot waits this long for the first look, in seconds, and not for its success.
 PATIENCE = 20.0

@@ -15,13 +15,13 @@ import socket
 import time
 from typing import Any, Dict, List, Optional, Set
 
-from ..kernel import named_namespaces, taps
+from ..kernel import events, named_namespaces, taps
+from ..kernel.manager import Manager
 from ..run import restore, restore_plan
-from ..store import holds, statedir
-from . import events, metrics
+from ..store import holds, leases, statedir
+from . import metrics
 from .history import LONGEST, HealHistory
 from .inspection import Inspection, LookReport
-from .manager import Manager
 
 #: Events come in bursts: the host is looked at when none has come for so long.
 SETTLE = 0.05
@@ -178,7 +178,7 @@ class Watcher:
         if heard is not None:
             self.kernel.adopt(heard)
         self.files.stamp = found["stamp"]
-        self.files.follow(taps.directories())
+        self.files.follow((*taps.directories(), os.path.join(self.state_dir, leases.DIRECTORY)))
         if not found.get("unchanged"):
             self.kernel.names, self.kernel.indexes = set(found["names"]), set(found["indexes"])
             self.kernel.eager = bool(found["left"])

@@ -21,10 +21,11 @@ from typing import Any, Dict, Iterable, Iterator, Optional, Protocol, Sequence, 
 from ..core import errors
 from ..core.change import LINK_GROUPS, PROTOCOL
 from ..core.state import RTPROT_KERNEL, Link
-from ..kernel import barrier, senders
 from ..netlink import decode, encode, nftables, rtnetlink, tc
 from ..netlink.rtnetlink import attributes
+from ..store import leases
 from ..store.registry import STAMPED, Registry
+from . import barrier, senders
 
 _SOL_NETLINK, _NETLINK_LISTEN_ALL_NSID, _SO_MEMINFO = 270, 8, 55
 #: The number that stands for the namespace of the service itself.
@@ -247,10 +248,11 @@ def number(paths: Dict[str, str]) -> Dict[str, int]:
 
 
 class Files:
-    """inotify(7): named namespaces that come and go, device nodes of taps, and a registry or holds that somebody else wrote."""
+    """inotify(7): named namespaces that come and go, device nodes of taps, leases, and a registry or holds that somebody else wrote."""
 
     _MODIFY, _ATTRIB, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x4, 0x40, 0x80, 0x100, 0x200
     _NAMES = tuple(map(os.fsencode, STAMPED))
+    _LEASES = os.fsencode(leases.DIRECTORY)
 
     def __init__(self, namespaces: str, state_dir: str) -> None:
         import ctypes
@@ -264,14 +266,14 @@ class Files:
             raise OSError(ctypes.get_errno(), "inotify")
         self._watches: Dict[int, str] = {}
         os.makedirs(namespaces, 0o755, exist_ok=True)
-        self._state = self._add(state_dir, self._MODIFY | self._MOVED_TO)
+        self._state = self._add(state_dir, self._MODIFY | self._MOVED_TO | self._CREATE)
         self._add(namespaces, self._CREATE | self._DELETE)
 
     def _add(self, path: str, mask: int) -> int:
         return int(self._libc.inotify_add_watch(self._descriptor, os.fsencode(path), mask))
 
     def follow(self, directories: Iterable[str]) -> None:
-        """Hear of device nodes there that come, go, or get another owner or mode."""
+        """Hear of device nodes and leases there that come, go, or change, a node also where it gets another owner or mode."""
         for path in directories:
             self._add(path, self._ATTRIB | self._MOVED_FROM | self._MOVED_TO | self._CREATE | self._DELETE)
 
@@ -290,7 +292,7 @@ class Files:
             while start < len(data):
                 watch, _mask, _cookie, length = struct.unpack_from("=iIII", data, start)
                 name = data[start + 16 : start + 16 + length].rstrip(b"\0")
-                found = found or watch != self._state
+                found = found or watch != self._state or name == self._LEASES
                 written = written or (watch == self._state and name in self._NAMES)
                 start += 16 + length
 
