@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "plugins"))
 from module_utils import _manual as manual
 
 #: Commands that the guard and the service call; people never need them.
-INTERNAL = frozenset(("confirm", "expire", "watch"))
+INTERNAL = frozenset(("confirm", "dhcp", "expire", "watch"))
 
 #: What a program finds in the JSON of each command.
 JSON = {

@@ -17,7 +17,15 @@ from . import HEAD
 CHECKOUT = Path(__file__).resolve().parents[2]
 ENGINE = CHECKOUT / "plugins" / "module_utils" / "_engine"
 #: Each column imports only itself and what is further left.
-COLUMNS = (("core",), ("declare", "netlink", "store"), ("plan", "kernel"), ("wire", "report"), ("run",), ("service",))
+COLUMNS = (
+    ("core",),
+    ("declare", "netlink", "store"),
+    ("plan", "kernel"),
+    ("wire", "report"),
+    ("run",),
+    ("dhcp",),
+    ("service",),
+)
 PURE = ("core", "declare", "plan")
 
 WIDTH, ROW, GAP, MARGIN = 122, 20, 14, 8

@@ -47,6 +47,7 @@ ABOUT = {
         "false", "yes", "Each endpoint has a routing table of its own, which the answers from its addresses go by."
     ),
     "spoof_check": About("false", "yes", "Endpoints send only from their own MACs and addresses; macvlan only."),
+    "addressing": About("pool", "dhcp", "Endpoints without an address of their own ask a DHCP server; macvlan only."),
     "dns": About("none", "172.16.80.53", "Nameservers in the ``resolv.conf`` of every endpoint's workload."),
     "dns_search": About("none", "example.com", "The search list in the ``resolv.conf`` of every endpoint's workload."),
     "dns_options": About("none", "ndots:2", "Options in the ``resolv.conf`` of every endpoint's workload."),

@@ -24,6 +24,13 @@ options:
         the host is reached without a network, as with the connection P(ansible.builtin.local#connection).
     type: list
     elements: str
+  dhcp_timeout:
+    description:
+      - How many seconds the task waits for the leases of DHCP servers that its endpoints ask for, all of them together. If one does not come,
+        the task fails, and the host is as before.
+      - V(0) does not wait. The DHCP client of M(netops.underlay.vlan_service) then asks on until a server answers.
+    type: int
+    default: 30
   guard_timeout:
     description:
       - Commit confirmed. Seconds within which the change must be confirmed; otherwise the host reverts all of it.

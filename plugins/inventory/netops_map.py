@@ -52,7 +52,7 @@ options:
         C(podman:web)), C(interface), C(ipv4_address), C(ipv6_address), C(subnet), C(mac_address), C(mtu), C(gw_priority),
         C(source_routing), C(probe), C(aliases), C(source_macs), C(ipv4_addresses), C(ipv6_addresses), C(allowed_addresses),
         C(ingress_rate), C(ingress_burst), C(egress_rate), C(egress_burst), C(dns), C(dns_search),
-        C(dns_options) and C(vlans).
+        C(dns_options), C(vlans), C(dhcp_client_id) and C(dhcp_hostname).
     type: list
     elements: str
     default: []

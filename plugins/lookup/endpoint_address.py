@@ -50,7 +50,7 @@ from typing import Any, Dict, List, Mapping, Optional
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from ..module_utils._engine.core.endpoint_specs import SLAAC
+from ..module_utils._engine.core.endpoint_specs import DHCP, SLAAC
 from ..plugin_utils._fleet import packed, view
 
 
@@ -75,12 +75,13 @@ class LookupModule(LookupBase):
             {},
         )
         for wanted in (version,) if version else (4, 6):
-            if row.get(f"ipv{wanted}_address") not in (None, "", SLAAC):
+            if row.get(f"ipv{wanted}_address") not in (None, "", SLAAC, DHCP):
                 return str(row[f"ipv{wanted}_address"])
-        if row.get("ipv6_address") == SLAAC and version != 4:
-            raise AnsibleLookupError(
-                f"endpoint {endpoint} of {host} has its IPv6 address by SLAAC, which only its host knows; see netops.underlay.vlan_info there"
-            )
+        for number, value, option in ((4, DHCP, "DHCP"), (6, SLAAC, "SLAAC")):
+            if row.get(f"ipv{number}_address") == value and version in (None, number):
+                raise AnsibleLookupError(
+                    f"endpoint {endpoint} of {host} has its IPv{number} address by {option}, which only its host knows; see netops.underlay.vlan_info there"
+                )
         which = f"IPv{version} address" if version else "address"
         raise AnsibleLookupError(
             f"endpoint {endpoint} of {host} has no {which} in network {network}; run netops.underlay.allocate"

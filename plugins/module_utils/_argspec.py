@@ -31,6 +31,7 @@ def change() -> Options:
     return {
         "adopt": {"type": "bool", "default": False},
         "managed_from": {"type": "list", "elements": "str"},
+        "dhcp_timeout": {"type": "int", "default": 30},
         "guard_timeout": {"type": "int", "default": 0},
         "guard_probe": {
             "type": "dict",
@@ -97,6 +98,7 @@ def vlan_network() -> Options:
         "bcqueuelen": {"type": "int"},
         "bclim": {"type": "int"},
         "nopromisc": {"type": "bool", "default": False},
+        "addressing": {"type": "str", "choices": ["pool", "dhcp"], "default": "pool"},
         "labels": {"type": "dict"},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
@@ -121,6 +123,8 @@ def vlan_endpoint() -> Options:
         "ipv4_addresses": {"type": "list", "elements": "str"},
         "ipv6_addresses": {"type": "list", "elements": "str"},
         "allowed_addresses": {"type": "list", "elements": "str"},
+        "dhcp_client_id": {"type": "str"},
+        "dhcp_hostname": {"type": "str"},
         "subnet": {"type": "str"},
         "kind": {"type": "str", "choices": ["link", "tap"], "default": "link"},
         "tap_owner": {"type": "str"},

@@ -45,11 +45,14 @@ class BaseModule(AnsibleModule):
 
     def common_problems(self) -> List[Problem]:
         """What is wrong with the options that all modules have."""
-        wait = self.params["lock_timeout"]
-        if 0 <= wait <= LONGEST_WAIT:
-            return []
-        what = f"{str(wait)[:20]} is not between 0 and {LONGEST_WAIT} seconds"
-        return [Problem("lock_timeout", what, "give 30, or 0 not to wait")]
+        waits = {option: self.params[option] for option in ("lock_timeout", "dhcp_timeout") if option in self.params}
+        return [
+            Problem(
+                option, f"{str(wait)[:20]} is not between 0 and {LONGEST_WAIT} seconds", "give 30, or 0 not to wait"
+            )
+            for option, wait in waits.items()
+            if not 0 <= wait <= LONGEST_WAIT
+        ]
 
 
 def _tame(params: Dict[str, Any], options: Mapping[str, Mapping[str, Any]]) -> None:

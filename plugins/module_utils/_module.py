@@ -89,6 +89,7 @@ class Module(BaseModule):
     def converge(self, describe: Callable[[Outcome], Dict[str, Any]]) -> NoReturn:
         """Converge the host on the declared items, and exit with the result; ``describe`` adds what users of the object need."""
         run = RunOptions(self.params["state_dir"], self.check_mode, self.params["lock_timeout"], self._who)
+        run.dhcp_timeout = self.params["dhcp_timeout"]
         timeout = self.params["guard_timeout"]
         if timeout > 0 and not self.check_mode:
             run.guard = HostGuard(timeout, self.params["state_dir"])

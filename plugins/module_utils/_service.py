@@ -16,11 +16,13 @@ import os
 import pkgutil
 import shutil
 import stat
-from typing import Callable, Dict, List, NamedTuple, Optional
+import zipfile
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 # The engine is imported whole, so that the host gets all of it.
 from . import _engine, _service_files
 from ._engine.core.change import HOST_KINDS
+from ._engine.core.endpoint_specs import is_dhcp, is_tap
 from ._engine.core.errors import RegistryError
 from ._engine.core.version import VERSION
 from ._engine.declare import model  # noqa: F401  pylint: disable=unused-import
@@ -31,18 +33,21 @@ from ._engine.run.transact import DEFAULT_STATE_DIR
 from ._engine.service import cli
 from ._engine.store import installed
 from ._engine.store.registry import SCHEMA, Registry
+from ._service_files import DHCP_SERVICE
 
 __all__ = ["cli"]  # what the command needs has to be here, so that it can be copied
 
 #: The first Python that the engine runs on.
 PYTHON = (3, 9)
-_WANTED = f"etc/systemd/system/multi-user.target.wants/{SERVICE}"
+_WANTS = "etc/systemd/system/multi-user.target.wants"
+#: What asks for leases stands on it, and is beside the engine.
+PYROUTE2 = "pyroute2"
 #: The directories that this module had to make, to be removed with it if they are empty then.
 _MADE = f"{installed.ROOT.lstrip('/')}/directories"
 
 
 class Step(NamedTuple):
-    """One thing to do: a ``file`` (text), a ``link`` (its target), a ``directory`` or the ``service`` (its state)."""
+    """One thing to do: a ``file`` (text), a ``link`` (its target), a ``directory``, a ``package`` (its version) or a ``service`` (its state)."""
 
     kind: str
     path: str
@@ -57,6 +62,8 @@ class Wanted(NamedTuple):
     interpreter: str
     heal: bool = True
     taps: Optional[bool] = None  # None: if the registry records one
+    dhcp: Optional[bool] = None  # None: if the registry records an endpoint that wants a lease
+    pyroute2: str = ""  # the version that the controller has
     present: bool = True
     forget: bool = False  # with the service, the registry too, if nothing is recorded in it
 
@@ -79,8 +86,11 @@ def _source(name: str) -> str:
     return str(source)
 
 
-def version(files: Dict[str, str]) -> str:
+def version(host: Host, wanted: Wanted) -> str:
     """The name of a version's directory: no two engines that differ have the same."""
+    files = engine()
+    if asks_for_leases(host, wanted):
+        files[PYROUTE2] = wanted.pyroute2
     digest = hashlib.sha256("".join(f"{name}\0{text}\0" for name, text in files.items()).encode())
     return f"{VERSION}-{digest.hexdigest()[:12]}"
 
@@ -122,9 +132,9 @@ class Host:
         """The permissions of a file. Raises OSError."""
         return stat.S_IMODE(os.lstat(self.path(name)).st_mode)
 
-    def service_state(self) -> str:
+    def service_state(self, service: str = SERVICE) -> str:
         """``active``, also while it starts, or ``inactive``."""
-        done = programs.run(["systemctl", "is-active", SERVICE])
+        done = programs.run(["systemctl", "is-active", service])
         return "active" if done.stdout.strip() in ("active", "activating", "reloading") else "inactive"
 
 
@@ -139,12 +149,26 @@ def recorded(host: Host) -> List[str]:
     return [f"{kind} {key}" for kind in (*ITEM_KINDS, *HOST_KINDS) for key in records.get(kind, {})]
 
 
+def asks_for_leases(host: Host, wanted: Wanted) -> bool:
+    """Whether the host gets the service that asks for leases."""
+    return _records_any(host, is_dhcp) if wanted.dhcp is None else wanted.dhcp
+
+
+def lacks_pyroute2(steps: List[Step]) -> bool:
+    """Whether the steps need a copy of pyroute2, which only the controller has."""
+    return any(step.kind == "package" for step in steps)
+
+
 def _install(host: Host, wanted: Wanted) -> List[Step]:
-    files = engine()
-    directory = f"{installed.ROOT.lstrip('/')}/{version(files)}"
+    directory = f"{installed.ROOT.lstrip('/')}/{version(host, wanted)}"
+    dhcp = asks_for_leases(host, wanted)
     steps = []
-    for name, text in {f"{directory}/_engine/{name}": text for name, text in files.items()}.items():
+    for name, text in {f"{directory}/_engine/{name}": text for name, text in engine().items()}.items():
         steps.append(Step("file", name, host.read(name), text))
+    if dhcp:
+        package = f"{directory}/{PYROUTE2}"
+        there = wanted.pyroute2 if os.path.isdir(host.path(package)) else None
+        steps.append(Step("package", package, there, wanted.pyroute2))
     steps.append(
         Step(
             "file",
@@ -156,39 +180,57 @@ def _install(host: Host, wanted: Wanted) -> List[Step]:
     steps.append(
         Step("link", installed.CURRENT.lstrip("/"), host.target(installed.CURRENT), os.path.basename(directory))
     )
-    taps = _keeps_taps(host) if wanted.taps is None else wanted.taps
-    for name, (text, mode) in _service_files.texts(wanted.interpreter, wanted.heal, taps).items():
+    taps = _records_any(host, is_tap) if wanted.taps is None else wanted.taps
+    for name, (text, mode) in _service_files.texts(wanted.interpreter, wanted.heal, taps, dhcp).items():
         steps.append(Step("file", name, host.read(name), text, mode))
-    steps.append(Step("link", _WANTED, host.target(_WANTED), f"../{SERVICE}"))
+    steps += [_enabled(host, service) for service in ((SERVICE, DHCP_SERVICE) if dhcp else (SERVICE,))]
     changed = [
         step
         for step in steps
         if step.before != step.after or (step.kind == "file" and host.mode(step.path) != step.mode)
     ]
+    # A version that was copied but is not in use changes nothing for the services.
+    stale = any(step.kind == "link" or not step.path.startswith(directory) for step in changed)
+    changed += [] if dhcp else _without_leases(host)
     if host.has_systemd:
-        # A version that was copied but is not in use changes nothing for the service.
-        stale = any(step.kind == "link" or not step.path.startswith(directory) for step in changed)
-        state = host.service_state()
-        if stale or state != "active":
-            changed.append(
-                Step("service", SERVICE, f"{state}, as it was" if stale and state == "active" else state, "active")
-            )
+        for service in (SERVICE, DHCP_SERVICE) if dhcp else (SERVICE,):
+            state = host.service_state(service)
+            if stale or state != "active":
+                before = f"{state}, as it was" if stale and state == "active" else state
+                changed.append(Step("service", service, before, "active"))
     return changed
 
 
-def _keeps_taps(host: Host) -> bool:
+def _enabled(host: Host, service: str) -> Step:
+    return Step("link", f"{_WANTS}/{service}", host.target(f"{_WANTS}/{service}"), f"../{service}")
+
+
+def _without_leases(host: Host) -> List[Step]:
+    """What takes away the service that asks for leases."""
+    steps = [Step("service", DHCP_SERVICE, "active", None)] if _runs(host, DHCP_SERVICE) else []
+    enabled, unit = _enabled(host, DHCP_SERVICE), host.read(_service_files.DHCP_UNIT)
+    steps += [enabled._replace(after=None)] if enabled.before is not None else []
+    return steps + ([Step("file", _service_files.DHCP_UNIT, unit, None)] if unit is not None else [])
+
+
+def _runs(host: Host, service: str) -> bool:
+    return host.has_systemd and host.service_state(service) == "active"
+
+
+def _records_any(host: Host, kind: Callable[[Any], bool]) -> bool:
     try:
         endpoints = Registry(host.path(DEFAULT_STATE_DIR)).load().get("endpoint", {})
     except RegistryError:  # what needs the registry will say so
         return False
-    return any(record.spec["kind"] == "tap" for record in endpoints.values())
+    return any(kind(record.spec) for record in endpoints.values())
 
 
 def _remove(host: Host, wanted: Wanted) -> List[Step]:
-    steps = []
-    if host.target(_WANTED) is not None:
-        steps.append(Step("link", _WANTED, host.target(_WANTED), None))
-    for name in _service_files.texts("", heal=True, taps=False):
+    steps = _without_leases(host)
+    enabled = _enabled(host, SERVICE)
+    if enabled.before is not None:
+        steps.append(enabled._replace(after=None))
+    for name in _service_files.texts("", heal=True, taps=False, dhcp=False):
         before = host.read(name)
         if before is not None:
             steps.append(Step("file", name, before, None))
@@ -197,16 +239,22 @@ def _remove(host: Host, wanted: Wanted) -> List[Step]:
             steps.append(Step("directory", name, "present", None))
     if wanted.forget and os.path.isdir(host.path(DEFAULT_STATE_DIR)) and not recorded(host):
         steps.append(Step("directory", DEFAULT_STATE_DIR.lstrip("/"), "present", None))
-    if host.has_systemd and host.service_state() == "active":
+    if _runs(host, SERVICE):
         steps.insert(0, Step("service", SERVICE, "active", None))
     return steps
 
 
-def carry_out(host: Host, steps: List[Step], wanted: Wanted) -> None:
-    """Install or remove what the steps say. Raises OSError, and subprocess.CalledProcessError of systemctl."""
+def carry_out(host: Host, steps: List[Step], wanted: Wanted, archive: str = "") -> None:
+    """Install or remove what the steps say; ``archive`` has the files of a package.
+
+    Raises OSError, zipfile.BadZipFile, and subprocess.CalledProcessError of systemctl.
+    """
     before, made = host.target(installed.CURRENT), _made(host)
     for step in steps:
-        made += _carry_out(host, step, wanted.interpreter)
+        if step.kind == "package":
+            made += _put(host.path(step.path), lambda new: _unpack(archive, new))
+        else:
+            made += _carry_out(host, step, wanted.interpreter)
     _reload(host, steps)
     if wanted.present:
         _forget_old(host, before)
@@ -226,7 +274,7 @@ def _carry_out(host: Host, step: Step, interpreter: str) -> List[str]:
     path, after = host.path(step.path), step.after
     if step.kind == "service":
         if after is None:
-            _systemctl("stop", SERVICE)
+            _systemctl("stop", step.path)
     elif step.kind == "directory":
         shutil.rmtree(path)
     elif after is None:
@@ -247,8 +295,9 @@ def _reload(host: Host, steps: List[Step]) -> None:
     rules = (_service_files.UDEV, _service_files.LINK)
     if host.has_systemd and any(step.path in rules for step in steps) and shutil.which("udevadm"):
         programs.run(["udevadm", "control", "--reload"])
-    if any(step.kind == "service" and step.after for step in steps):
-        _systemctl("restart", SERVICE)
+    for step in steps:
+        if step.kind == "service" and step.after:
+            _systemctl("restart", step.path)
 
 
 def _made(host: Host) -> List[str]:
@@ -264,7 +313,9 @@ def _put(path: str, make: Callable[[str], None]) -> List[str]:
         above = os.path.dirname(above)
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     new = f"{path}.netops-new"
-    if os.path.lexists(new):
+    if os.path.isdir(new) and not os.path.islink(new):
+        shutil.rmtree(new)
+    elif os.path.lexists(new):
         os.unlink(new)
     make(new)
     os.replace(new, path)
@@ -279,6 +330,11 @@ def _write(path: str, step: Step) -> None:
         os.fchmod(file.fileno(), step.mode)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _unpack(archive: str, path: str) -> None:
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(path)
 
 
 def _compile(directory: str, interpreter: str) -> None:

@@ -15,6 +15,9 @@ from ._engine.run.transact import DEFAULT_STATE_DIR
 from ._engine.store import installed
 
 UNIT = f"etc/systemd/system/{SERVICE}"
+#: The service that asks for leases.
+DHCP_SERVICE = "netops-underlay-dhcp.service"
+DHCP_UNIT = f"etc/systemd/system/{DHCP_SERVICE}"
 UDEV = "etc/udev/rules.d/70-netops-underlay.rules"
 LINK = "etc/systemd/network/05-netops-underlay.link"
 NETWORKD = "etc/systemd/network/05-netops-underlay.network"
@@ -100,6 +103,67 @@ WantedBy=multi-user.target
 """
 )
 
+_DHCP = (
+    _HEAD
+    + """\
+[Unit]
+Description=Underlay networks: leases from DHCP servers
+# It asks on the links of endpoints as they come, so nothing has to wait for it.
+After=local-fs.target netops-underlay.service
+RequiresMountsFor={state_dir} {root}
+
+[Service]
+Type=notify
+ExecStart={command} dhcp --sandboxed
+# Nothing is given back when it ends: addresses last as long as their leases, and the next start goes on with them.
+Restart=always
+RestartSec=2
+StateDirectory={state}
+StateDirectoryMode=0700
+# Its socket; the directory is that of the other service too.
+RuntimeDirectory={runtime}
+RuntimeDirectoryPreserve=yes
+UMask=0077
+# Some for each endpoint.
+LimitNOFILE=65536
+
+# NET_ADMIN makes addresses and routes. NET_RAW asks before there is an address, and NET_BIND_SERVICE keeps port 68, to which servers
+# answer. SYS_ADMIN enters the namespaces of endpoints, SYS_PTRACE finds those of other users' processes, and SYS_CHROOT goes to the
+# mounts of the first process, where container engines have their files.
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_SYS_CHROOT
+AmbientCapabilities=
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateMounts=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+# Netlink for the kernel, Unix for systemd and container engines, packets and port 68 for DHCP servers and ARP: nothing else.
+RestrictAddressFamilies=AF_NETLINK AF_UNIX AF_PACKET AF_INET
+IPAddressDeny=any
+RestrictNamespaces=net mnt
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service @mount
+SystemCallFilter=~@resources
+SystemCallErrorNumber=EPERM
+
+[Install]
+WantedBy=multi-user.target
+"""
+)
+
 _NO_DEVICES = "PrivateDevices=yes\n"
 _DEVICES_OF_TAPS = """\
 # The nodes of taps are in the host's /dev: MKNOD makes them and CHOWN gives them to their owner. They are never opened here.
@@ -160,11 +224,11 @@ ManageForeignRoutes=no
 UDEV_GROUPS = "|".join([*map(str, LINK_GROUPS), "8021[0-9][0-9][0-9][0-9][0-9]"])
 
 
-def texts(interpreter: str, heal: bool, taps: bool) -> Dict[str, Tuple[str, int]]:
+def texts(interpreter: str, heal: bool, taps: bool, dhcp: bool) -> Dict[str, Tuple[str, int]]:
     """The text and the mode of each file, by its path below the root.
 
     ``interpreter`` is the path of the Python that runs the command. With ``heal`` the service repairs what is lost, else it only
-    restores at boot; with ``taps`` it may make device nodes.
+    restores at boot; with ``taps`` it may make device nodes. With ``dhcp`` another one asks for leases.
     """
     if heal:
         what, options, more = (
@@ -178,12 +242,17 @@ def texts(interpreter: str, heal: bool, taps: bool) -> Dict[str, Tuple[str, int]
             " --no-heal",
             "RemainAfterExit=yes\nRestart=on-failure\nRestartSec=2\n",
         )
-    unit = _SERVICE.format(
-        what=what, options=options, more=more, command=installed.COMMAND, root=installed.ROOT, state_dir=DEFAULT_STATE_DIR,
-        state=os.path.basename(DEFAULT_STATE_DIR), runtime=os.path.basename(METRICS),
-        devices=_DEVICES_OF_TAPS if taps else _NO_DEVICES,
-    )  # fmt: skip
+    places = {
+        "command": installed.COMMAND,
+        "root": installed.ROOT,
+        "state_dir": DEFAULT_STATE_DIR,
+        "state": os.path.basename(DEFAULT_STATE_DIR),
+        "runtime": os.path.basename(METRICS),
+    }
+    devices = _DEVICES_OF_TAPS if taps else _NO_DEVICES
+    unit = _SERVICE.format(what=what, options=options, more=more, devices=devices, **places)
     return {
+        **({DHCP_UNIT: (_DHCP.format(**places), 0o644)} if dhcp else {}),
         installed.COMMAND.lstrip("/"): (
             _LAUNCHER.format(interpreter=interpreter, current=installed.CURRENT),
             0o755,

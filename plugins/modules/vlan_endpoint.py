@@ -53,11 +53,31 @@ options:
       - Defaults to the first free C(ethN), or C(netN) in a container that also has networks of its engine.
     type: str
   ipv4_address:
-    description: An address in one of the network's subnets, inside or outside its C(ip_range). Defaults to the lowest free address.
+    description:
+      - An address in one of the network's subnets, inside or outside its C(ip_range), or V(dhcp) for a lease of a DHCP server in the network.
+      - Defaults to the lowest free address, or to V(dhcp) with O(netops.underlay.vlan_network#module:addressing=dhcp) of the network.
+      - With V(dhcp) the endpoint gets no IPv4 address of the network's pools. The DHCP client of M(netops.underlay.vlan_service) asks for the
+        lease, keeps it for as long as the endpoint lives, and gives it back before its link goes. The address is on the link, the
+        server's routes (options 3 and 121) in the main table of the workload, and its nameservers and domains in C(resolv.conf), see O(dns).
+      - The task waits for the lease, see O(dhcp_timeout). Check mode does not know the address. RV(endpoint) and
+        M(netops.underlay.vlan_info) show it as C(lease).
+      - Other members of the network do not know the address by the endpoint's name, and the host does not reach it through C(host_access).
+      - When V(dhcp) is no longer asked for, the lease is given back, and its address and routes are removed.
+      - Refused for ipvlan, whose endpoints have one MAC, for internal networks, with C(spoof_check), O(source_routing), O(vlans) and
+        O(kind=tap), and on a host without the client, see O(netops.underlay.vlan_service#module:dhcp).
+    type: str
+  dhcp_client_id:
+    description:
+      - What the endpoint names itself by to a DHCP server (option 61), a text or octets such as V("01:02:00:51:aa:bb:cc"), in quotes.
+      - By default it derives from the host's registry, the network and the name, so that an endpoint that is made again gets its address again.
+      - Another one gives the lease back, and asks for a new one.
+    type: str
+  dhcp_hostname:
+    description: The host name that a DHCP server gets (option 12), for its DNS. Defaults to the name of the endpoint.
     type: str
   ipv6_address:
     description:
-      - As O(ipv4_address), or V(slaac) for the addresses that the kernel makes of what the routers of the network advertise (RFC 4862).
+      - As O(ipv4_address) without V(dhcp), or V(slaac) for the addresses that the kernel makes of what the routers of the network advertise (RFC 4862).
       - With V(slaac) the endpoint gets no IPv6 address of the network's pools, and its default route is the router's, unless
         O(default_route.ipv6) is V(never). The network needs no IPv6 subnet. The task does not wait for a router, and check mode does not
         know the addresses. RV(endpoint) and M(netops.underlay.vlan_info) show those that there are as C(slaac_addresses).
@@ -147,6 +167,7 @@ options:
       - No endpoint is assigned a nameserver's address in a subnet of its network; the nameserver itself gets it by O(ipv4_address),
         O(ipv6_address) or O(netops.underlay.vlan_network#module:host_access). Refused where another endpoint was assigned it before.
       - Defaults to O(netops.underlay.vlan_network#module:dns) of the network, as do O(dns_search) and O(dns_options); V([]) means none.
+        Where neither gives any, the nameservers and domains of a DHCP server count, as far as a resolver uses them.
       - A process given by O(pid) has no known C(resolv.conf). Refused where the file is not the workload's own, such as the host's mounted
         into a container, or a symbolic link. A container's needs Linux 5.6 or later.
       - A container without a C(resolv.conf), as Podman starts it with C(--network none), gets one, which goes with its last line of ours.
@@ -168,8 +189,8 @@ options:
   gw_priority:
     description:
       - In a workload with several endpoints, the one with the highest priority provides the default route; among equals, the first by name.
-      - Beside an endpoint that heeds routers (O(accept_ra), O(ipv6_address=slaac)), whose default route has metric 1024, that of another one
-        has metric 512 if its priority is the higher one, else 2048, for the time that no router speaks.
+      - Beside an endpoint that heeds routers (O(accept_ra), O(ipv6_address=slaac)) or has a lease (O(ipv4_address=dhcp)), whose default route has
+        metric 1024, that of another one has metric 512 if its priority is the higher one, else 2048, for the time that the other is away.
     type: int
     default: 0
   default_route:
@@ -177,7 +198,9 @@ options:
     type: dict
     suboptions:
       ipv4:
-        description: V(auto) keeps an existing foreign default route, V(always) fails if there is one, V(never) adds none.
+        description:
+          - V(auto) keeps an existing foreign default route, V(always) fails if there is one, V(never) adds none.
+          - With O(ipv4_address=dhcp), V(auto) uses that of the server, and V(always) is refused.
         type: str
         choices: [auto, always, never]
         default: auto
@@ -440,6 +463,17 @@ EXAMPLES = r"""
     netns: shop
     ipv6_address: slaac
 
+# A lease of the DHCP server of the VLAN, on a host with dhcp: true of vlan_service:
+#
+# - name: Ask the DHCP server, under a name of its own
+#   netops.underlay.vlan_endpoint:
+#     network: macvlan50
+#     name: web
+#     netns: web
+#     ipv4_address: dhcp
+#     dhcp_hostname: web.example.com
+#     dhcp_client_id: "01:02:00:51:aa:bb:cc"
+
 - name: A firewall with the VLANs 10 and 20 to 29 of the NIC that a network is on
   netops.underlay.vlan_endpoint:
     network: uplink
@@ -465,8 +499,9 @@ EXAMPLES = r"""
 RETURN = r"""
 endpoint:
   description:
-    - The endpoint, including allocated values. C(slaac_addresses), where it heeds routers, are those that the kernel has made of their
-      advertisements by now; C(gateway) then has the router.
+    - The endpoint, including allocated values. C(lease), with O(ipv4_address=dhcp), has C(address), C(server), C(routers), C(dns) and
+      C(expires), in UTC; none while no server has answered.
+    - C(slaac_addresses), where it heeds routers, are those that the kernel has made of their advertisements by now; C(gateway) then has the router.
   returned: success and O(state=present)
   type: dict
   sample:

@@ -163,6 +163,15 @@ options:
       - It can be changed in place.
     type: bool
     default: false
+  addressing:
+    description:
+      - Where the IPv4 addresses of the network's endpoints come from. V(pool) is the pools of O(subnets). V(dhcp) is a DHCP server in the
+        network, see O(netops.underlay.vlan_endpoint#module:ipv4_address=dhcp); an endpoint with an address of its own keeps that.
+      - With V(dhcp) the network needs no IPv4 subnet. Refused for ipvlan and internal networks, with O(spoof_check) and O(source_routing).
+      - It can be changed in place. Endpoints without an address of their own follow.
+    type: str
+    choices: [pool, dhcp]
+    default: pool
   labels:
     description: Free-form key/value metadata.
     type: dict

@@ -41,6 +41,13 @@ options:
         sees the devices of the host.
       - Defaults to whether the registry records a tap. Set it on a host that will get its first one.
     type: bool
+  dhcp:
+    description:
+      - Whether the host gets a second service, C(netops-underlay-dhcp), which asks DHCP servers for the leases of endpoints and keeps them.
+      - It stands on the Python package pyroute2, 0.9 or newer. The controller's is sent along, so that the host needs none and no way to the
+        internet.
+      - Defaults to whether the registry records an endpoint that wants a lease. Set it on a host that will get its first one.
+    type: bool
   forget:
     description:
       - Whether O(state=absent) also removes the registry, the directory C(/var/lib/netops-underlay).
@@ -50,7 +57,7 @@ options:
     default: false
   state:
     description:
-      - V(absent) stops the service and removes everything that this module installed, and the file for Prometheus that the service
+      - V(absent) stops the services and removes everything that this module installed, and the file for Prometheus that the service
         wrote. The networks and the registry stay, and a warning counts what the host still has.
     type: str
     choices: [present, absent]
@@ -88,6 +95,11 @@ EXAMPLES = r"""
 #   1.0.0
 #   # systemctl is-enabled netops-underlay.service
 #   enabled
+
+# With pyroute2 0.9 on the controller, also ask DHCP servers for the addresses of endpoints:
+#   - name: Restore at boot, repair losses, and keep leases
+#     netops.underlay.vlan_service:
+#       dhcp: true
 
 - name: Restore at boot only
   netops.underlay.vlan_service:
@@ -130,6 +142,7 @@ import os
 import stat
 import subprocess
 import sys
+import zipfile
 from typing import Any, Iterator
 
 from ..module_utils import _service
@@ -143,6 +156,7 @@ from ..module_utils._engine.run.transact import DEFAULT_STATE_DIR
 from ..module_utils._engine.store import installed
 from ..module_utils._service import Host, Step, Wanted
 
+NO_CONTROLLER = "dhcp: this module was not run by its action plugin, which sends pyroute2; run it by ansible-playbook, or leave dhcp out"
 #: The first group that people have; those below are of the system, such as Debian's staff, which has /usr/local.
 PEOPLE = 1000
 
@@ -230,19 +244,48 @@ def diff(steps: list[Step], root: str) -> list[dict[str, str]]:
     return shown
 
 
-def carry_out(module: BaseModule, host: Host, steps: list[Step], wanted: Wanted) -> None:
+def carry_out(module: BaseModule, host: Host, steps: list[Step], wanted: Wanted, archive: str) -> None:
     """Install or remove the service; the module fails where the host does not let it."""
     try:
-        _service.carry_out(host, steps, wanted)
+        _service.carry_out(host, steps, wanted, archive)
     except subprocess.CalledProcessError as error:
         module.fail_json(msg=f"{' '.join(error.cmd)}: {error.stderr.strip()}; see journalctl -u netops-underlay")
+    except zipfile.BadZipFile:
+        module.fail_json(msg="pyroute2 did not arrive as it was sent; run the task again")
     except OSError as error:
         module.fail_json(msg=f"{error.filename or 'the host'}: {error.strerror}; make it writable, and free some space")
 
 
+class Module(BaseModule):
+    """``sent`` is what the action plugin says of the controller's pyroute2: its ``version``, a ``problem`` with it, its ``archive`` here."""
+
+    def _load_params(self) -> None:
+        super()._load_params()
+        self.sent: dict[str, str] = self.params.pop("_pyroute2", None) or {}
+
+
+def check_supply(module: Module) -> None:
+    """Go on where pyroute2 is here; the module ends where it is not, and its action plugin sends it and comes again."""
+    problem = module.sent.get("problem", NO_CONTROLLER)
+    if problem:
+        module.fail_json(msg=problem)
+    if not module.check_mode and not module.sent["archive"]:
+        module.exit_json(changed=False, _wants_pyroute2=True)
+
+
+def survey(module: Module, host: Host, wanted: Wanted) -> tuple[list[Step], list[str]]:
+    """What there is to do, and what of the registry keeps it from being forgotten."""
+    try:
+        steps = _service.survey(host, wanted)
+        return steps, _service.recorded(host) if wanted.forget and not wanted.present else []
+    except RegistryError as error:
+        module.fail_json(msg=str(error))
+
+
 def main() -> None:
-    module = BaseModule(
+    module = Module(
         argument_spec={
+            "dhcp": {"type": "bool"},
             "forget": {"type": "bool", "default": False},
             "heal": {"type": "bool", "default": True},
             "interpreter": {"type": "path"},
@@ -256,6 +299,8 @@ def main() -> None:
         params["interpreter"] or sys.executable,
         params["heal"],
         params["taps"],
+        params["dhcp"],
+        module.sent.get("version", ""),
         params["state"] == "present",
         params["forget"],
     )
@@ -264,11 +309,7 @@ def main() -> None:
         if problem:
             module.fail_json(msg=problem)
     host = Host()
-    try:
-        steps = _service.survey(host, wanted)
-        kept = _service.recorded(host) if wanted.forget and not wanted.present else []
-    except RegistryError as error:
-        module.fail_json(msg=str(error))
+    steps, kept = survey(module, host, wanted)
     if kept:
         module.warn(
             f"the registry stays: it records {kept[0]} and {len(kept) - 1} more objects; remove them first, then run again"
@@ -277,14 +318,16 @@ def main() -> None:
         module.warn(printable(left))
     if steps and os.geteuid() != 0:
         module.fail_json(msg="only root can install a service: run the task with become: true")
+    if _service.lacks_pyroute2(steps):
+        check_supply(module)
     if not module.check_mode:
-        carry_out(module, host, steps, wanted)
+        carry_out(module, host, steps, wanted, module.sent.get("archive", ""))
     result: dict[str, Any] = {
         "changed": bool(steps),
         "persistent": wanted.present if module.check_mode else is_persistent(DEFAULT_STATE_DIR),
     }
     if wanted.present:
-        result["version"] = _service.version(_service.engine())
+        result["version"] = _service.version(host, wanted)
         result["command"] = installed.COMMAND
     if module._diff:
         result["diff"] = diff(steps, installed.ROOT.lstrip("/"))

@@ -72,6 +72,7 @@ attributes:
 seealso:
   - module: netops.underlay.vlan_map
 notes:
+  - The routers that DHCP servers named to the endpoints count as gateways.
   - The NICs are in promiscuous mode while it runs, about one to ten seconds.
   - Networks without a gateway, including those in L3 modes, cannot be verified and are listed in RV(unproved).
 extends_documentation_fragment:
@@ -198,7 +199,8 @@ def main() -> None:
     unproved: List[str] = []
     if outcome is not None:
         endpoints = members.items["endpoint"] if members is not None else {}
-        there = verify.networks(declared, outcome.items["network"], endpoints, outcome.observed)
+        leases = members.observed.leases if members is not None else {}
+        there = verify.networks(declared, outcome.items["network"], endpoints, outcome.observed, leases)
         states = [outcome.observed] + ([members.observed] if apart and members is not None else [])
         wires = verify.listen(there)
         findings += verify.judge(there, wires, verify.macs(*states))

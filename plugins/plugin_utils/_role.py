@@ -27,7 +27,7 @@ VARIABLES: dict[str, dict[str, str]] = {
     "l3_routing": {option: f"l3_routing_{option}" for option in ("adopt", "guard_timeout")},
 }
 #: Options of the task that no role has a variable for: they are of the play.
-PLAYS = ("managed_from", "lock_timeout", "state_dir")
+PLAYS = ("managed_from", "lock_timeout", "dhcp_timeout", "state_dir")
 
 
 def of(task: t.Any) -> str:

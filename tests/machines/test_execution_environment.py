@@ -47,7 +47,7 @@ def of_the_collection(directory: Path) -> list[str]:
 
 
 def test_the_collection_tells_what_the_controller_needs(tmp_path: Path) -> None:
-    assert of_the_collection(tmp_path) == ["netaddr>=0.10"]
+    assert of_the_collection(tmp_path) == ["netaddr>=0.10", "pyroute2>=0.9"]
 
 
 def image(directory: Path, wanted: list[str]) -> Path:

@@ -9,6 +9,8 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import Dict
 
@@ -141,6 +143,58 @@ def test_the_service_may_make_the_nodes_of_taps_only_where_there_are_any(
     assert _service.survey(host, wanted) == []
 
 
+def package(tmp_path: Path) -> str:
+    """A package as the action plugin sends it."""
+    with zipfile.ZipFile(tmp_path / "sent.zip", "w") as file:
+        file.writestr("__init__.py", "")
+        file.writestr("dhcp/client.py", "VERSION = 1\n")
+    return str(tmp_path / "sent.zip")
+
+
+def test_who_asks_for_leases_comes_with_pyroute2_and_goes_again(host: Host, tmp_path: Path) -> None:
+    unit, enabled = (
+        "etc/systemd/system/netops-underlay-dhcp.service",
+        "etc/systemd/system/multi-user.target.wants/netops-underlay-dhcp.service",
+    )
+    assert host.read(unit) is None and host.target(enabled) is None
+    without = host.target(CURRENT)
+    wanted = WANTED._replace(dhcp=True, pyroute2="0.9.7")
+    steps = _service.survey(host, wanted)
+    assert _service.lacks_pyroute2(steps)
+    kinds = [step.kind for step in steps]
+    assert kinds.index("package") < kinds.index("link"), "who is killed before has the old engine whole"
+    _service.carry_out(host, steps, wanted, package(tmp_path))
+    assert host.read(f"{CURRENT}/pyroute2/dhcp/client.py") == "VERSION = 1\n"
+    assert "CAP_NET_RAW" in str(host.read(unit)) and host.target(enabled) == "../netops-underlay-dhcp.service"
+    assert host.target(CURRENT) not in (None, without)
+    assert _service.survey(host, wanted) == []
+    assert _service.lacks_pyroute2(_service.survey(host, wanted._replace(pyroute2="0.9.8"))), "a newer one is sent"
+    off = WANTED._replace(dhcp=False)
+    assert not _service.lacks_pyroute2(_service.survey(host, off))
+    _service.carry_out(host, _service.survey(host, off), off)
+    assert host.read(unit) is None and host.target(enabled) is None
+    assert host.target(CURRENT) == without and _service.survey(host, off) == []
+
+
+def test_an_archive_that_did_not_arrive_whole_leaves_the_engine_as_it_was(host: Host, tmp_path: Path) -> None:
+    before, wanted = host.target(CURRENT), WANTED._replace(dhcp=True, pyroute2="0.9.7")
+    (tmp_path / "sent.zip").write_bytes(b"PK")
+    with pytest.raises(zipfile.BadZipFile):
+        _service.carry_out(host, _service.survey(host, wanted), wanted, str(tmp_path / "sent.zip"))
+    assert host.target(CURRENT) == before
+    _service.carry_out(host, _service.survey(host, wanted), wanted, package(tmp_path))
+    assert _service.survey(host, wanted) == []
+
+
+def test_a_host_that_records_a_lease_asks_for_it(host: Host) -> None:
+    kernel = SimulatedKernel("eth0")
+    network = {"name": "red", "driver": "macvlan", "parent": "eth0", "addressing": "dhcp"}
+    asks = declare(kernel, mapped(networks=[network], endpoints=[{"network": "red", "name": "one", "netns": "one"}]))
+    os.makedirs(host.path("var/lib"))
+    run(Registry(host.path(_service.DEFAULT_STATE_DIR)), *asks.changes)
+    assert _service.asks_for_leases(host, WANTED) and not _service.asks_for_leases(host, WANTED._replace(dhcp=False))
+
+
 def tree(root: Path) -> Dict[str, str]:
     """Every path below a root, with what is in it."""
     return {
@@ -159,6 +213,9 @@ def test_uninstalled_the_file_system_is_as_before(tmp_path: Path) -> None:
     _service.carry_out(host, _service.survey(host, WANTED), WANTED)
     again = WANTED._replace(heal=False)  # a later run makes no directory, and forgets none
     _service.carry_out(host, _service.survey(host, again), again)
+    asks = WANTED._replace(dhcp=True, pyroute2="0.9.7")
+    with tempfile.TemporaryDirectory() as elsewhere:
+        _service.carry_out(host, _service.survey(host, asks), asks, package(Path(elsewhere)))
     (tmp_path / "run/netops-underlay").mkdir()
     (tmp_path / "run/netops-underlay/netops_underlay.prom").write_text("x 1\n", encoding="utf-8")
     registry = Registry(host.path(_service.DEFAULT_STATE_DIR))

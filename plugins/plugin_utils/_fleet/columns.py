@@ -150,6 +150,11 @@ COLUMNS: Dict[str, Column] = {
     "spoof_check": Column(
         fields.boolean, _YES_NO, "macvlan only. Whether each endpoint may send only from its own MAC and addresses."
     ),
+    "addressing": Column(
+        None,
+        {"enum": ["pool", "dhcp"]},
+        "Where the IPv4 addresses of the endpoints come from: the pool of the subnets, or a DHCP server.",
+    ),
     "dns": Column(several, _lines(_TEXT), "The nameservers of the workloads, 3 at most."),
     "dns_search": Column(several, _lines(_TEXT), "The domains in which the workloads look up short names."),
     "dns_options": Column(several, _lines(_TEXT), "Options of the workloads' resolvers, such as C(ndots:2)."),
@@ -186,6 +191,7 @@ SAME = (
     "probe",
     "source_routing",
     "spoof_check",
+    "addressing",
     "dns",
     "dns_search",
     "dns_options",

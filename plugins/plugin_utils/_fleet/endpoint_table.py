@@ -18,7 +18,7 @@ COLUMNS = (
     "host", "network", "name", "netns", "container", "interface", "ipv4_address", "ipv6_address", "subnet", "mac_address", "mtu",
     "gw_priority", "source_routing", "probe", "aliases", "source_macs", "ipv4_addresses", "ipv6_addresses", "allowed_addresses",
     "kind", "tap_owner", "tap_group", "tap_mode", "ingress_rate", "ingress_burst", "egress_rate", "egress_burst",
-    "dns", "dns_search", "dns_options", "vlans",
+    "dns", "dns_search", "dns_options", "vlans", "dhcp_client_id", "dhcp_hostname",
 )  # fmt: skip
 #: Those with several values in a cell.
 _LISTS = (

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Set, Tuple, cast
 
-from ...module_utils._engine.core.endpoint_specs import EndpointSpec, given_addresses, is_slaac, static_address
+from ...module_utils._engine.core.endpoint_specs import EndpointSpec, given_addresses, is_learnt, static_address
 from ...module_utils._engine.core.errors import Problem
 from ...module_utils._engine.core.formats import version_of
-from ...module_utils._engine.core.network_specs import NetworkSpec, SubnetSpec
+from ...module_utils._engine.core.network_specs import NetworkSpec, SubnetSpec, has_pool
 from ...module_utils._engine.core.specs import is_l3
 from ...module_utils._engine.declare import ipam, model
 from .ledger import inside
@@ -127,7 +127,8 @@ class Fleet:
         """The addresses that an endpoint needs, asks for and allows."""
         name, holder = spec["network"], f"{host}/{spec['name']}"
         for version in (4, 6):
-            if not (static_address(spec, version) or is_slaac(spec, version) or spec["vlans"]):
+            pooled = has_pool(self.spec(name), version)
+            if pooled and not (static_address(spec, version) or is_learnt(spec, version) or spec["vlans"]):
                 self._wanted(name, holder, version, spec)
         self.nameservers.setdefault(name, set()).update(spec["dns"] or ())
         for option, address in given_addresses(spec):

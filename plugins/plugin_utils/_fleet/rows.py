@@ -16,7 +16,7 @@ from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Opt
 
 from ...module_utils._engine.core.errors import Problem
 from ...module_utils._engine.core.formats import version_of
-from ...module_utils._engine.core.network_specs import NetworkSpec, SubnetSpec, has_version
+from ...module_utils._engine.core.network_specs import NetworkSpec, SubnetSpec, has_pool, has_version
 from ...module_utils._engine.core.specs import is_l3
 from ...module_utils._engine.declare import fields, ipam, model
 from .cells import Fault, Place, Row, several
@@ -216,9 +216,8 @@ def _worded(text: str, rows: Sequence[Row]) -> str:
 def _same_everywhere(network: Network, faults: List[Fault]) -> None:
     """No host picks a subnet by itself: all would pick the same, and give the same addresses on one wire."""
     for version in (4, 6):
-        if has_version(network.spec, version) and not any(
-            (":" in subnet["subnet"]) == (version == 6) for subnet in network.spec["subnets"]
-        ):
+        named = any((":" in subnet["subnet"]) == (version == 6) for subnet in network.spec["subnets"])
+        if has_version(network.spec, version) and has_pool(network.spec, version) and not named:
             faults.append(Fault(network.row.find("subnets"), "subnets", f"there is no IPv{version} subnet, and every host would pick the same one",
                                 f"give one, or enable_ipv{version}: false"))  # fmt: skip
 

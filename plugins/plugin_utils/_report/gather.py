@@ -143,6 +143,7 @@ def _lease(host: int, network: Optional[int], row: Mapping[str, Any]) -> Row:
         "interface": row["interface"],
         "addresses": row["addresses"],
         "slaac_addresses": row.get("slaac_addresses", []),
+        "leased_address": (row.get("lease") or {}).get("address"),
         "mac": row["mac"],
         "alive": row["alive"],
     }
@@ -159,6 +160,7 @@ def _own_lease(host: int, network: int, row: Mapping[str, Any]) -> Row:
         "interface": row["interface"],
         "addresses": row["addresses"],
         "slaac_addresses": [],
+        "leased_address": None,
         "mac": None,
         "alive": True,
     }

@@ -312,6 +312,18 @@ MORE = [
     Case(l3, "endpoint", {**HERE, "ipv6_address": "slaac"}, ["SLAAC in L3"]),
     Case(lambda kernel: do(kernel, "network", **{**IPVLAN, "driver": "macvlan", "parent": None, "internal": True}), "endpoint",
          {**HERE, "ipv6_address": "slaac"}, ["SLAAC in an internal network"]),
+    Case(lambda kernel: do(kernel, "network", **IPVLAN), "endpoint", {**HERE, "ipv4_address": "dhcp"}, ["DHCP in ipvlan"]),
+    Case(lambda kernel: do(kernel, "network", **{**IPVLAN, "driver": "macvlan", "parent": None, "internal": True}), "endpoint",
+         {**HERE, "ipv4_address": "dhcp"}, ["DHCP in an internal network"]),
+    Case(lambda kernel: do(kernel, "network", **HELD), "endpoint", {**HERE, "ipv4_address": "dhcp"}, ["DHCP in spoof_check"]),
+    Case(lambda kernel: do(kernel, "network", **{**IPVLAN, "driver": "macvlan", "source_routing": True}), "endpoint",
+         {**HERE, "ipv4_address": "dhcp", "subnet": "10.0.0.0/24", "ipv4_addresses": ["10.0.0.9"], "default_route": {"ipv4": "always"}},
+         ["DHCP beside what is known"]),
+    Case(lambda kernel: (do(kernel, "network", **{**IPVLAN, "driver": "macvlan"}),
+                         setattr(kernel.observed, "unleased", "no DHCP client runs on this host")), "endpoint",
+         {**HERE, "ipv4_address": "dhcp"}, ["no DHCP client"]),
+    Case(lambda kernel: do(kernel, "network", **{**IPVLAN, "driver": "macvlan"}), "endpoint",
+         {**HERE, "dhcp_client_id": "a", "dhcp_hostname": "a"}, ["no DHCP to tell"]),
     Case(lambda kernel: do(kernel, "network", **HELD), "endpoint",
          {**HERE, "ipv6_address": "2001:db8::9", "sysctls": {"ipv6.addr_gen_mode": 1}}, ["another link-local address in spoof_check"]),
     Case(lambda kernel: with_a(kernel), "endpoint", {**HERE, "allowed_addresses": ["10.0.0.1"]}, ["gateway as VIP"]),
@@ -510,9 +522,18 @@ CURES: Dict[str, List[Follow]] = {
     r"leave it out, or give the network a parent": [
         lambda road, said, _: road.leave_out(said), lambda road, said, _: other_driver(road.kernel, driver="macvlan", internal=False)],
     r"leave it out": [lambda road, said, _: road.leave_out(said)],
-    r"leave it out, and give the pool an ip_range beside that of the DHCP server": [
-        lambda road, said, _: (road.leave_out(said), do(
-            road.kernel, "network", **{**IPVLAN, "subnets": [{"subnet": "10.0.0.0/24", "ip_range": "10.0.0.64/26"}]}))],
+    r"write it as (01:02:00:51:aa:bb:cc), or as a text of 253 characters at most, in quotes": [
+        lambda road, said, found: road.give(said, found[1]), lambda road, said, _: road.give(said, "x" * 253)],
+    r"write it as (web1) or (web1.example.com)": [
+        lambda road, said, found: road.give(said, found[1]), lambda road, said, found: road.give(said, found[2])],
+    r"set source_routing: false": [lambda road, said, _: road.row.update(source_routing=False)],
+    r"set dhcp: true of vlan_service \(role prepare\)": [lambda road, said, _: setattr(road.kernel.observed, "unleased", "")],
+    r"set that too, or leave it out": [
+        lambda road, said, _: road.near(said, ipv4_address="dhcp"), lambda road, said, _: road.row.update(dhcp_client_id=None, dhcp_hostname=None)],
+    r"leave it out, or give it a parent": [
+        lambda road, said, _: road.leave_out(said), lambda road, said, _: road.near(said, parent="eth0.9")],
+    r"leave it out, or leave out addressing: dhcp": [
+        lambda road, said, _: road.leave_out(said), lambda road, said, _: road.near(said, addressing=None)],
     r"give slaac where routers advertise the prefix, or leave it out": [
         lambda road, said, _: road.give(said, "slaac"), lambda road, said, _: road.leave_out(said)],
     r"give auto or never": [lambda road, said, _: road.give(said, "auto"), lambda road, said, _: road.give(said, "never")],

@@ -88,9 +88,23 @@ ROWS: List[Tuple[str, Any, List[str]]] = [
         "gw_priority: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest",
         "accept_ra: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest",
         "default_route: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest"]),
-    ("endpoint", {**ENDPOINT, "ipv4_address": "dhcp", "ipv6_address": "dhcp"}, [
-        "ipv4_address: no endpoint gets its address by DHCP; leave it out, and give the pool an ip_range beside that of the DHCP server",
-        "ipv6_address: no endpoint gets its address by DHCP; give slaac where routers advertise the prefix, or leave it out"]),
+    ("endpoint", {**ENDPOINT, "ipv6_address": "dhcp"}, [
+        "ipv6_address: no endpoint gets an IPv6 address by DHCP; give slaac where routers advertise the prefix, or leave it out"]),
+    ("endpoint", {**ENDPOINT, "ipv4_address": "dhcp", "dhcp_client_id": "x" * 254, "dhcp_hostname": "web 1"}, [
+        f"dhcp_client_id: '{'x' * 60}' is not a client ID of DHCP; "
+        "write it as 01:02:00:51:aa:bb:cc, or as a text of 253 characters at most, in quotes",
+        "dhcp_hostname: 'web 1' is not a host name; write it as web1 or web1.example.com"]),
+    ("endpoint", {**ENDPOINT, "ipv4_address": "dhcp", "kind": "tap", "dhcp_hostname": "web"}, [
+        "dhcp_hostname: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest",
+        "ipv4_address: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest"]),
+    ("network", {**NETWORK, "driver": "ipvlan", "parent": "eth0.9", "addressing": "dhcp", "source_routing": True}, [
+        "addressing: endpoints of ipvlan have one MAC, by which a DHCP server gives them one address; leave it out, or use macvlan",
+        "source_routing: routes by addresses that are known, and a DHCP server gives others; leave it out, or leave out addressing: dhcp"]),
+    ("network", {**NETWORK, "addressing": "dhcp", "enable_ipv4": False}, [
+        "addressing: an internal network has no DHCP server; leave it out, or give it a parent",
+        "enable_ipv4: is false, but a DHCP server gives IPv4 addresses; leave it out, or leave out addressing: dhcp"]),
+    ("network", {**NETWORK, "parent": "eth0.9", "addressing": "dhcp", "spoof_check": True}, [
+        "spoof_check: lets no address through that a DHCP server gave; leave it out, or leave out addressing: dhcp"]),
     ("endpoint", {**ENDPOINT, "ipv6_address": "slaac", "kind": "tap"}, [
         "ipv6_address: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest"]),
     ("endpoint", {**ENDPOINT, "ipv6_address": "slaac", "subnet": "2001:db8::/64", "default_route": {"ipv6": "always"},

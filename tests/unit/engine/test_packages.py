@@ -12,7 +12,15 @@ import pytest
 
 ENGINE = Path(__file__).absolute().parents[3] / "plugins/module_utils/_engine"
 #: From left to right: a file imports from its own package or from one further left.
-STAGES = (("core",), ("declare", "netlink", "store"), ("plan", "kernel"), ("wire", "report"), ("run",), ("service",))
+STAGES = (
+    ("core",),
+    ("declare", "netlink", "store"),
+    ("plan", "kernel"),
+    ("wire", "report"),
+    ("run",),
+    ("dhcp",),
+    ("service",),
+)
 RANK = {package: rank for rank, stage in enumerate(STAGES) for package in stage}
 PURE = ("core", "declare", "plan")
 #: What reaches out of the program: files, sockets, processes, clocks.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any, Dict, Iterator, List, Literal, Mapping, Optional, Tuple, TypedDict, Union
 
 from .formats import (
@@ -12,6 +13,7 @@ from .formats import (
     U32,
     Account,
     BitRate,
+    ClientId,
     Domain,
     EndpointKind,
     FileMode,
@@ -34,6 +36,8 @@ from .formats import (
 
 #: In the place of an IPv6 address: the kernel makes them of what a router advertises (RFC 4862).
 SLAAC = "slaac"
+#: In the place of an IPv4 address: a DHCP server leases it (RFC 2131).
+DHCP = "dhcp"
 
 
 class _EndpointRoute(TypedDict):
@@ -62,11 +66,14 @@ class EndpointSpec(TypedDict):
     name: Name
     workload: Workload
     interface: Optional[KernelName]
-    ipv4_address: Optional[Ip4]
+    ipv4_address: Union[Ip4, Literal["dhcp"], None]
     ipv6_address: Union[Ip6, Literal["slaac"], None]
     ipv4_addresses: List[Ip4]  # more of its own
     ipv6_addresses: List[Ip6]
     allowed_addresses: List[Ip]  # which its workload may take, as may others
+    dhcp: bool  # as assigned: whether it has a lease of a DHCP server, by its own option or that of its network
+    dhcp_client_id: Optional[ClientId]  # None: one that follows from host, network and name
+    dhcp_hostname: Optional[Domain]  # None: its name
     subnet: Optional[Subnet]
     mac_address: Optional[Mac]  # as asked for
     mtu: Optional[U32]
@@ -141,14 +148,39 @@ def interfaces(endpoint: AnyEndpoint) -> List[str]:
 
 
 def static_address(endpoint: EndpointSpec, version: int) -> Optional[str]:
-    """The address of an IP version that an endpoint was given; None for any that is free, and for those of SLAAC."""
+    """The address of an IP version that an endpoint was given; None for any that is free, and for those of SLAAC and DHCP."""
     given = endpoint["ipv6_address"] if version == 6 else endpoint["ipv4_address"]
-    return None if given == SLAAC else given
+    return None if given in (SLAAC, DHCP) else given
 
 
 def is_slaac(endpoint: EndpointSpec, version: int = 6) -> bool:
     """Whether the kernel makes the addresses of an IP version, so that none comes from a pool."""
     return version == 6 and endpoint["ipv6_address"] == SLAAC
+
+
+def is_dhcp(endpoint: EndpointSpec, version: int = 4) -> bool:
+    """Whether a DHCP server leases the address of an IP version, so that none comes from a pool."""
+    return version == 4 and endpoint["dhcp"]
+
+
+def is_learnt(endpoint: EndpointSpec, version: int) -> bool:
+    """Whether the address of an IP version comes from the network itself, so that no plan knows it."""
+    return is_slaac(endpoint, version) or is_dhcp(endpoint, version)
+
+
+def client_id(endpoint: EndpointSpec) -> Optional[bytes]:
+    """What an endpoint is to name itself by to a DHCP server, with its type (RFC 2132, 9.14); None for nothing.
+
+    Octets have their type among them, a text has type 0.
+    """
+    text = endpoint["dhcp_client_id"]
+    if text is None:
+        return None
+    octets = text.split(":")
+    if len(octets) > 1 and all(len(octet) == 2 for octet in octets):
+        with contextlib.suppress(ValueError):
+            return bytes.fromhex("".join(octets))
+    return b"\0" + text.encode()
 
 
 def heeds_routers(endpoint: EndpointSpec) -> bool:

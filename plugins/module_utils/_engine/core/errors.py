@@ -154,6 +154,10 @@ class WorkloadNotRunning(WorkloadFileError):
     """The container does not run, so no process can read its files."""
 
 
+class LeaseError(UnderlayError):
+    """An endpoint got no lease from a DHCP server, or the client that asks for it does not answer."""
+
+
 # --- a run ---------------------------------------------------------------------------------------
 
 

@@ -127,11 +127,15 @@ Digits = Annotated[str, matching("a number", "[0-9]{1,10}")]
 TAP_DIRECTORY = "/dev/netops-underlay"
 _NODE_NAME = "[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 NodePath = Annotated[str, matching("the device node of a tap", f"{TAP_DIRECTORY}/{_NODE_NAME}/{_NODE_NAME}")]
+#: What a client names itself by to a DHCP server: octets as in a MAC, or a text (RFC 2132, 9.14; RFC 2131 has 255 octets at most).
+CLIENT_ID = r"[0-9a-f]{2}(:[0-9a-f]{2}){1,253}|(?![0-9a-f]{2}(:[0-9a-f]{2})+\Z)[!-~]([ -~]{0,251}[!-~])?"
+ClientId = Annotated[str, matching("a client ID of DHCP", CLIENT_ID)]
 FileMode = Annotated[str, matching("a file mode", "0[0-7]{3}")]
 Account = Annotated[str, matching("a user or a group", r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\$?")]
 EndpointKind = Literal["link", "tap"]
 Protocol = Literal["802.1q", "802.1ad"]
 Flag = Literal["bridge", "private", "vepa"]
+Addressing = Literal["pool", "dhcp"]
 When = Literal["auto", "always", "never"]
 MacvlanMode = Literal["bridge", "private", "vepa", "passthru", "source"]
 IpvlanMode = Literal["l2", "l3", "l3s"]

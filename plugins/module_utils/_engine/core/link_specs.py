@@ -150,12 +150,16 @@ class DummyLinkSpec(_Link, _LinkOptions, _MoreSysctls):
     kind: Literal["dummy"]
 
 
-class AddressSpec(TypedDict):
-    """An address of a link."""
-
+class _Address(TypedDict):
     netns: Netns
     link: KernelName
     address: Interface
+
+
+class AddressSpec(_Address, total=False):
+    """An address of a link."""
+
+    protocol: U32  # of one with a lease, which only a journal names
 
 
 class RateSpec(TypedDict):

@@ -9,6 +9,7 @@ from typing import Dict, List, Literal, Optional, TypedDict, Union
 from .formats import (
     S32,
     U32,
+    Addressing,
     AddressPart,
     AddressParts,
     Domain,
@@ -62,6 +63,7 @@ class NetworkSpec(TypedDict):
     bcqueuelen: Optional[U32]
     bclim: Optional[S32]
     nopromisc: bool  # passthru only
+    addressing: Addressing  # where IPv4 addresses of its endpoints come from
     dns: List[Ip]  # of its endpoints that have none of their own, as are the next two
     dns_search: List[Domain]
     dns_options: List[ResolverOption]
@@ -72,3 +74,8 @@ class NetworkSpec(TypedDict):
 def has_version(network: NetworkSpec, version: int) -> bool:
     """Whether a network has IPv4 or IPv6."""
     return network["enable_ipv6"] if version == 6 else network["enable_ipv4"]
+
+
+def has_pool(network: NetworkSpec, version: int) -> bool:
+    """Whether endpoints of a network get addresses of its subnets where none is given."""
+    return version != 4 or network["addressing"] == "pool"

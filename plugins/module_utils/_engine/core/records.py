@@ -61,12 +61,13 @@ RECORDS: Mapping[str, Any] = {
 
 #: What the items of an older registry lack: the options that came later, each with what there was before.
 LATER: Mapping[str, Mapping[str, Any]] = {
-    "network": {"source_routing": False, "nopromisc": False, "spoof_check": False, "dns": [], "dns_search": [], "dns_options": []},
+    "network": {"source_routing": False, "nopromisc": False, "spoof_check": False, "dns": [], "dns_search": [], "dns_options": [],
+                "addressing": "pool"},
     "endpoint": {
         "ipv4_addresses": [], "ipv6_addresses": [], "allowed_addresses": [], "source_routing": None, "routing_table": None,
         "source_macs": [], "kind": "link", "tap_owner": None, "tap_group": None, "tap_mode": None,
         "ingress_rate": None, "ingress_burst": None, "egress_rate": None, "egress_burst": None,
-        "dns": None, "dns_search": None, "dns_options": None, "vlans": [],
+        "dns": None, "dns_search": None, "dns_options": None, "vlans": [], "dhcp": False, "dhcp_client_id": None, "dhcp_hostname": None,
     },
 }  # fmt: skip
 

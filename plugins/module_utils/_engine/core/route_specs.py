@@ -10,6 +10,7 @@ from .formats import U32, AnyRouteType, Format, Ip, KernelName, LinkName, Name, 
 
 MAIN_TABLE = 254  # RT_TABLE_MAIN
 RTPROT_RA = 9  # of a route that a router advertised
+RTPROT_DHCP = 16  # of a route that a DHCP server gave
 #: Metric of an IPv6 route that was given none, or 0 (IP6_RT_PRIO_USER).
 IPV6_METRIC = 1024
 

@@ -144,6 +144,10 @@ class Spec(_AnyKind, total=False):
     ipv4_addresses: List[str]
     ipv6_addresses: List[str]
     allowed_addresses: List[str]
+    addressing: str
+    dhcp: bool
+    dhcp_client_id: Optional[str]
+    dhcp_hostname: Optional[str]
     subnet: Optional[str]
     mac_address: Optional[str]
     aliases: List[str]

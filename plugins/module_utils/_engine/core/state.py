@@ -27,6 +27,7 @@ from .change import (
     has_senders,
     link_key,
 )
+from .lease_specs import Lease
 from .rates import Rate
 from .route_specs import MAIN_TABLE
 from .specs import Generic, KindOptions, LinkSpec, Spec
@@ -94,6 +95,11 @@ class Address(NamedTuple):
     def is_slaac(self) -> bool:
         """Whether the kernel made it of a router advertisement, which no other address is flagged as; temporary ones aside."""
         return self.flags & (_IFA_F_MANAGETEMPADDR | _IFA_F_PERMANENT) == _IFA_F_MANAGETEMPADDR
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether it is an IPv4 address with a lifetime, as a DHCP client gives one; those of items have none."""
+        return ":" not in self.address and not self.flags & _IFA_F_PERMANENT and self.protocol != PROTOCOL
 
 
 class Route(NamedTuple):
@@ -212,13 +218,23 @@ class Need:
     siblings: Tuple[
         str, ...
     ] = ()  # workloads that may be in the namespace of one of those: then they are described too
+    leases: str = ""  # the state directory whose leases of DHCP servers are read, and whether their client runs
     again: bool = False  # in a run that has looked before
     hidden: Tuple[Tuple[str, str], ...] = ()  # what an earlier look found to be HostState.hidden
     records: Records = field(default_factory=dict, repr=False)  # what the things are known by that it names
 
 
+def wants_leases(records: Records) -> bool:
+    """Whether endpoints are recorded to have leases of DHCP servers."""
+    return any(record.spec["dhcp"] for record in records.get("endpoint", {}).values())
+
+
 def need_of_records(
-    records: Records, workloads: Iterable[str], readers: Iterable[str] = (), siblings: Iterable[str] = ()
+    records: Records,
+    state_dir: str,
+    workloads: Iterable[str],
+    readers: Iterable[str] = (),
+    siblings: Iterable[str] = (),
 ) -> Need:
     """What shows everything that is recorded of some workloads, and whatever stands on it."""
     return Need(
@@ -230,6 +246,7 @@ def need_of_records(
         rates=bool(records.get("rate")),
         readers=tuple(readers),
         siblings=tuple(siblings),
+        leases=state_dir if wants_leases(records) else "",
         records=records,
     )
 
@@ -254,6 +271,8 @@ class HostState:
         default_factory=dict
     )  # ifindex of a bridge that filters VLANs -> what it lets in to the host; 0: untagged frames
     unfiltered: str = ""  # why links cannot be held to their own addresses here; with Need.senders
+    leases: Dict[str, Lease] = field(default_factory=dict)  # by endpoint, those that have not expired; with Need.leases
+    unleased: str = ""  # why no client asks for leases here; with Need.leases
     accounts: Dict[str, int] = field(default_factory=dict)  # of Need.accounts, those that the host has
     is_admin: bool = True  # this process has CAP_NET_ADMIN
     writable_sysctls: bool = True  # /proc/sys/net may be written, as it may not in an unprivileged container

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any, Dict, List, Optional, Sequence, Tuple, cast
 
 from ..core import errors, isolation
-from ..core.endpoint_specs import SLAAC, DefaultRoute, EndpointRouteSpec, EndpointSpec, given_addresses, is_slaac
+from ..core.endpoint_specs import DHCP, SLAAC, DefaultRoute, EndpointRouteSpec, EndpointSpec, given_addresses, is_slaac
 from ..core.errors import Problem
 from ..core.route_specs import MAIN_TABLE
 from ..core.specs import Spec
-from . import bandwidth, fields, resolver, vlan_list
+from . import bandwidth, dhcp, fields, resolver, vlan_list
 from .declaration import Declaration, join
 
 ROUTE_OPTIONS: Dict[str, fields.Parser] = {
@@ -53,13 +53,11 @@ def _account(value: Any) -> str:
     return text
 
 
-def _first_address(value: Any, version: int) -> str:
-    if value == "dhcp":
-        fix = "leave it out, and give the pool an ip_range beside that of the DHCP server"
-        if version == 6:
-            fix = "give slaac where routers advertise the prefix, or leave it out"
-        raise errors.InvalidValue("no endpoint gets its address by DHCP", fix)
-    return str(fields.address(version)(value))
+def _ipv6_address(value: Any) -> str:
+    if value == DHCP:
+        fix = "give slaac where routers advertise the prefix, or leave it out"
+        raise errors.InvalidValue("no endpoint gets an IPv6 address by DHCP", fix)
+    return SLAAC if value == SLAAC else str(fields.address(6)(value))
 
 
 OPTIONS: Dict[str, fields.Parser] = {
@@ -69,11 +67,12 @@ OPTIONS: Dict[str, fields.Parser] = {
     "pid": fields.integer(1, 4194304),
     "container": lambda value: value,
     "interface": fields.short_name,
-    "ipv4_address": lambda value: _first_address(value, 4),
-    "ipv6_address": lambda value: SLAAC if value == SLAAC else _first_address(value, 6),
+    "ipv4_address": lambda value: DHCP if value == DHCP else fields.address(4)(value),
+    "ipv6_address": _ipv6_address,
     "ipv4_addresses": fields.sequence(fields.address(4)),
     "ipv6_addresses": fields.sequence(fields.address(6)),
     "allowed_addresses": fields.sequence(fields.address()),
+    **dhcp.OPTIONS,
     "subnet": lambda value: str(fields.network(value)),
     "kind": fields.choice("link", "tap"),
     "tap_owner": _account,
@@ -100,7 +99,7 @@ _ENDPOINT_DEFAULTS: Spec = {
     "gw_priority": 0, "source_routing": None, "routing_table": None, "accept_ra": False, "probe": False,
     "kind": "link", "tap_owner": None, "tap_group": None, "tap_mode": None,
     "ingress_rate": None, "ingress_burst": None, "egress_rate": None, "egress_burst": None,
-    "dns": None, "dns_search": None, "dns_options": None,
+    "dns": None, "dns_search": None, "dns_options": None, "dhcp_client_id": None, "dhcp_hostname": None,
 }  # fmt: skip
 CONTAINER_OPTIONS: Dict[str, fields.Parser] = {"engine": fields.choice("docker", "podman"), "name": fields.name}
 _WHEN = fields.choice("auto", "always", "never")
@@ -169,6 +168,7 @@ def build(row: Any, path: str, into: Declaration) -> EndpointSpec:
     spec["hosts"] = asked.get("hosts", {})
     spec["source_macs"] = asked.get("source_macs", [])
     spec["vlans"] = asked.get("vlans", [])
+    spec["dhcp"] = spec["ipv4_address"] == DHCP
     spec["workload"] = _workload(row, asked, path, problems) or ""
     when = {
         "ipv4": "auto", "ipv6": "auto",
@@ -222,6 +222,7 @@ def _addresses_once(spec: EndpointSpec, path: str, problems: List[Problem]) -> N
 #: What the guest of a tap configures by itself.
 _OF_A_GUEST = (
     "hosts", "dns", "dns_search", "dns_options", "gw_priority", "routes", "sysctls", "accept_ra", "probe", "source_routing", "routing_table",
+    "dhcp_client_id", "dhcp_hostname",
 )  # fmt: skip
 
 
@@ -237,6 +238,8 @@ def _tap(spec: EndpointSpec, asked: fields.Given, path: str, problems: List[Prob
         guests = [option for option in _OF_A_GUEST if asked.get(option)]
         if is_slaac(spec):
             guests.append("ipv6_address")
+        if spec["dhcp"]:
+            guests.append("ipv4_address")
         if set(spec["default_route"].values()) != {"auto"}:
             guests.append("default_route")
         for option in guests:

@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any, Dict, List, Optional, Sequence, Tuple, cast
 
+from ..core.endpoint_specs import DHCP
 from ..core.errors import Problem
 from ..core.formats import PARTS, version_of
 from ..core.network_specs import NetworkSpec, SubnetSpec
@@ -54,13 +55,14 @@ OPTIONS: Dict[str, fields.Parser] = {
     "bcqueuelen": fields.integer(1, 4294967295, " packets"),
     "bclim": fields.integer(-1, 2147483647),
     "nopromisc": fields.boolean,
+    "addressing": fields.choice("pool", DHCP),
     **resolver.OPTIONS,
     "labels": fields.mapping(str, str),
 }
 _NETWORK_DEFAULTS: Spec = {
     "parent": None, "internal": False, "mtu": None, "share_parent": False, "bring_up_parent": True,
     "host_access": False, "probe": False, "source_routing": False, "spoof_check": False, "recreate": False, "host_addresses": [], "labels": {}, "flag": None,
-    "bcqueuelen": None, "bclim": None, "nopromisc": False,
+    "bcqueuelen": None, "bclim": None, "nopromisc": False, "addressing": "pool",
 }  # fmt: skip
 
 
@@ -109,6 +111,7 @@ def build(row: Any, path: str, into: Declaration) -> NetworkSpec:
         for position, subnet in enumerate(asked.get("subnets", ()))
     ]
     _families(spec, asked, path, into.problems)
+    _dhcp(spec, asked, path, into)
     _no_overlap(spec["subnets"], path, into.problems)
     return spec
 
@@ -243,6 +246,26 @@ def _families(spec: NetworkSpec, asked: fields.Given, path: str, problems: List[
             spec["enable_ipv6"] = enabled
         else:
             spec["enable_ipv4"] = enabled
+
+
+def _dhcp(spec: NetworkSpec, asked: fields.Given, path: str, into: Declaration) -> None:
+    """What a network cannot have whose endpoints get leases of a DHCP server."""
+    if spec["addressing"] != DHCP:
+        return
+    fix = "leave it out, or leave out addressing: dhcp"
+    if spec["driver"] == "ipvlan":
+        what = "endpoints of ipvlan have one MAC, by which a DHCP server gives them one address"
+        into.refuse(path, "addressing", what, "leave it out, or use macvlan")
+    if spec["internal"]:
+        into.refuse(path, "addressing", "an internal network has no DHCP server", "leave it out, or give it a parent")
+    if asked.get("enable_ipv4") is False:
+        into.refuse(path, "enable_ipv4", "is false, but a DHCP server gives IPv4 addresses", fix)
+    for option, what in (
+        ("spoof_check", "lets no address through that a DHCP server gave"),
+        ("source_routing", "routes by addresses that are known, and a DHCP server gives others"),
+    ):
+        if spec[option]:  # type: ignore[literal-required]
+            into.refuse(path, option, what, fix)
 
 
 def _no_overlap(subnets: Sequence[SubnetSpec], path: str, problems: List[Problem]) -> None:

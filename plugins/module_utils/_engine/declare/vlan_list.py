@@ -16,7 +16,7 @@ _RANGE = re.compile(r"(\d+)-(\d+)\Z", re.ASCII)
 #: What is of one link with addresses that we know. The workload configures the links of a trunk itself, as a router does.
 _OF_ONE_LINK = (
     "ipv4_address", "ipv6_address", "ipv4_addresses", "ipv6_addresses", "allowed_addresses", "subnet", "routes",
-    "gw_priority", "default_route", "source_routing", "aliases", "probe",
+    "gw_priority", "default_route", "source_routing", "aliases", "probe", "dhcp_client_id", "dhcp_hostname",
 )  # fmt: skip
 #: What there is a way to for each VLAN: an endpoint of its own.
 _OF_EACH_LINK = ("source_macs", "ingress_rate", "ingress_burst", "egress_rate", "egress_burst")

@@ -15,8 +15,19 @@ from ..core.errors import KernelError, NamespaceError, NetlinkError
 from ..core.state import HostState, Namespace, Need
 from ..netlink import decode, encode
 from ..netlink.rtnetlink import Socket
-from ..store import statedir
-from . import blocks, containers, drivers, namespace_search, namespaces, rates, senders, taps, workload_namespaces
+from ..store import leases, statedir
+from . import (
+    blocks,
+    containers,
+    drivers,
+    lease_socket,
+    namespace_search,
+    namespaces,
+    rates,
+    senders,
+    taps,
+    workload_namespaces,
+)
 
 #: Where the nameservers of a host stand; the second, where the first names only a service of this host.
 RESOLVERS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
@@ -63,6 +74,8 @@ def _observe(need: Need) -> HostState:
         observed.outdated = drivers.all_outdated(need.kinds)
         observed.unfiltered = senders.why_not() if need.senders else ""
         observed.accounts = taps.ids(need.accounts)
+        if need.leases:
+            _leases(need.leases, observed)
         observed.nameservers = tuple(_nameservers())
         identity.identify(observed, need.records)
         for workload, name in need.hidden:
@@ -287,6 +300,11 @@ def _links(kernel: Socket, namespace: Namespace, own: int, nsid: Optional[int] =
         number = kernel.ask((encode.get_nsid(own),), decode.nsid)[0]
         for link in abroad:
             link.parent_ns = HOST if link.parent_ns == str(number) and namespace.workload != HOST else "?"
+
+
+def _leases(state_dir: str, observed: HostState) -> None:
+    observed.leases = leases.current(state_dir)
+    observed.unleased = "" if lease_socket.answers() else "no DHCP client runs on this host"
 
 
 def _bridge_vlans(kernel: Socket, observed: HostState) -> None:

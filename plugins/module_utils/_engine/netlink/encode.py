@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple, cast
 
 from ..core.change import PROTOCOL
 from ..core.isolation import IPV4
-from ..core.route_specs import RouteSpec, RuleSpec
+from ..core.route_specs import MAIN_TABLE, RTPROT_DHCP, RouteSpec, RuleSpec
 from ..core.specs import LinkSpec
 from . import rtnetlink as nl
 from .rtnetlink import Message
@@ -52,7 +52,8 @@ IFLA_BR_VLAN_FILTERING = 7
 IFLA_BRIDGE_VLAN_INFO = 2
 _AF_BRIDGE = 7
 
-IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_RT_PRIORITY, IFA_TARGET_NETNSID, IFA_PROTO = 1, 2, 8, 9, 10, 11
+IFA_ADDRESS, IFA_LOCAL, IFA_CACHEINFO, IFA_FLAGS, IFA_RT_PRIORITY, IFA_TARGET_NETNSID, IFA_PROTO = 1, 2, 6, 8, 9, 10, 11
+RTA_METRICS, RTAX_MTU = 8, 2
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_TABLE, RTA_VIA = (
     1,
     4,
@@ -358,6 +359,30 @@ def connect_address(address: str, index: int) -> List[Message]:
 def _of_ours(address: str) -> bytes:
     extra = _U8.pack(5, IFA_PROTO, PROTOCOL)
     return extra + u32(IFA_FLAGS, IFA_F_NODAD) if ":" in address else extra
+
+
+def lease_address(address: str, index: int, seconds: int) -> Message:
+    """An address with a lifetime, made or prolonged: the kernel removes it at its end. 2**32 - 1 seconds are forever."""
+    extra = _U8.pack(5, IFA_PROTO, RTPROT_DHCP)
+    extra += attribute(IFA_CACHEINFO, struct.pack("=IIII", seconds, seconds, 0, 0))
+    return Message(nl.RTM_NEWADDR, nl.NLM_F_CREATE | nl.NLM_F_REPLACE, _address(address, index, extra))
+
+
+def lease_route(prefix: str, via: Optional[str], oif: int, metric: int, mtu: Optional[int]) -> Message:
+    """A route that a DHCP server gave, over the link of the lease; with ``mtu`` packets on it are no larger."""
+    message = create_route(_of_lease(prefix, via, metric), oif)
+    return message._replace(body=message.body + attribute(RTA_METRICS, u32(RTAX_MTU, mtu))) if mtu else message
+
+
+def remove_lease_route(prefix: str, oif: int, metric: int) -> Message:
+    """Of the lease's link only: another may have one of the same metric."""
+    message = remove_route(_of_lease(prefix, None, metric))
+    return message._replace(body=message.body + u32(RTA_OIF, oif))
+
+
+def _of_lease(prefix: str, via: Optional[str], metric: int) -> RouteSpec:
+    where = {"netns": "", "prefix": prefix, "table": MAIN_TABLE, "protocol": RTPROT_DHCP}
+    return cast(RouteSpec, {**where, "type": "unicast", "via": via, "metric": metric})
 
 
 def remove_address(address: str, index: int) -> Message:

@@ -14,9 +14,9 @@ from typing import Dict, Iterable, List, Optional, Set, Tuple
 
 from ..core import errors
 from ..core.change import LINK_GROUPS
-from ..core.endpoint_specs import EndpointSpec, given_addresses, is_slaac, more_addresses, static_address
+from ..core.endpoint_specs import EndpointSpec, given_addresses, is_learnt, more_addresses, static_address
 from ..core.formats import host_prefix, ip_of, parse_subnet, version_of
-from ..core.network_specs import NetworkSpec, SubnetSpec
+from ..core.network_specs import NetworkSpec, SubnetSpec, has_pool
 from ..core.specs import Spec, is_l3
 from ..declare import ipam
 from . import macs
@@ -138,7 +138,9 @@ class Addressing:
             endpoint["interface"] = link.name
             return {
                 "addresses": [
-                    a.address for a in namespace.addresses.get(link.index, ()) if not a.scope and not a.is_slaac
+                    a.address
+                    for a in namespace.addresses.get(link.index, ())
+                    if not (a.scope or a.is_slaac or a.is_leased)
                 ]
             }
         return {}
@@ -158,7 +160,8 @@ class Addressing:
             stays = (
                 stays
                 and row is not None
-                and not is_slaac(endpoint, version)
+                and not is_learnt(endpoint, version)
+                and (static is not None or has_pool(network, version))
                 and not endpoint["vlans"]
                 and not (elsewhere and endpoint["subnet"] != row["subnet"])
             )
@@ -228,7 +231,7 @@ class Addressing:
         more = more_addresses(endpoint)
         first = {version_of(address) for address in endpoint["addresses"] if ip_of(address) not in more}
         for version in (4, 6):
-            if version in first or endpoint["vlans"] or is_slaac(endpoint, version):
+            if version in first or endpoint["vlans"] or is_learnt(endpoint, version) or not has_pool(network, version):
                 continue
             rows = [
                 (pool, row)

@@ -9,6 +9,7 @@ from typing import Collection, Dict, Iterable, List, Set, Tuple
 
 from ..core.endpoint_specs import EndpointSpec, interfaces
 from ..core.network_specs import NetworkSpec
+from . import dhcp
 from .addressing import Addressing
 from .desired import DesiredState, Parent
 from .host_links import HostLinks
@@ -45,6 +46,8 @@ class Completion:
                     "create it first, with vlan_network or in networks of the map",
                 )
             elif self._has_parent(key, network):
+                dhcp.decide(endpoints[key], network)
+                dhcp.check(self.desired, key, endpoints[key], network)
                 usable.append(key)
         self.addressing.assign(usable)
         for key in usable:

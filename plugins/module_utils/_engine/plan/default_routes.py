@@ -8,8 +8,8 @@ import ipaddress
 from typing import Dict, List, Optional, Tuple
 
 from ..core.change import PROTOCOL
-from ..core.endpoint_specs import default_route, heeds_routers, is_tap
-from ..core.route_specs import MAIN_TABLE, RTPROT_RA
+from ..core.endpoint_specs import default_route, heeds_routers, is_dhcp, is_tap
+from ..core.route_specs import MAIN_TABLE, RTPROT_DHCP, RTPROT_RA
 from ..declare import ipam
 from .addressing import Addressing
 from .attach import is_away
@@ -17,8 +17,8 @@ from .desired import DesiredState
 from .wanted import Wanted
 
 DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
-#: Metrics beside the default route of a router, which has 1024 (IP6_RT_PRIO_USER) and may come and go; two of one metric cannot stand
-#: side by side.
+#: Metrics beside the default route of a router or a lease, which has 1024 (IP6_RT_PRIO_USER) and may come and go; two of one metric
+#: cannot stand side by side.
 BEFORE_ROUTERS, BEHIND_ROUTERS = 512, 2048
 #: Who provides the default route: the least of these.
 Rank = Tuple[bool, int, str]
@@ -68,14 +68,14 @@ class DefaultRoutes:
             self.wanted.route(where, default, via, interface, f"workload:{where}", why, metric=metric)
 
     def _offers(self, here: List[str], version: int) -> Tuple[List[Tuple[Rank, Optional[str]]], List[Rank]]:
-        """The next hops that endpoints offer, and the endpoints over which a router may advertise one, each with its rank."""
+        """The next hops that endpoints offer, and the endpoints over which a router or a lease may bring one, each with its rank."""
         offers: List[Tuple[Rank, Optional[str]]] = []
         routers: List[Rank] = []
         for key in here:
             endpoint = self.desired.items["endpoint"][key]
             when = default_route(endpoint, version)
             rank = (when != "always", -endpoint["gw_priority"], key)
-            if when == "auto" and version == 6 and heeds_routers(endpoint):
+            if when == "auto" and (is_dhcp(endpoint, version) or (version == 6 and heeds_routers(endpoint))):
                 routers.append(rank)
                 continue
             offer = self.addressing.way_out(endpoint, version) if when != "never" else None
@@ -107,7 +107,7 @@ class DefaultRoutes:
                 )
 
     def _foreign_default(self, workload: str, default: str) -> bool:
-        """Whether a workload has a foreign default route, other than one advertised over our link."""
+        """Whether a workload has a foreign default route, other than one that came over our link from a router or with a lease."""
         namespace = self.observed.namespace(workload)
         if namespace is None:
             return False
@@ -116,6 +116,6 @@ class DefaultRoutes:
             route.prefix == default
             and route.protocol != PROTOCOL
             and route.table == MAIN_TABLE
-            and not (route.protocol == RTPROT_RA and route.oif in ours)
+            and not (route.protocol in (RTPROT_RA, RTPROT_DHCP) and route.oif in ours)
             for route in namespace.routes
         )

@@ -74,7 +74,7 @@ class Expansion:
         default_routes = DefaultRoutes(desired, self.wanted, self.addressing)
         for workload in {self.observed.space(name) or name: name for name in reversed(self.workloads)}.values():
             default_routes.choose(workload)
-        self.pages = pages(desired.items)
+        self.pages = pages(desired.items, self.observed.leases)
         self._names()
         self._resolvers()
         self.sets = self._sets_in_scope()

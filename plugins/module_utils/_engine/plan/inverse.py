@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Collection, Container, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, cast
 
 from ..core.change import HOST, HOST_KINDS, KERNEL_KINDS, PROTOCOL, Change, merged, namespace_mark
+from ..core.route_specs import RTPROT_DHCP
 from ..core.specs import Generic, Spec
 from ..core.state import HostState, Link, Namespace
 from . import dependants
@@ -69,7 +70,8 @@ class _Inversion:
         self.last: Dict[Key, Optional[Spec]] = {}
         for change in changes:
             where = (change.kind, change.key)
-            if change.kind in HOST_KINDS and where not in how.skip:
+            lent = (change.before or {}).get("protocol") == RTPROT_DHCP  # by a server, which is asked again
+            if change.kind in HOST_KINDS and where not in how.skip and not lent:
                 self.first.setdefault(where, change)
                 before = self.last.get(where)
                 self.last[where] = merged(before, change.after) if before and change.after else change.after

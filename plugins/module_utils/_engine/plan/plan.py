@@ -32,7 +32,7 @@ from ..core.state import PLACED, HostState, Link, Namespace
 from ..declare.declaration import Declaration
 from ..declare.naming import link_names
 from . import dependants as foreign
-from . import purge, rules, strays
+from . import dhcp, purge, rules, strays
 from .compare import ObjectState, diff, is_another, update_step, with_recorded
 from .desired import ITEM_KINDS, DesiredState, desired_state
 from .expand import Expansion, expand
@@ -64,18 +64,26 @@ class Plan:
     undeclared: Dict[str, Dict[str, object]] = field(default_factory=dict)  # what a map's owner declares no longer
     staying: Dict[str, Dict[str, str]] = field(default_factory=dict)  # network -> address -> endpoint, of those of them
     asked: Dict[str, List[List[str]]] = field(default_factory=dict)  # NIC -> what the run asked for it by
+    leases: List[str] = field(default_factory=list)  # the endpoints that ask for one, once the plan is applied
 
     def provisional(self) -> List[str]:
         """Warnings about a plan that is not carried out."""
-        return [
-            f"{question.endpoint}: {question.candidates[0]} is provisional, only a real run checks the wire for conflicts"
-            for question in self.probes
-        ] + [
-            f"{change.key}: its IPv6 addresses are provisional, only a router makes them known after a real run"
-            for change in self.changes
-            if change.kind == "endpoint"
-            and (change.after or {}).get("ipv6_address") == SLAAC != (change.before or {}).get("ipv6_address")
-        ]
+        return (
+            [
+                f"{question.endpoint}: {question.candidates[0]} is provisional, only a real run checks the wire for conflicts"
+                for question in self.probes
+            ]
+            + [
+                f"{change.key}: its IPv6 addresses are provisional, only a router makes them known after a real run"
+                for change in self.changes
+                if change.kind == "endpoint"
+                and (change.after or {}).get("ipv6_address") == SLAAC != (change.before or {}).get("ipv6_address")
+            ]
+            + [
+                f"{key}: its IPv4 address is provisional, only a DHCP server makes it known after a real run"
+                for key in self.leases
+            ]
+        )
 
     def opening(self) -> List[Change]:
         """The changes needed before probing: namespaces, links (down if addresses follow), and the host's own."""
@@ -120,6 +128,7 @@ def plan(declared: Declaration, records: Records, observed: HostState, seed: str
     removals = [
         *strays.left_behind(desired),
         *_removals(desired, derivation),
+        *dhcp.what_ends(desired, derivation.wanted),
         *strays.limits(desired, derivation.endpoints),
     ]
     strays.name_left(desired)
@@ -130,8 +139,9 @@ def plan(declared: Declaration, records: Records, observed: HostState, seed: str
     if desired.problems:
         raise InputError(desired.problems)
     ordered = order_changes(steps)
+    changes = ordered + _record_changes(desired, derivation)
     return Plan(
-        ordered + _record_changes(desired, derivation),
+        changes,
         desired.warnings,
         desired.in_scope(),
         desired.items["network"],
@@ -140,6 +150,7 @@ def plan(declared: Declaration, records: Records, observed: HostState, seed: str
         purge.summary(declared, records),
         purge.staying(declared, records),
         desired.asked,
+        dhcp.begins(changes, derivation.wanted, desired.items["endpoint"]),
     )
 
 

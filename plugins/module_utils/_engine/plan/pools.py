@@ -140,11 +140,15 @@ class Pools:
 
     @cached_property
     def _leased(self) -> Set[str]:
-        """The addresses that endpoints and the host hold by record, with prefix length."""
+        """The addresses that endpoints and the host hold by record, with prefix length, and those of DHCP servers that are given back."""
         found = {address for spec in self.desired.items["endpoint"].values() for address in spec.get("addresses", ())}
         for kind in ("endpoint", "address"):
             for record in self.desired.records.get(kind, {}).values():
                 found.update(record.spec["addresses"] if kind == "endpoint" else (record.spec["address"],))
+        for key, lease in self.desired.observed.leases.items():
+            endpoint = self.desired.items["endpoint"].get(key)
+            if endpoint is None or not endpoint["dhcp"]:
+                found.add(lease["address"])
         return found
 
     def _on_the_parent(self, network: NetworkSpec) -> Iterator[InUse]:

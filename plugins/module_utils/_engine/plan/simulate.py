@@ -25,6 +25,9 @@ from ..core.state import LOOPBACK, RTPROT_KERNEL, Address, HostState, Link, Name
 #: The fact that carries what a check run has planned for a host to its next task; a real run clears it.
 FACT = "netops_underlay_earlier"
 
+#: Stands among those changes for the DHCP client that an earlier task would have started.
+CLIENT = Change("dhcp", "client", None, {}, "the DHCP client of the service", "")
+
 #: What the kernel gives a link of each kind that is made without options (iproute2's ``ip link add``).
 _KIND_OPTIONS: Dict[str, KindOptions] = {
     "vlan": {
@@ -67,7 +70,9 @@ def overlay(observed: HostState, changes: Iterable[Change]) -> None:
     """Apply changes to a host state as the kernel would, skipping those that no longer fit."""
     paper = Simulation(observed)
     for change in changes:
-        if change.kind in HOST_KINDS:
+        if change.kind == CLIENT.kind:
+            observed.unleased = ""
+        elif change.kind in HOST_KINDS:
             paper.do(change)
 
 

@@ -35,7 +35,7 @@ class SourceRouting:
         """Number the table of an endpoint: as recorded, else the lowest number that is free in its namespace."""
         asked = endpoint["source_routing"]
         endpoint["routing_table"] = None
-        if endpoint["vlans"]:
+        if endpoint["vlans"] or endpoint["dhcp"]:
             return  # which has no address of ours
         if not (self.desired.items["network"][endpoint["network"]]["source_routing"] if asked is None else asked):
             return

@@ -10,7 +10,7 @@ from typing import Dict, List, Optional
 from ..core import errors
 from ..core.change import items_of
 from ..core.formats import version_of
-from ..core.network_specs import NetworkSpec, SubnetSpec, has_version
+from ..core.network_specs import NetworkSpec, SubnetSpec, has_pool, has_version
 from ..core.specs import is_l3
 from ..declare import ipam
 from .desired import DesiredState
@@ -30,9 +30,8 @@ class SubnetChoice:
         record = self.desired.before("network", network["name"])
         before: List[SubnetSpec] = record["subnets"] if record else []
         for version in (4, 6):
-            if not has_version(network, version) or any(
-                version_of(row["subnet"]) == version for row in network["subnets"]
-            ):
+            named = any(version_of(row["subnet"]) == version for row in network["subnets"])
+            if named or not has_version(network, version) or not has_pool(network, version):
                 continue
             kept = [row for row in before if row.get("auto") and version_of(row["subnet"]) == version]
             try:

@@ -7,12 +7,14 @@ A value that only the kernel knows is None if the object does not exist yet, as 
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from ..core import identity, rates
 from ..core.change import HOST, LINK_GROUPS, Change, Record, Records, items_of, of_kind
-from ..core.endpoint_specs import EndpointSpec, heeds_routers, interfaces, is_tap, node_path
+from ..core.endpoint_specs import EndpointSpec, heeds_routers, interfaces, is_dhcp, is_tap, node_path
+from ..core.lease_specs import Lease
 from ..core.link_specs import VlanSpec
 from ..core.network_specs import NetworkSpec
 from ..core.route_specs import MAIN_TABLE, RTPROT_RA, RoutesSpec
@@ -23,7 +25,9 @@ from ..declare.naming import link_names
 from ..kernel.observe import observe
 from ..plan import compare, host_links
 from ..plan.desired import ITEM_KINDS, desired_state, dummy_name
+from ..plan.pages import expected
 from ..plan.pools import Pools, subnet_of
+from ..store import leases
 from ..store.registry import Registry, Transaction
 
 Networks = Mapping[str, NetworkSpec]
@@ -86,6 +90,9 @@ def endpoint(spec: EndpointSpec, networks: Networks, observed: HostState) -> Des
     for address in reversed(spec["addresses"]):  # those of the first addresses count
         row = subnet_of(of, address)
         gateways["ipv6" if ":" in address else "ipv4"] = row["gateway"] if row else None
+    lease = observed.leases.get(f"{spec['network']}/{spec['name']}") if is_dhcp(spec) else None
+    if lease is not None:
+        gateways["ipv4"] = next(iter(lease["routers"]), None)
     learnt = _learnt(spec, link, gateways, observed) if heeds_routers(spec) and not spec["vlans"] else {}
     return {
         "network": spec["network"],
@@ -94,6 +101,7 @@ def endpoint(spec: EndpointSpec, networks: Networks, observed: HostState) -> Des
         "interface": spec["interface"],
         "addresses": list(spec["addresses"]),
         **learnt,
+        **({"lease": _lease(lease)} if is_dhcp(spec) else {}),
         "allowed_addresses": list(spec["allowed_addresses"]),
         "routing_table": spec["routing_table"],
         "mac": link.mac if link else spec["mac"],
@@ -120,6 +128,19 @@ def _learnt(
             break
     made = (address.address for address in namespace.addresses.get(link.index, ()) if address.is_slaac)
     return {"slaac_addresses": sorted(made)}
+
+
+def _lease(lease: Optional[Lease]) -> Optional[Described]:
+    """What a DHCP server gave, the times in UTC; None while there is nothing."""
+    if lease is None:
+        return None
+    return {
+        "address": lease["address"],
+        "server": lease["server"],
+        "routers": lease["routers"],
+        "dns": lease["dns"],
+        "expires": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(lease["expires"])),
+    }
 
 
 def _bandwidth(spec: Generic) -> Described:
@@ -159,8 +180,8 @@ def host(state_dir: str, subsets: Iterable[str], names: Iterable[str] = ()) -> D
     Raises what the registry and the observation raise. Nothing is changed, and no lock is taken.
     """
     registry = Registry(state_dir)
-    records = registry.load()
-    observed = observe(_everything(records))
+    records = expected(registry.load(), leases.current(state_dir))
+    observed = observe(_everything(records, registry.directory))
     planned = _Survey(registry, records, observed, set(names))
     return {subset: _TELL[subset](planned) for subset in SUBSETS if subset in set(subsets)}
 
@@ -195,10 +216,10 @@ class _Survey:
         return not self.names or bool(names & self.names)
 
 
-def _everything(records: Records) -> Need:
+def _everything(records: Records, state_dir: str) -> Need:
     workloads = dict.fromkeys(record.spec["workload"] for record in records.get("endpoint", {}).values())
     readers = (workload for workload in workloads if not workload.startswith("pid:"))
-    return need_of_records(records, workloads, readers)
+    return need_of_records(records, state_dir, workloads, readers)
 
 
 def _networks(planned: _Survey) -> List[Described]:

@@ -77,6 +77,8 @@ def _endpoint(endpoint: Described) -> List[List[str]]:
     vlans = f".{_ranges(endpoint['vlans'])}" if "vlans" in endpoint else ""
     where = endpoint["interface"] + vlans + ("" if endpoint["alive"] else " (gone)")
     learnt = [f"{address} (SLAAC)" for address in endpoint.get("slaac_addresses", ())]
+    if "lease" in endpoint:
+        learnt.insert(0, f"{endpoint['lease']['address']} (DHCP)" if endpoint["lease"] else "none yet (DHCP)")
     first, *rest = [*endpoint["addresses"], *learnt] or ["-"]
     return [[name, where, endpoint["workload"], first], *(["", "", "", address] for address in rest)]
 

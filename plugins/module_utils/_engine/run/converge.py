@@ -18,20 +18,23 @@ from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional
 
 from ..core import identity, rates
 from ..core.change import HOST, Change, Records, has_senders
-from ..core.errors import InputError, Problem, RegistryError
+from ..core.endpoint_specs import DHCP
+from ..core.errors import InputError, Problem, RegistryError, RollbackFailed, RolledBack, UnderlayError
 from ..core.fingerprint import fingerprint
 from ..core.network_specs import NetworkSpec
 from ..core.resolver import KEYWORDS
 from ..core.specs import Generic, Items, Spec
-from ..core.state import HostState, Need
+from ..core.state import HostState, Need, wants_leases
 from ..declare.declaration import Declaration, Item
-from ..kernel import management
+from ..kernel import lease_socket, management
 from ..kernel.observe import observe
 from ..plan import plan as planning
 from ..plan import simulate
+from ..plan.pages import followed
 from ..plan.plan import Plan
 from ..store import hostlock
 from ..store.registry import Registry
+from . import undo
 from .guard import at_work
 from .transact import DEFAULT_STATE_DIR, PlannedRun, RunOptions, execute, write_plan
 
@@ -102,13 +105,16 @@ def _plan(declared: Declaration, run: RunOptions, registry: Registry) -> Planned
     records = registry.load()
     simulate.record(records, run.earlier)
     nics = {handle: record.spec for handle, record in records.get("nic", {}).items()}
-    need = replace(observation_needed(declared, records), load=not run.check)
+    need = replace(observation_needed(declared, records, run.state_dir), load=not run.check)
     observed, seen = survey(need, run)
     simulate.overlay(observed, run.earlier)
+    records = followed(records, observed)
 
     def replan(held: Dict[str, Dict[str, str]]) -> Plan:
         """The plan on the same host, once the probes have shown who holds what."""
-        return planning.plan(declared, registry.load(), replace(observed, held=held), registry.seed())
+        return planning.plan(
+            declared, followed(registry.load(), observed), replace(observed, held=held), registry.seed()
+        )
 
     plan = planning.plan(declared, records, observed, registry.seed())
     need = replace(need, workloads=_each((*need.workloads, *observed.namespaces)), hidden=tuple(observed.hidden))
@@ -190,6 +196,7 @@ def _apply(declared: Declaration, run: RunOptions, registry: Registry) -> Outcom
     number, observed, plan_file, basis = None, planned.observed, None, None
     if planned.plan.changes:
         number, observed = execute(planned, declared.owner, run, registry)
+        observed = _lease(declared, planned.plan.leases, number, run, registry) or observed
         plan_file = write_plan(run.state_dir, planned.plan.changes)
     elif not _learn_nics(planned, registry) and recorded and planned.seen:
         basis = Basis(_alone(planned.need), recorded, planned.seen)
@@ -208,6 +215,40 @@ def _apply(declared: Declaration, run: RunOptions, registry: Registry) -> Outcom
         _machine(registry),
         basis,
     )
+
+
+def _lease(
+    declared: Declaration, endpoints: Sequence[str], number: int, run: RunOptions, registry: Registry
+) -> Optional[HostState]:
+    """Wait for the leases that endpoints ask for since a transaction, and let resolv.conf have what comes with them.
+
+    Returns the host after that, None where nothing was waited for. Raises RolledBack where one does not come, and RollbackFailed.
+    """
+    if not endpoints or not run.dhcp_timeout:
+        run.notes += [
+            f"{key} has no IPv4 address until a DHCP server answers, which dhcp_timeout: 0 does not wait for"
+            for key in endpoints
+        ]
+        return None
+    missing = lease_socket.lacking(endpoints, run.dhcp_timeout)
+    alone = replace(run, guard=None)
+    if missing:
+        what = "; ".join(missing.values())
+        try:
+            undo.undo(number, registry, alone)
+        except UnderlayError as error:
+            raise RollbackFailed(f"{what}. The run could not be undone: {error}") from None
+        if run.guard:
+            run.guard.disarm(number)
+        raise RolledBack(f"{what}. The run was rolled back, and the host is as it was")
+    planned = _plan(declared, run, registry)
+    if not planned.plan.changes:
+        return planned.observed
+    try:
+        return execute(planned, declared.owner, alone, registry)[1]
+    except UnderlayError as error:
+        run.notes.append(f"the dns of the leases is not in resolv.conf yet: {error}")
+        return planned.observed
 
 
 def _learn_nics(planned: PlannedRun, registry: Registry) -> bool:
@@ -233,7 +274,7 @@ def may_make_taps() -> bool:
     return False
 
 
-def observation_needed(declared: Declaration, records: Records) -> Need:
+def observation_needed(declared: Declaration, records: Records, state_dir: str) -> Need:
     """What an observation must cover for a declaration: its workloads, and those of the networks it touches."""
     endpoints = {key: record.spec for key, record in records.get("endpoint", {}).items()}
     removing = declared.purge or any(item.spec is None or _leaves(item, records) for item in declared.items)
@@ -257,6 +298,7 @@ def observation_needed(declared: Declaration, records: Records) -> Need:
         readers=_each(spec["workload"] for spec in readers if not spec["workload"].startswith("pid:")),
         resolvers=_each(spec["workload"] for spec in touched) if _needs_resolvers(declared, records) else (),
         siblings=_each(spec["workload"] for spec in endpoints.values()) if touched or removing else (),
+        leases=state_dir if _needs_leases(declared, records) else "",
         records=records,
     )
 
@@ -293,8 +335,18 @@ def _has_addresses(item: Item) -> bool:
     return item.kind == "vlan" and item.spec is not None and bool(item.spec.get("addresses"))
 
 
+def _needs_leases(declared: Declaration, records: Records) -> bool:
+    """Whether endpoints have, or get, leases of DHCP servers."""
+    specs: List[Generic] = [item.spec for item in declared.items if item.spec]
+    asked = any(spec.get("dhcp") or spec.get("addressing") == DHCP for spec in specs)
+    networks = records.get("network", {}).values()
+    return asked or wants_leases(records) or any(record.spec["addressing"] == DHCP for record in networks)
+
+
 def _needs_resolvers(declared: Declaration, records: Records) -> bool:
     """Whether workloads have, or get, lines in their resolv.conf."""
+    if _needs_leases(declared, records):
+        return True
     recorded = (record.spec for kind in ("network", "endpoint") for record in records.get(kind, {}).values())
     specs = (*recorded, *(item.spec for item in declared.items if item.spec))
     return any(spec.get(option) for spec in specs for option in KEYWORDS)

@@ -18,7 +18,7 @@ from typing import Iterator, List
 from ..core.change import FILE_KINDS
 from ..core.errors import GuardError, RegistryBusy
 from ..kernel import programs, workload_namespaces
-from ..store import hostlock, installed, statedir
+from ..store import hostlock, installed, leases, statedir
 from ..store.registry import ArmedGuard, Registry
 from .rollback import leftovers, need_of, recover, rollback, stays
 from .transact import RunOptions
@@ -65,12 +65,12 @@ def fire(number: int, registry: Registry, run: RunOptions) -> None:
     kernel has nothing of it, and only the registry goes back. Raises RollbackFailed and RegistryError.
     """
     transaction, records = registry.transaction(number), registry.sound()[0]
-    reverted = Reverted(transaction, records)
+    reverted = Reverted(transaction, records, leases.current(registry.directory))
     changes = transaction.changes
     armed = registry.armed()
     if armed is not None and armed.boot != statedir.boot():
         changes = [change for change in changes if change.kind in FILE_KINDS]
-    kept = rollback(changes, need_of(changes, reverted.records), transaction.group, reverted.after)
+    kept = rollback(changes, need_of(changes, reverted.records, registry.directory), transaction.group, reverted.after)
     registry.revert(number, run.who, list(reverted.changes()), leftovers(changes, kept))
     run.notes.append(f"transaction {number} had not been confirmed and was undone first")
     run.notes += stays(kept)

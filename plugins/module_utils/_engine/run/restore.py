@@ -32,8 +32,9 @@ from ..core.validate import Fault
 from ..kernel import barrier, workload_namespaces
 from ..kernel.observe import observe
 from ..plan import compare, inverse, order
+from ..plan.pages import expected
 from ..plan.wanted import Key
-from ..store import holds, hostlock
+from ..store import holds, hostlock, leases
 from ..store.parsed import ParsedRegistry
 from ..store.registry import Registry
 from .guard import fire
@@ -158,7 +159,8 @@ def _settled(registry: Registry, run: RunOptions, writable: bool) -> Tuple[Recor
     except UnderlayError as error:
         run.notes.append(str(error))
     records, faults = registry.sound()
-    return Reverted(registry.transaction(armed.number), records).after, faults
+    held = leases.current(registry.directory)
+    return Reverted(registry.transaction(armed.number), records, held).after, faults
 
 
 class _RestoreRun:
@@ -171,9 +173,10 @@ class _RestoreRun:
         self.run = run
         self.aims = aims
         self.journal = journal
-        self.records = records
+        leased = leases.current(run.state_dir)
+        self.records = records = expected(records, leased)
         self.held = holds.load(run.state_dir)
-        self.pages = pages_of(self.records)
+        self.pages = pages_of(records, leased)
         self.refused: Dict[Key, str] = {}
         self.seen = ""  # the fingerprint of the host, once nothing is to do
         # A container that keeps its file from being opened delays one look, and then only those that try it again.
@@ -181,7 +184,7 @@ class _RestoreRun:
             kind: {key: it for key, it in records.get(kind, {}).items() if f"{kind} {key}" not in aims.later}
             for kind in FILE_KINDS
         }
-        self.need = _need({**records, **now})
+        self.need = _need({**records, **now}, run.state_dir)
 
     def carry_out(self, seen: Optional[Seen] = None) -> Restored:
         """``seen`` is a look that was taken already, of a host without workloads."""
@@ -307,7 +310,8 @@ def drift(registry: Registry) -> Tuple[List[Change], List[NotRestored], Records]
     """What a restore would change now, and what it could not; no lock is taken."""
     records, faults = registry.sound()
     held = holds.load(registry.directory)
-    observed = observe(_need(records))
+    records = expected(records, leases.current(registry.directory))
+    observed = observe(_need(records, registry.directory))
     view = RestorePlan(records, observed, False, lambda kind, key, of: holds.reason(held, kind, key, of), {})
     changes = order.order_changes(view.steps())
     lost = _lost_filter(records)
@@ -320,7 +324,7 @@ def check_clone(registry: Registry) -> None:
     """Raises RegistryError where something of the registry is in this kernel: then it is no other machine's."""
     registry.check_machine_differs()
     records, _faults = registry.sound()
-    observed = observe(_need(records))
+    observed = observe(_need(records, registry.directory))
     for key, record in records.get("link", {}).items():
         found = observed.find("link", record.spec)
         if found is not None and found["group"] in LINK_GROUPS:
@@ -343,12 +347,12 @@ def _is_filter_lost() -> bool:
     return not barrier.is_whole() and not barrier.why_not()
 
 
-def _need(records: Records) -> Need:
+def _need(records: Records, state_dir: str) -> Need:
     namespaces = {spec["netns"] for spec in _specs(records)} | set(records.get("netns", {}))
     workloads = sorted(namespace for namespace in namespaces - {HOST} if not namespace.startswith("pid:"))
     readers = sorted({key for kind in FILE_KINDS for key in records.get(kind, {}) if not key.startswith("pid:")})
     siblings = sorted(namespace for namespace in namespaces if namespace.startswith("pid:"))
-    return need_of_records(records, workloads, readers, siblings)
+    return need_of_records(records, state_dir, workloads, readers, siblings)
 
 
 def _specs(records: Records) -> Iterator[Spec]:

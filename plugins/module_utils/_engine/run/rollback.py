@@ -9,17 +9,18 @@ refuses twice; both are named.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Collection, Dict, Iterable, List, Optional, Sequence, Set
+from typing import TYPE_CHECKING, Collection, Dict, Iterable, List, Mapping, Optional, Sequence, Set
 
 from ..core import identity
 from ..core.change import FILE_KINDS, HOST, LINK_GROUPS, Change, Records, items_of, link_key, merged
 from ..core.errors import KernelError, KernelRefused, RollbackFailed
+from ..core.lease_specs import Lease
 from ..core.specs import Spec
 from ..core.state import HostState, Need, need_of_records
-from ..kernel import blocks, containers, named_namespaces
+from ..kernel import blocks, containers, lease_socket, named_namespaces
 from ..kernel.apply import apply
 from ..kernel.observe import observe
-from ..plan import compare, inverse
+from ..plan import compare, dhcp, inverse
 from ..plan.inverse import Kept, Undoing
 from ..plan.pages import Pages, pages
 from ..plan.wanted import Key
@@ -35,7 +36,8 @@ _ROUNDS = 60
 
 
 def apply_all(changes: Sequence[Change], observed: HostState, group: int, lines: Pages) -> None:
-    """The kernel's objects, then the files of workloads. Raises KernelRefused."""
+    """The kernel's objects, then the files of workloads; leases that end go back first. Raises KernelRefused."""
+    release(changes, observed)
     apply(changes, observed, group)
     files = [change for change in changes if change.kind in FILE_KINDS]
     containers.ask((change.key for change in files), again=True)  # one that was restarted meanwhile is another process
@@ -46,9 +48,16 @@ def apply_all(changes: Sequence[Change], observed: HostState, group: int, lines:
             blocks.write(kind, texts)
 
 
-def pages_of(records: Records) -> Pages:
-    """The lines of the workloads' files that the records ask for."""
-    return pages(items_of(records))
+def release(changes: Iterable[Change], observed: HostState) -> None:
+    """Give back to their servers the leases that end with changes, while their links are there."""
+    for endpoint in dhcp.ends(changes):
+        if endpoint in observed.leases:
+            lease_socket.release(endpoint)
+
+
+def pages_of(records: Records, held: Mapping[str, Lease]) -> Pages:
+    """The lines of the workloads' files that the records ask for, and the leases of their endpoints."""
+    return pages(items_of(records), held)
 
 
 def need_after(need: Need, changes: Iterable[Change]) -> Need:
@@ -56,11 +65,11 @@ def need_after(need: Need, changes: Iterable[Change]) -> Need:
     return replace(need, records=identity.untouched(need.records, changes))
 
 
-def need_of(changes: Sequence[Change], records: Records) -> Need:
+def need_of(changes: Sequence[Change], records: Records, state_dir: str) -> Need:
     """What an observation must cover to take changes back."""
     touched = {(change.before or change.after or {}).get("netns", HOST) for change in changes} - {HOST}
     readers = {change.key for change in changes if change.kind in FILE_KINDS}
-    need = need_of_records(records, sorted(touched), sorted(readers))
+    need = need_of_records(records, state_dir, sorted(touched), sorted(readers))
     return replace(
         need,
         resolvers=tuple(sorted({change.key for change in changes if change.kind == "resolver"})),
@@ -107,7 +116,7 @@ class _Rollback:
         self.groups = groups
         self.how = how._replace(recorded={(kind, key) for kind, found in records.items() for key in found})
         self.skip = set(how.skip)
-        self.pages = pages_of(records)
+        self.records = records
         self.refused: Dict[Key, str] = {}
 
     def carry_out(self) -> List[Kept]:
@@ -134,7 +143,7 @@ class _Rollback:
         """Whether something was refused, which is noted."""
         for part in _urgent_first(back):
             try:
-                apply_all(part, observed, self.group, self.pages)
+                apply_all(part, observed, self.group, pages_of(self.records, observed.leases))
             except KernelRefused as error:
                 self.refused[error.change.kind, error.change.key] = error.text
                 return True
@@ -185,7 +194,7 @@ def _recover(pending: Transaction, registry: Registry, run: RunOptions) -> None:
         if change.kind == "netns":
             named_namespaces.tidy(change.key)
     if pending.owner == RESTORE:
-        sweep(pending, registry.sound()[0])
+        sweep(pending, registry.sound()[0], registry.directory)
         registry.withdraw(pending.number)
         return
     changes = pending.changes
@@ -193,20 +202,20 @@ def _recover(pending: Transaction, registry: Registry, run: RunOptions) -> None:
         changes = [change for change in changes if change.kind in FILE_KINDS]
     how = Undoing(made_in=pending.group)
     records, _faults = registry.sound()
-    kept = rollback(changes, need_of(changes, records), pending.group, records, how)
+    kept = rollback(changes, need_of(changes, records, registry.directory), pending.group, records, how)
     registry.forget(pending.number, leftovers(changes, kept))
     run.notes.append(f"transaction {pending.number} of {pending.who} had been interrupted and was undone first")
     run.notes += stays(kept)
 
 
-def sweep(pending: Transaction, records: Records) -> None:
+def sweep(pending: Transaction, records: Records, state_dir: str) -> None:
     """Remove the links of a restore that it created only half: those in the group that it had to itself."""
     made = [
         change._replace(before=None, after=change.after or change.before)
         for change in pending.changes
         if change.kind == "link"
     ]
-    rollback(made, need_of(made, records), pending.group, records, groups=(pending.group,))
+    rollback(made, need_of(made, records, state_dir), pending.group, records, groups=(pending.group,))
 
 
 def leftovers(changes: Sequence[Change], kept: Sequence[Kept]) -> List[Change]:

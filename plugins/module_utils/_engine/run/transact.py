@@ -28,7 +28,7 @@ from ..plan.wanted import Key
 from ..store import statedir
 from ..store.registry import Registry
 from ..wire import conflicts
-from .rollback import apply_all, failure, need_after, rollback
+from .rollback import apply_all, failure, need_after, release, rollback
 
 DEFAULT_STATE_DIR = "/var/lib/netops-underlay"
 
@@ -57,6 +57,7 @@ class RunOptions:
     guard: Optional[Guard] = None
     #: The addresses from which this host is managed, beside those that are found. None: where none is found, nothing may take their path.
     managed_from: Optional[Sequence[str]] = ()
+    dhcp_timeout: float = 30.0  # seconds for all leases together; 0 does not wait
     earlier: Sequence[Change] = ()  # in check mode, what earlier tasks of the same run would have changed
 
 
@@ -127,6 +128,7 @@ class _NotApplied(Exception):
 def _carry_out(planned: PlannedRun, group: int, amend: Callable[[], None]) -> HostState:
     """Apply the plan and verify the result. Raises what :func:`execute` rolls back on."""
     if planned.plan.probes:
+        release(planned.plan.changes, planned.observed)
         apply(planned.plan.opening(), planned.observed, group)
         _probe_addresses(planned, amend)
         apply_all(planned.plan.rest(), observe(planned.need), group, planned.plan.pages)

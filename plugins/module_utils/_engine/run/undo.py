@@ -9,7 +9,7 @@ ones. The resulting host is checked against the same rules as any other.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Collection, Dict, Iterable, Iterator, List, Optional, Set, Tuple, cast
+from typing import Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple, cast
 
 from ..core.change import (
     FILE_KINDS,
@@ -26,6 +26,7 @@ from ..core.change import (
     link_key,
 )
 from ..core.errors import InputError, Problem
+from ..core.lease_specs import Lease
 from ..core.specs import Spec
 from ..core.state import HostState, Need
 from ..declare.declaration import Declaration, Item
@@ -38,6 +39,7 @@ from ..plan.desired import ITEM_KINDS, DesiredState, desired_state
 from ..plan.plan import Plan
 from ..plan.pools import Pools, subnet_of
 from ..plan.wanted import Key
+from ..store import leases
 from ..store.registry import Registry, Transaction
 from .rollback import need_of, pages_of
 from .transact import PlannedRun, RunOptions, execute
@@ -64,7 +66,7 @@ def survey(number: int, registry: Registry) -> PlannedRun:
         )
         raise InputError([Problem(what, f"is {transaction.state}", fix)])
     records = registry.load()
-    turn = _UndoPlan(transaction, records)
+    turn = _UndoPlan(transaction, records, leases.current(registry.directory))
     later = [
         found
         for found in registry.transactions()
@@ -73,7 +75,7 @@ def survey(number: int, registry: Registry) -> PlannedRun:
     turn.judge(later)
     if turn.problems:
         raise InputError(turn.problems)
-    need = turn.need()
+    need = turn.need(registry.directory)
     observed = observe(need)
     observed.controllers, observed.managed_at, observed.directed = management.find()
     plan = turn.plan(observed, registry.seed())
@@ -92,7 +94,7 @@ def candidates(registry: Registry) -> List[Tuple[Transaction, str]]:
     for transaction in kept:
         why = f"is {transaction.state}" if transaction.state in ("undone", "pending") else ""
         if not why:
-            turn = _UndoPlan(transaction, records)
+            turn = _UndoPlan(transaction, records, {})
             turn.judge([it for it in kept if it.number > transaction.number and it.state in ("applied", "unconfirmed")])
             why = "; ".join(problem.fix or problem.message for problem in turn.problems)
         found.append((transaction, why))
@@ -102,9 +104,10 @@ def candidates(registry: Registry) -> List[Tuple[Transaction, str]]:
 class Reverted:
     """The current records, and those before a transaction."""
 
-    def __init__(self, transaction: Transaction, records: Records) -> None:
+    def __init__(self, transaction: Transaction, records: Records, held: Mapping[str, Lease]) -> None:
         self.number = transaction.number
         self.records = records
+        self.held = held  # leases of DHCP servers
         self.done = [change for change in transaction.changes if change.of]
         self.touched = list(dict.fromkeys((change.kind, change.key) for change in self.done))
         self.left, before = _ends(self.done)
@@ -122,7 +125,7 @@ class Reverted:
 
     def _names(self) -> None:
         """The lines in the files of workloads follow from the endpoints, no matter who wrote them last."""
-        self.pages = pages_of(self.after)
+        self.pages = pages_of(self.after, self.held)
         endpoints = [
             record.spec for found in (self.records, self.after) for record in found.get("endpoint", {}).values()
         ]
@@ -162,8 +165,8 @@ class Reverted:
 class _UndoPlan(Reverted):
     """The plan that undoes a transaction, and the problems that prevent it."""
 
-    def __init__(self, transaction: Transaction, records: Records) -> None:
-        super().__init__(transaction, records)
+    def __init__(self, transaction: Transaction, records: Records, held: Mapping[str, Lease]) -> None:
+        super().__init__(transaction, records, held)
         self.problems: List[Problem] = []
 
     # -- what speaks against it -------------------------------------------------------------------
@@ -210,8 +213,8 @@ class _UndoPlan(Reverted):
 
     # -- the plan ---------------------------------------------------------------------------------
 
-    def need(self) -> Need:
-        rest = need_of(self.done, self.records)
+    def need(self, state_dir: str) -> Need:
+        rest = need_of(self.done, self.records, state_dir)
         workloads = {record.spec["workload"] for record in self.after.get("endpoint", {}).values()} & set(self.readers)
         readers = tuple(reader for reader in self.readers if not reader.startswith("pid:"))
         resolvers = tuple(reader for reader in readers if reader in self.after.get("resolver", {}))

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..core.change import Change
-from ..core.endpoint_specs import EndpointSpec, is_slaac
+from ..core.endpoint_specs import EndpointSpec, is_dhcp, is_slaac
 from ..core.errors import Problem
 from ..core.formats import ip_of
+from ..core.lease_specs import Lease
 from ..core.network_specs import NetworkSpec
 from ..core.specs import is_l3
 from ..core.state import HostState, Link
@@ -54,6 +55,7 @@ class Network:
     wanted: int  # what its endpoints may send
     gateways: List[str]
     endpoints: Dict[str, str] = field(default_factory=dict)  # address -> endpoint of this host
+    unleased: List[str] = field(default_factory=list)  # endpoints of this host that no DHCP server gave an address
     slaac: List[str] = field(default_factory=list)  # the endpoints that get addresses from a router
     trunks: Dict[str, List[int]] = field(default_factory=dict)  # the endpoints that are trunks, each with its VLANs
 
@@ -120,6 +122,7 @@ def networks(
     complete: Mapping[str, NetworkSpec],
     endpoints: Mapping[str, EndpointSpec],
     observed: HostState,
+    leases: Mapping[str, Lease],
 ) -> List[Network]:
     """Where the declared networks are attached; those on a dummy have no wire, and missing ones are drift."""
     found: Dict[str, Network] = {}
@@ -138,17 +141,27 @@ def networks(
         found[item.key] = Network(
             item.key, Location(trunk, base.name, vlan), base.mac, base.mtu, spec["mtu"] or link.mtu, gateways
         )
-    for endpoint in endpoints.values():
+    for key, endpoint in endpoints.items():
         network = found.get(endpoint["network"])
         if network is not None and not is_l3(complete[endpoint["network"]]):
-            network.endpoints.update((ip_of(address), endpoint["name"]) for address in endpoint.get("addresses", ()))
-            if is_slaac(endpoint):
-                network.slaac.append(endpoint["name"])
-            if endpoint["vlans"]:
-                network.trunks[endpoint["name"]] = endpoint["vlans"]
+            _join(network, endpoint, leases.get(key))
     for network in found.values():
         network.gateways = [address for address in network.gateways if address not in network.endpoints]
     return list(found.values())
+
+
+def _join(network: Network, endpoint: EndpointSpec, lease: Optional[Lease]) -> None:
+    """What there is to ask for an endpoint of this host."""
+    network.endpoints.update((ip_of(address), endpoint["name"]) for address in endpoint.get("addresses", ()))
+    if is_dhcp(endpoint) and lease is not None:
+        network.endpoints[ip_of(lease["address"])] = endpoint["name"]
+        network.gateways += [router for router in lease["routers"] if router not in network.gateways]
+    elif is_dhcp(endpoint):
+        network.unleased.append(endpoint["name"])
+    if is_slaac(endpoint):
+        network.slaac.append(endpoint["name"])
+    if endpoint["vlans"]:
+        network.trunks[endpoint["name"]] = endpoint["vlans"]
 
 
 def _base(observed: HostState, link: Link) -> Tuple[Optional[Link], int]:
@@ -209,8 +222,14 @@ def judge(there: Sequence[Network], wires: Mapping[str, Wire], own: Sequence[str
         found += _sizes(trunk, nic, some, wire)
         for network in some:
             found += _owners(network, wire, own)
+            found += [_unleased(network, endpoint) for endpoint in network.unleased]
             found += _routers(network, wire)
     return found
+
+
+def _unleased(network: Network, endpoint: str) -> Finding:
+    text = f"no DHCP server gave endpoint {endpoint} of {network.name} an address: check the server, and systemctl status netops-underlay-dhcp"
+    return finding("arrival", network.place, text, network=network.name)
 
 
 def _whole(kind: str, trunk: str, nic: str, text: str) -> Finding:

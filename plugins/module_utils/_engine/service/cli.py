@@ -116,6 +116,8 @@ def parser() -> argparse.ArgumentParser:
     watched = command("watch", _watch, "the service: restore, then repair losses")
     watched.add_argument("--no-heal", action="store_true", help="exit when everything is restored")
     watched.add_argument("--sandboxed", action="store_true", help="run as a service with its own mounts")
+    asking = command("dhcp", _dhcp, "the service that asks DHCP servers for the leases of endpoints")
+    asking.add_argument("--sandboxed", action="store_true", help="run as a service with its own mounts")
     completed = commands.add_parser("complete", parents=[anywhere])  # for shells, so no line of the help
     completed.add_argument("command", choices=CANDIDATES)
     completed.set_defaults(act=_complete)
@@ -392,6 +394,12 @@ def _expire(options: argparse.Namespace) -> int:
     lines: List[str] = [*run.notes] if fired else [f"transaction {options.number} is already settled"]
     _tell(options, {"undone": fired}, lines)
     return OK
+
+
+def _dhcp(options: argparse.Namespace) -> int:
+    from ..dhcp import daemon  # with asyncio, which no other command needs
+
+    return daemon.main(options.state_dir, options.sandboxed)
 
 
 def _watch(options: argparse.Namespace) -> int:

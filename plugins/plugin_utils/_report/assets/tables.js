@@ -57,8 +57,12 @@ function useCell(pool) {
     "aria-label": `${Math.round(share)} percent held`}, bar);
 }
 
+function held(lease) {
+  return [...lease.leased_address ? [lease.leased_address] : [], ...lease.addresses, ...lease.slaac_addresses];
+}
+
 function addressesOf(lease) {
-  return [...lease.addresses, ...lease.slaac_addresses].map((text) => text.split("/")[0]).join(", ");
+  return held(lease).map((text) => text.split("/")[0]).join(", ");
 }
 
 // --- views ----------------------------------------------------------------------------------------
@@ -120,7 +124,7 @@ const VIEWS = [
   {
     key: "leases", label: "Leases", rows: doc.leases,
     columns: [
-      {label: "Address", width: 180, narrow: 132, css: "mono", value: (row) => addressKey(row.addresses[0] || row.slaac_addresses[0]), cell: addressesOf, title: addressesOf, sub: (row) => doc.hosts[row.host].name},
+      {label: "Address", width: 180, narrow: 132, css: "mono", value: (row) => addressKey(held(row)[0]), cell: addressesOf, title: addressesOf, sub: (row) => doc.hosts[row.host].name},
       {label: "Held by", value: (row) => row.name, title: (row) => row.name,
         cell: (row) => (row.alive ? el("span", {}, row.name) : el("span.away", {}, `${row.name} (away)`)), sub: (row) => `${row.of}, ${row.workload || "host"}`},
       {...VLAN, width: 80},

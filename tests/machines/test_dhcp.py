@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: netops.underlay contributors
+"""The service that asks for leases, as systemd runs it, in its sandbox: sent to the host, and there again after a reboot."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rack import Host, Rack
+
+from tests.support.machines import play, prepare
+from tests.support.waiting import until
+
+SERVICE = "  tasks:\n    - name: service\n      netops.underlay.vlan_service: {dhcp: %s}\n"
+ENDPOINT = """\
+  tasks:
+    - name: network
+      netops.underlay.vlan_network: {name: blue, driver: macvlan, parent: eth1.20, addressing: dhcp}
+    - name: endpoint
+      netops.underlay.vlan_endpoint: {network: blue, name: one, netns: one}
+"""
+
+
+@pytest.fixture(scope="module")
+def rack() -> Iterator[Rack]:
+    with Rack([Host("h1")]) as rack:
+        prepare(rack)
+        yield rack
+
+
+@pytest.fixture
+def server(rack: Rack, tmp_path: Path) -> Iterator[Path]:
+    """dnsmasq on VLAN 20, and what it says."""
+    rack.switch.vlans("h1", "eth1", {20})
+    rack.switch.add_tap("lan20", untagged=20)
+    subprocess.run("ip address add 10.9.0.1/24 dev lan20; ip link set lan20 up", shell=True, check=True)
+    log = tmp_path / "log"
+    command = [
+        "dnsmasq", "--no-daemon", "--port=0", "--conf-file=/dev/null", "--interface=lan20", "--bind-interfaces", "--user=root", "--log-dhcp",
+        "--no-ping", f"--dhcp-leasefile={tmp_path}/leases", "--dhcp-range=10.9.0.100,10.9.0.199,255.255.255.0,600", "--dhcp-authoritative",
+    ]  # fmt: skip
+    with open(log, "wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file)
+    yield log
+    process.kill()
+    process.wait()
+
+
+def address(host: Host) -> str:
+    return host.ssh("ip -n one -4 -br addr show dev eth0 2>/dev/null || true").stdout.strip()
+
+
+@pytest.mark.soak
+def test_the_service_asks_and_asks_again_after_a_reboot(rack: Rack, server: Path) -> None:
+    host = rack["h1"]
+    said = play(rack, SERVICE % "true")["service"]["h1"]
+    assert said["changed"] and "_wants_pyroute2" not in said
+    assert not play(rack, SERVICE % "true")["service"]["h1"]["changed"]
+    assert host.ssh(
+        "systemctl is-active netops-underlay-dhcp; systemctl is-enabled netops-underlay-dhcp"
+    ).stdout.split() == ["active", "enabled"]
+    assert host.ssh("systemd-analyze verify netops-underlay-dhcp.service 2>&1").stdout.strip() == ""
+    assert play(rack, ENDPOINT)["endpoint"]["h1"]["changed"]
+    found = address(host)
+    assert "10.9.0." in found, host.ssh("journalctl -u netops-underlay-dhcp").stdout
+    assert not play(rack, ENDPOINT)["endpoint"]["h1"]["changed"]
+    host.reboot()
+    assert until(lambda: address(host) == found), host.ssh("journalctl -b -u netops-underlay-dhcp").stdout
+    assert "DHCPDECLINE" not in server.read_text()
+    assert host.ssh("systemctl show -P NRestarts netops-underlay-dhcp").stdout.strip() == "0"
+    assert play(rack, SERVICE % "false")["service"]["h1"]["changed"]
