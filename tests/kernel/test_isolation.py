@@ -669,6 +669,24 @@ def test_a_damaged_table_is_seen_and_recreated(damage: str) -> None:
 
 
 @pytest.mark.usefixtures("nft")
+def test_a_table_with_an_owner_outlives_a_flush_only_while_the_owner_lives() -> None:
+    """Why ours has none: the flags would help only while the service runs, and keep modules from changing it."""
+    with subprocess.Popen(["nft", "-i"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as owner:
+        assert owner.stdin is not None
+        owner.stdin.write("add table inet owned { flags owner, persist; }\n")
+        owner.stdin.flush()
+        assert until(lambda: "table inet owned" in ruleset())
+        run("nft flush ruleset")
+        assert "table inet owned" in ruleset()
+        refused = subprocess.run(["nft", "add chain inet owned x"], capture_output=True, text=True, check=False)
+        assert refused.returncode and "Operation not permitted" in refused.stderr
+        owner.kill()
+    assert until(lambda: "owner" not in ruleset().replace("owned", "")) and "table inet owned" in ruleset()
+    run("nft flush ruleset")
+    assert ruleset() == ""
+
+
+@pytest.mark.usefixtures("nft")
 def test_events_tell_that_it_is_damaged() -> None:
     from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import events
 

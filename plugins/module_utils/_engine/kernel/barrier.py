@@ -9,6 +9,9 @@ so it knows nothing of single links and never has to follow them. Endpoints are 
 their frames before, and what an ipvlan in l3s mode lets run through the host's stack is addressed to none of its own
 addresses.
 
+It belongs to no process (``flags owner, persist``). That would keep it through ``nft flush ruleset``, but only while
+the process lives, and no module could change it meanwhile.
+
 Links with addresses of the host (``addresses``) are in a group of their own, and belong to the host's own firewall.
 """
 
