@@ -220,6 +220,8 @@ ROWS: List[Tuple[str, Any, List[str]]] = [
      ["subnets[0].ip_range: 192.168.0.100/28 has host bits set; write 192.168.0.96/28, or the range 192.168.0.100-192.168.0.111"]),
     ("network", {**NETWORK, "subnets": [{"subnet": "192.168.0.0/24", "ip_range": "192.168.0.9-192.168.0.1"}]},
      ["subnets[0].ip_range: '192.168.0.9-192.168.0.1' does not run from a lower to a higher address; write it as FIRST-LAST"]),
+    ("network", {**NETWORK, "subnets": [{"subnet": "192.168.0.0/24", "ip_range": "192.168.0.9-2001:db8::1"}]},
+     ["subnets[0].ip_range: '192.168.0.9-2001:db8::1' has addresses of two IP versions; write it as FIRST-LAST"]),
     ("network", {**NETWORK, "subnets": [{"subnet": "192.168.0.0/24", "ip_range": ["192.168.0.9", "192.168.0.0/28"]}]},
      ["subnets[0].ip_range[1]: 192.168.0.0/28 overlaps the range 192.168.0.9; give each address once"]),
     ("endpoint", {**ENDPOINT, "ipv4_address": "192.0.2.5", "ipv4_addresses": ["192.0.2.6", "192.0.2.5"]},

@@ -243,7 +243,9 @@ def address_range(value: Any) -> str:
             f"{_shown(value)} is not an address, a prefix or a range",
             "write it as 192.0.2.10, 192.0.2.0/28 or 192.0.2.10-192.0.2.20",
         ) from None
-    if low.version != high.version or int(low) > int(high):
+    if low.version != high.version:
+        raise InvalidValue(f"{_shown(value)} has addresses of two IP versions", "write it as FIRST-LAST")
+    if int(low) > int(high):
         raise InvalidValue(f"{_shown(value)} does not run from a lower to a higher address", "write it as FIRST-LAST")
     return f"{low}-{high}" if dash else str(low)
 
