@@ -185,6 +185,11 @@ docs: ## the documentation, in .cache/docs/html
 bench: $(READY) $(COLLECTION) lab ## what it costs, beside its peers: .cache/bench.json and its page (QUICK=1: does it work)
 	tests/bench/bench $(if $(QUICK),--quick)
 
+.PHONY: peers
+peers: $(READY) lab ## the page on what other systems can do, from what they are seen to do (ONLY=docker FEATURE=rate: one of them)
+	tests/peers/install
+	$(LAB) --mem 4G -- python -m tests.peers $(if $(ONLY),--only $(ONLY)) --feature "$(FEATURE)"
+
 .PHONY: lab
 lab: ## the kernels and root file systems that the tests run on
 	@tests/need lab
