@@ -57,7 +57,7 @@ class Fleet:
 
         A host that is ``down`` has lost its network of management alone: it answers on the wire as before.
         """
-        read = self.life.write()
+        read = self.life.read
         rows = self.life.rows_of(read)
         rows.pop(down, None)
         predicted = ask(self.hosts, "predict", {name: (options,) for name, options in rows.items()})

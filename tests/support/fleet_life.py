@@ -62,6 +62,7 @@ class Life:
             set()
         )  # networks whose slices are cut anew: addresses move if they have to, and nothing else
         self.shifted: Set[Tuple[str, str, str]] = set()  # host, network, endpoint
+        self.read = Read({}, {})  # the inventory as the last allocation left it, which is what a run sees
         self.edits = 0
         self.clashes = 0  # merges in which both branches had taken one address
         for _ in range(4):
@@ -236,7 +237,8 @@ class Life:
             # A row that was cut anew may have no room for a static wish, or a pool no slice left: NetOps take it back.
             assert "nothing was released or allocated" in str(error) or "would move" in str(error), error
             return False
-        self._task(self.inventory.load(), state="complete")
+        self.read = self.inventory.load()
+        self._task(self.read, state="complete")
         return True
 
     def _task(self, read: Read, **arguments: Any) -> Dict[str, Any]:

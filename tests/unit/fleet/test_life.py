@@ -32,7 +32,7 @@ class Fleet:
 
     def run(self) -> None:
         """What the playbook site does, with the hosts in any order: first what hands an address over, then each host as a whole."""
-        declared = self.life.rows_of(self.life.write())
+        declared = self.life.rows_of(self.life.read)
         predicted = {host: describe.moving(self.plan(host, options)) for host, options in declared.items()}
         for host, endpoints in summary.handover(predicted).items():
             for endpoint in endpoints:
