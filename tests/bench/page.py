@@ -51,7 +51,7 @@ the same links with the same messages gets below. A peer ends at the size where 
 """
 
 GOALS = """What a task takes over the engine is Ansible's own for the most part: "the whole task" below has the same play with a ping in it.
-A run that finds nothing to do compares every row with what the host has, as any other does: nothing is called in order because it once was.
+A run that finds nothing to do has looked at the whole host, as any other does. Only what follows from the same rows, registry and host is remembered.
 
 """
 
