@@ -23,13 +23,13 @@ demo: ## NetOps' map becomes networks on two hosts behind two switches, with the
 
 # --- tests ---------------------------------------------------------------------------------------
 
-# Two at a time, the longest first: see tests/suites.
+# Some at a time, the longest first: see tests/suites.
 TESTS := test-rollout test-kernel test-kernel-6.12 test-examples test-reboot test-neighbours test-default test-sanity \
 	test-l3 test-conformance test-guard test-endpoints test-unit test-docs test-report test-lint test-demo test-boot
 
 .PHONY: test
-test: $(READY) $(COLLECTION) lab ## everything, verified on a real kernel (JOBS=3: so many suites at a time, not two)
-	@set -o pipefail; tests/suites $(if $(JOBS),--jobs $(JOBS)) $(TESTS) 2>&1 | tee .cache/test.log
+test: $(READY) $(COLLECTION) lab ## everything, verified on a real kernel
+	@set -o pipefail; tests/suites $(TESTS) 2>&1 | tee .cache/test.log
 
 .PHONY: test-fast
 test-fast: test-lint-fast ## what needs no kernel of its own, in a minute or two
