@@ -345,6 +345,57 @@ def test_an_unconfirmed_transaction_is_undone_at_boot(host: Host, rack: Rack) ->
     assert json.loads(host.ssh("underlay --json show").stdout)["transactions"][1]["state"] == "undone"
 
 
+OUT = """\
+  tasks:
+    - name: out
+      netops.underlay.ipvlan_l3_routes: {name: out, state: %s, routes: [{prefix: 10.98.0.0/16, via: 198.51.100.9}]}
+"""
+DROP_IN = "/etc/systemd/networkd.conf.d/netops-underlay.conf"
+
+
+def test_networkd_leaves_our_routes_on_its_nics(host: Host, rack: Rack) -> None:
+    """By its defaults it removes routes and rules of others when it starts."""
+
+    def restart() -> bool:
+        host.ssh("ip rule add from 203.0.113.9 table 77 priority 100; systemctl restart systemd-networkd")
+        assert until(lambda: "203.0.113.9" not in host.ssh("ip rule").stdout), "it has removed what it removes"
+        return "10.98.0.0/16" in host.ssh("ip route").stdout
+
+    play(rack, OUT % "present")
+    host.ssh("systemctl stop netops-underlay")
+    try:
+        assert restart()
+        host.ssh(f"mv {DROP_IN} /root/drop-in")
+        restart()
+        assert until(lambda: "10.98.0.0/16" not in host.ssh("ip route").stdout), "it is the file that keeps them"
+    finally:
+        host.ssh(f"[ -e {DROP_IN} ] || mv /root/drop-in {DROP_IN}; systemctl start netops-underlay")
+    assert until(lambda: settled(host)) and "10.98.0.0/16" in host.ssh("ip route").stdout
+    play(rack, OUT % "absent")
+
+
+LLDP = "vlan and ether proto 0x88cc"
+
+
+def test_networkd_announces_the_host_to_no_tenant(host: Host) -> None:
+    """A file of somebody who wants LLDP on every link: a sub-interface of others says the host's name, and ours say nothing."""
+    every = "/etc/systemd/network/99-every.network"
+    host.ssh(
+        f"ip link add eth1.81 link eth1 up type vlan id 81; cat > {every}",
+        stdin="[Match]\nName=*\n[Network]\nEmitLLDP=yes\nLinkLocalAddressing=no\n",
+    )
+    try:
+        said = host.ssh(
+            f"(timeout 60 tcpdump -i eth1 -nn -e -l -c 4 '{LLDP}' > /run/lldp 2>/dev/null; touch /run/lldp.over) & sleep 1; "
+            "systemctl restart systemd-networkd; until [ -e /run/lldp.over ]; do sleep 0.2; done; cat /run/lldp"
+        ).stdout
+        found = re.findall(r"vlan (\d+),", said)
+        assert found == ["81"] * 4, said
+    finally:
+        host.ssh(f"rm {every}; ip link del eth1.81; systemctl restart systemd-networkd")
+    assert until(lambda: settled(host))
+
+
 def test_nics_that_the_next_boot_names_differently(host: Host, rack: Rack) -> None:
     """Two swap their names, a third has a new one: what is sure follows, and nothing is built on a guess."""
     before = picture(host, *SPACES)
