@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -373,3 +374,15 @@ def test_a_second_client_is_refused(engine: Engine, client: Client) -> None:
     with pytest.raises(errors.RegistryBusy, match="the DHCP client"):
         daemon.main(engine.state_dir, False)
     assert lease_socket.answers()
+
+
+def test_hundreds_may_ask_at_once(client: Client) -> None:
+    """As a map does, while the client is busy: none of them is refused."""
+    os.kill(client.pid, signal.SIGSTOP)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.kill, client.pid, signal.SIGCONT)
+        for _number in range(256):
+            there = stack.enter_context(socket.socket(socket.AF_UNIX))
+            there.settimeout(1.0)
+            there.connect(lease_socket.PATH)
+    assert soon(lease_socket.answers)

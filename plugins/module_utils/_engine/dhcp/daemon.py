@@ -42,6 +42,8 @@ BEHIND = 1.0
 #: The first metric of default routes from leases, between those of endpoints that come before and behind (plan.default_routes).
 METRIC = 1024
 _LONGEST_LINE = 4096
+#: So many wait to be heard, as a map asks for all of its endpoints at once; the next is refused. The kernel allows no more (somaxconn).
+_BACKLOG = 4096
 _SO_PEERCRED = struct.Struct("=iII")
 
 
@@ -239,7 +241,7 @@ class Daemon:
             os.unlink(self._path)
         mask = os.umask(0o177)
         try:
-            return await asyncio.start_unix_server(self._serve, self._path, limit=_LONGEST_LINE)
+            return await asyncio.start_unix_server(self._serve, self._path, limit=_LONGEST_LINE, backlog=_BACKLOG)
         finally:
             os.umask(mask)
 
