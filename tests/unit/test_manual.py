@@ -95,7 +95,7 @@ def test_bash_completes(installed: Dict[str, str], state_dir: str) -> None:
     expected = {
         "underlay ": verbs,
         "underlay --json re": ["restore", "release", "rehost"],
-        "underlay --state-dir /nowhere d": ["drift"],
+        "underlay --state-dir /nowhere d": ["drift", "dhcp"],
         "underlay --v": ["--version"],
         "underlay show --": ["--help", "--state-dir", "--lock-timeout", "--json"],
         "underlay restore --b": ["--boot"],
