@@ -83,7 +83,8 @@ def run(command: str) -> str:
     Most are lines of ``ip`` alone. Each would be a process, beside the shell, so those that can go together do.
     """
     lines = [words for line in re.split("[;\n]", command) if (words := line.split())]
-    if not _PLAIN.fullmatch(command) or any(words[0] != "ip" or len(words) < 3 for words in lines):
+    # A link that comes up in the moment in which it went down may lose nothing.
+    if not _PLAIN.fullmatch(command) or any(words[0] != "ip" or len(words) < 3 or "down" in words for words in lines):
         return _said(["sh", "-ec", command])
     return "".join(
         _said(["ip", *options, *group[0]])
