@@ -36,7 +36,8 @@ class Engine:
         """What verifying a map finds, drift left out, and what it cannot prove."""
         declared = model.declare_map({"name": "task", "adopt": True, **options})
         done = self._converge(declared, True)
-        there = verify.networks(declared, done.items["network"], done.items["endpoint"], done.observed)
+        items, seen = done.items, done.observed
+        there = verify.networks(declared, items["network"], items["endpoint"], seen, seen.leases)
         wires = verify.listen(there)
         found = verify.judge(there, wires, verify.macs(done.observed))
         return [one["text"] for one in found], verify.unproved(there, wires)
