@@ -62,7 +62,9 @@ class Fleet:
         rows.pop(down, None)
         predicted = ask(self.hosts, "predict", {name: (options,) for name, options in rows.items()})
         gone = {name: {"unreachable": True} for name in (down,) if name}
-        if summary.stops({**predicted, **gone}, view.moved(next(iter(read.hosts.values())))):
+        moved = view.moved(next(iter(read.hosts.values())))
+        former = {holder.split("/")[1] for row in moved for holder in row["former"]}
+        if summary.stops({**predicted, **gone}, moved, sorted(former - read.hosts.keys())):  # the others are off
             self.stopped += 1
             assert down
             return False
