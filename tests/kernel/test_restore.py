@@ -28,6 +28,7 @@ from tests.support.engine_host import Armed
 from tests.support.host_picture import picture, settled
 from tests.support.network_host import link, links, nic, run
 from tests.support.traffic import addresses, default, reachable
+from tests.support.waiting import until
 
 ONE = [{"subnet": "192.0.2.0/24", "gateway": "192.0.2.1"}]
 TWO = [{"subnet": "198.51.100.0/24", "gateway": "198.51.100.1"}]
@@ -247,7 +248,8 @@ def test_what_was_lost_or_changed_is_repaired_in_place(engine: Engine) -> None:
         "sysctl -qw net.ipv4.conf.nica/30.arp_ignore=0", "ip link set nica down; ip link set nica up", "rm /etc/netns/web/hosts",
     ):  # fmt: skip
         run(damage)
-        assert restore.drift(Registry(engine.state_dir))[0], damage
+        # a NIC that came up is waited for until the kernel says that it has a carrier, which takes up to a second
+        assert until(lambda: restore.drift(Registry(engine.state_dir))[0]), damage
         assert repair(engine).left == [], damage
         assert picture() == before, damage
         settled(engine)
