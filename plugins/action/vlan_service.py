@@ -1,7 +1,10 @@
 # Copyright: netops.underlay contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""On the controller: module ``vlan_service``, to which the controller's pyroute2 is sent where the host asks for leases and has none."""
+"""On the controller: module ``vlan_service``, to which the controller's pyroute2 is sent where the host asks for leases and has none.
+
+The later tasks of a check run go on as if the host asked by then.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import typing as t
 import zipfile
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.netops.underlay.plugins.module_utils._engine.plan import simulate
 
 Result = dict[str, t.Any]
 FIX = "install it there: pip install 'pyroute2>=0.9'"
@@ -38,6 +42,10 @@ class ActionModule(ActionBase):
             sent["archive"] = self._send(directory)
             result = self._run(sent, task_vars)
             self._remove_tmp_path(self._connection._shell.tmpdir)
+        if result.pop("_would_ask_for_leases", False):
+            earlier = ((task_vars or {}).get("ansible_facts") or {}).get(simulate.FACT)
+            planned = [*(simulate.unpack(earlier) if earlier else []), simulate.CLIENT]
+            result["ansible_facts"] = {simulate.FACT: simulate.pack(planned)}
         return result
 
     def _run(self, sent: dict[str, str], task_vars: Result | None) -> Result:

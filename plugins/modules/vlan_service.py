@@ -329,6 +329,7 @@ def main() -> None:
     if wanted.present:
         result["version"] = _service.version(host, wanted)
         result["command"] = installed.COMMAND
+        result["_would_ask_for_leases"] = module.check_mode and _service.asks_for_leases(host, wanted)
     if module._diff:
         result["diff"] = diff(steps, installed.ROOT.lstrip("/"))
     module.exit_json(**result)

@@ -14,7 +14,7 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.store.regi
 
 from tests.support.engine import Engine
 from tests.support.host_picture import differences, picture
-from tests.support.network_host import HAS_IPV6, run
+from tests.support.network_host import HAS_IPV6, data, run
 from tests.support.traffic import default, reachable
 
 pytestmark = pytest.mark.usefixtures("trunk")
@@ -120,3 +120,16 @@ def test_a_default_route_by_another_gateway_is_kept_and_a_heal_does_not_fight_it
     run("ip -n peer route del default")
     engine.map(**MAP)
     assert default("peer")["gateway"] == "192.0.2.1"
+
+
+@pytest.mark.every_kernel
+def test_a_workload_with_cap_net_admin_changes_its_addresses_and_the_mode_of_its_parent(engine: Engine) -> None:
+    engine.map(**MAP)
+    before = picture()
+    alone = "ip netns exec far setpriv --bounding-set -all,+net_admin --inh-caps -all,+net_admin"
+    run(f"{alone} ip link set eth0 type ipvlan mode l3; {alone} ip addr add 198.51.100.77/24 dev eth0")
+    assert data("eth1", "web")["mode"] == "l3"  # of another workload
+    assert {change.key for change in drift(engine)} == {"netns:far/eth0", "netns:web/eth1"}
+    run("ip -n far addr del 198.51.100.77/24 dev eth0")  # which nothing of ours asks for
+    assert restore.restore(transact.RunOptions(engine.state_dir)).left == []
+    assert list(differences(before, picture())) == []
