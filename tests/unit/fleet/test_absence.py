@@ -288,3 +288,23 @@ def test_clashes_between_teams_are_named(fleet: Any) -> None:
     assert "VLAN 10 on fabric_a of h1" in refuses(read)
     read = second(fleet, "20,db,fabric_b,macvlan,10.0.20.0/24,,,h2\n", "owner: ''\n")
     assert "(owner): an owner needs a name" in refuses(read)
+
+
+# --- the pattern of a run ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("playbook", ["canary", "plan", "report", "site", "teardown", "verify"])
+def test_a_pattern_that_matches_no_host_is_an_error(fleet: Any, playbook: str) -> None:
+    pattern = "canary_hosts" if playbook == "canary" else "underlay_hosts"
+    done = fleet.run("ansible-playbook", f"netops.underlay.{playbook}", "--list-hosts", "-e", f"{pattern}=prd")
+    assert done.returncode and "no host matches prd: give" in done.stderr, done.stdout + done.stderr
+
+
+def test_patterns_with_hosts_are_taken_as_they_are(fleet: Any) -> None:
+    for pattern, host in (("prod", "h1"), ("h*:!h1", "h2"), ("all:&prod", "h1")):
+        done = fleet.run(
+            "ansible-playbook", "netops.underlay.verify", "--list-hosts", "-e", f"underlay_hosts={pattern}"
+        )
+        assert not done.returncode and "hosts (1):" in done.stdout and host in done.stdout, done.stdout + done.stderr
+    done = fleet.run("ansible-playbook", "netops.underlay.verify", "--list-hosts", "-e", "underlay_hosts=empty")
+    assert done.returncode and "no host matches empty: give" in done.stderr
