@@ -101,8 +101,10 @@ class _Importer(zipimport.zipimporter):
         try:
             return importlib.util.spec_from_loader(fullname, self, is_package=self.is_package(fullname))
         except zipimport.ZipImportError:
-            inherited = getattr(super(), "find_spec", None)  # which knows directories without __init__.py
-            return inherited(fullname, target) if inherited else None
+            # This one knows directories without __init__.py.
+            inherited = getattr(super(), "find_spec", lambda *_arguments: None)
+            found: Optional[importlib.machinery.ModuleSpec] = inherited(fullname, target)
+            return found
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         """The module that Python makes will do."""
