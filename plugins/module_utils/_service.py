@@ -10,6 +10,7 @@ run that is killed in between leaves the old one whole. The steps are data; chec
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import os
@@ -17,7 +18,7 @@ import pkgutil
 import shutil
 import stat
 import zipfile
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional
 
 # The engine is imported whole, so that the host gets all of it.
 from . import _engine, _service_files
@@ -68,7 +69,8 @@ class Wanted(NamedTuple):
     forget: bool = False  # with the service, the registry too, if nothing is recorded in it
 
 
-def engine() -> Dict[str, str]:
+@functools.cache
+def engine() -> Mapping[str, str]:
     """The engine's files, from wherever this runs: a checkout, a collection, or the archive that Ansible sends."""
     root = _engine.__name__
     found = {"__init__.py": _source(root)}
@@ -86,11 +88,9 @@ def _source(name: str) -> str:
     return str(source)
 
 
-def version(host: Host, wanted: Wanted) -> str:
+def version(wanted: Wanted) -> str:
     """The name of a version's directory: no two engines that differ have the same."""
-    files = engine()
-    if asks_for_leases(host, wanted):
-        files[PYROUTE2] = wanted.pyroute2
+    files = {**engine(), PYROUTE2: wanted.pyroute2} if wanted.dhcp else engine()
     digest = hashlib.sha256("".join(f"{name}\0{text}\0" for name, text in files.items()).encode())
     return f"{VERSION}-{digest.hexdigest()[:12]}"
 
@@ -138,9 +138,22 @@ class Host:
         return "active" if done.stdout.strip() in ("active", "activating", "reloading") else "inactive"
 
 
+def settled(host: Host, wanted: Wanted) -> Wanted:
+    """The wish, with what is left to the registry as that has it. One that cannot be read asks for nothing: what needs it will say so."""
+    endpoints: List[Any] = []
+    if wanted.taps is None or wanted.dhcp is None:
+        with contextlib.suppress(RegistryError):
+            records = Registry(host.path(DEFAULT_STATE_DIR)).load()
+            endpoints = [record.spec for record in records.get("endpoint", {}).values()]
+    return wanted._replace(
+        taps=any(map(is_tap, endpoints)) if wanted.taps is None else wanted.taps,
+        dhcp=any(map(is_dhcp, endpoints)) if wanted.dhcp is None else wanted.dhcp,
+    )
+
+
 def survey(host: Host, wanted: Wanted) -> List[Step]:
     """The steps, in order; nothing is changed. Raises RegistryError with ``forget``."""
-    return _install(host, wanted) if wanted.present else _remove(host, wanted)
+    return _install(host, settled(host, wanted)) if wanted.present else _remove(host, wanted)
 
 
 def recorded(host: Host) -> List[str]:
@@ -149,23 +162,18 @@ def recorded(host: Host) -> List[str]:
     return [f"{kind} {key}" for kind in (*ITEM_KINDS, *HOST_KINDS) for key in records.get(kind, {})]
 
 
-def asks_for_leases(host: Host, wanted: Wanted) -> bool:
-    """Whether the host gets the service that asks for leases."""
-    return _records_any(host, is_dhcp) if wanted.dhcp is None else wanted.dhcp
-
-
 def lacks_pyroute2(steps: List[Step]) -> bool:
     """Whether the steps need a copy of pyroute2, which only the controller has."""
     return any(step.kind == "package" for step in steps)
 
 
 def _install(host: Host, wanted: Wanted) -> List[Step]:
-    directory = f"{installed.ROOT.lstrip('/')}/{version(host, wanted)}"
-    dhcp = asks_for_leases(host, wanted)
+    directory = f"{installed.ROOT.lstrip('/')}/{version(wanted)}"
+    services = (SERVICE, DHCP_SERVICE) if wanted.dhcp else (SERVICE,)
     steps = []
     for name, text in {f"{directory}/_engine/{name}": text for name, text in engine().items()}.items():
         steps.append(Step("file", name, host.read(name), text))
-    if dhcp:
+    if wanted.dhcp:
         package = f"{directory}/{PYROUTE2}"
         there = wanted.pyroute2 if os.path.isdir(host.path(package)) else None
         steps.append(Step("package", package, there, wanted.pyroute2))
@@ -180,10 +188,10 @@ def _install(host: Host, wanted: Wanted) -> List[Step]:
     steps.append(
         Step("link", installed.CURRENT.lstrip("/"), host.target(installed.CURRENT), os.path.basename(directory))
     )
-    taps = _records_any(host, is_tap) if wanted.taps is None else wanted.taps
-    for name, (text, mode) in _service_files.texts(wanted.interpreter, wanted.heal, taps, dhcp).items():
+    files = _service_files.texts(wanted.interpreter, wanted.heal, bool(wanted.taps), bool(wanted.dhcp))
+    for name, (text, mode) in files.items():
         steps.append(Step("file", name, host.read(name), text, mode))
-    steps += [_enabled(host, service) for service in ((SERVICE, DHCP_SERVICE) if dhcp else (SERVICE,))]
+    steps += [_enabled(host, service) for service in services]
     changed = [
         step
         for step in steps
@@ -191,9 +199,9 @@ def _install(host: Host, wanted: Wanted) -> List[Step]:
     ]
     # A version that was copied but is not in use changes nothing for the services.
     stale = any(step.kind == "link" or not step.path.startswith(directory) for step in changed)
-    changed += [] if dhcp else _without_leases(host)
+    changed += [] if wanted.dhcp else _without_leases(host)
     if host.has_systemd:
-        for service in (SERVICE, DHCP_SERVICE) if dhcp else (SERVICE,):
+        for service in services:
             state = host.service_state(service)
             if stale or state != "active":
                 before = f"{state}, as it was" if stale and state == "active" else state
@@ -215,14 +223,6 @@ def _without_leases(host: Host) -> List[Step]:
 
 def _runs(host: Host, service: str) -> bool:
     return host.has_systemd and host.service_state(service) == "active"
-
-
-def _records_any(host: Host, kind: Callable[[Any], bool]) -> bool:
-    try:
-        endpoints = Registry(host.path(DEFAULT_STATE_DIR)).load().get("endpoint", {})
-    except RegistryError:  # what needs the registry will say so
-        return False
-    return any(kind(record.spec) for record in endpoints.values())
 
 
 def _remove(host: Host, wanted: Wanted) -> List[Step]:

@@ -309,6 +309,7 @@ def main() -> None:
         if problem:
             module.fail_json(msg=problem)
     host = Host()
+    wanted = _service.settled(host, wanted)
     steps, kept = survey(module, host, wanted)
     if kept:
         module.warn(
@@ -327,9 +328,9 @@ def main() -> None:
         "persistent": wanted.present if module.check_mode else is_persistent(DEFAULT_STATE_DIR),
     }
     if wanted.present:
-        result["version"] = _service.version(host, wanted)
+        result["version"] = _service.version(wanted)
         result["command"] = installed.COMMAND
-        result["_would_ask_for_leases"] = module.check_mode and _service.asks_for_leases(host, wanted)
+        result["_would_ask_for_leases"] = module.check_mode and wanted.dhcp
     if module._diff:
         result["diff"] = diff(steps, installed.ROOT.lstrip("/"))
     module.exit_json(**result)

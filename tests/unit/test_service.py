@@ -192,7 +192,7 @@ def test_a_host_that_records_a_lease_asks_for_it(host: Host) -> None:
     asks = declare(kernel, mapped(networks=[network], endpoints=[{"network": "red", "name": "one", "netns": "one"}]))
     os.makedirs(host.path("var/lib"))
     run(Registry(host.path(_service.DEFAULT_STATE_DIR)), *asks.changes)
-    assert _service.asks_for_leases(host, WANTED) and not _service.asks_for_leases(host, WANTED._replace(dhcp=False))
+    assert _service.settled(host, WANTED).dhcp and not _service.settled(host, WANTED._replace(dhcp=False)).dhcp
 
 
 def tree(root: Path) -> Dict[str, str]:
