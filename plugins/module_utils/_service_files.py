@@ -40,6 +40,35 @@ from _engine.service.cli import main
 sys.exit(main())
 """
 
+#: What both services go without; between the two parts each has what it needs.
+_SANDBOX = """\
+AmbientCapabilities=
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateMounts=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+"""
+_RESTRICTED = """\
+RestrictRealtime=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service @mount
+SystemCallFilter=~@resources
+SystemCallErrorNumber=EPERM
+
+[Install]
+WantedBy=multi-user.target
+"""
+
 _SERVICE = (
     _HEAD
     + """\
@@ -69,18 +98,9 @@ UMask=0077
 # SYS_PTRACE looks at the namespaces of other users' processes. SYS_CHROOT goes to the mounts of the first process, in
 # which a named namespace has to appear. NET_BROADCAST hears the events of other namespaces.
 CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_SYS_CHROOT CAP_NET_BROADCAST
-AmbientCapabilities=
-NoNewPrivileges=yes
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateMounts=yes
-{devices}ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
+{devices}"""
+    + _SANDBOX
+    + """\
 # What it needs of other processes it sees by SYS_PTRACE.
 ProtectProc=invisible
 # Netlink for the kernel, Unix for systemd and container engines: nothing else.
@@ -88,19 +108,9 @@ RestrictAddressFamilies=AF_NETLINK AF_UNIX
 IPAddressDeny=any
 # In its user namespace the hosts file of a container is written, with the rights of its root and no others.
 RestrictNamespaces=net mnt user
-RestrictRealtime=yes
 # Not RestrictSUIDSGID, which takes openat2 away: by that a container's hosts file is opened without leaving the container.
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-KeyringMode=private
-SystemCallArchitectures=native
-SystemCallFilter=@system-service @mount
-SystemCallFilter=~@resources
-SystemCallErrorNumber=EPERM
-
-[Install]
-WantedBy=multi-user.target
 """
+    + _RESTRICTED
 )
 
 _DHCP = (
@@ -131,37 +141,18 @@ LimitNOFILE=65536
 # answer. SYS_ADMIN enters the namespaces of endpoints, SYS_PTRACE finds those of other users' processes, and SYS_CHROOT goes to the
 # mounts of the first process, where container engines have their files.
 CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_SYS_CHROOT
-AmbientCapabilities=
-NoNewPrivileges=yes
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateMounts=yes
 PrivateDevices=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
+"""
+    + _SANDBOX
+    + """\
 ProtectProc=invisible
 # Netlink for the kernel, Unix for systemd and container engines, packets and port 68 for DHCP servers and ARP: nothing else.
 RestrictAddressFamilies=AF_NETLINK AF_UNIX AF_PACKET AF_INET
 IPAddressDeny=any
 RestrictNamespaces=net mnt
-RestrictRealtime=yes
 RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-KeyringMode=private
-SystemCallArchitectures=native
-SystemCallFilter=@system-service @mount
-SystemCallFilter=~@resources
-SystemCallErrorNumber=EPERM
-
-[Install]
-WantedBy=multi-user.target
 """
+    + _RESTRICTED
 )
 
 _NO_DEVICES = "PrivateDevices=yes\n"
