@@ -5,24 +5,19 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 from typing import Dict, Set
 
 import pytest
 
-ENGINE = Path(__file__).absolute().parents[3] / "plugins/module_utils/_engine"
-#: From left to right: a file imports from its own package or from one further left.
-STAGES = (
-    ("core",),
-    ("declare", "netlink", "store"),
-    ("plan", "kernel"),
-    ("wire", "report"),
-    ("run",),
-    ("dhcp",),
-    ("service",),
-)
-RANK = {package: rank for rank, stage in enumerate(STAGES) for package in stage}
-PURE = ("core", "declare", "plan")
+from tests.support.checkout import CHECKOUT
+
+sys.path.insert(0, str(CHECKOUT / "docs"))
+from pages.house import COLUMNS, ENGINE, PURE
+
+#: From left to right, as the page of the architecture draws them: a file imports from its own package or from one further left.
+RANK = {package: rank for rank, column in enumerate(COLUMNS) for package in column}
 #: What reaches out of the program: files, sockets, processes, clocks.
 OUTSIDE = {"os", "io", "socket", "sqlite3", "subprocess", "ctypes", "time", "datetime", "fcntl", "select", "http", "signal", "shutil",
            "glob", "tempfile", "pathlib", "random", "secrets", "threading"}  # fmt: skip
