@@ -20,7 +20,7 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel imp
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import converge, restore, transact
 from ansible_collections.netops.underlay.plugins.module_utils._engine.store import leases
 
-from tests.support.dhcp import Client, Dnsmasq, Kea, Rogue, leased, routes, soon, wire
+from tests.support.dhcp import Client, Dnsmasq, Kea, Rogue, Server, leased, routes, soon, wire
 from tests.support.engine import Engine
 from tests.support.network_host import run
 
@@ -35,36 +35,35 @@ def lan(trunk: str) -> None:
 
 @pytest.fixture
 def client(engine: Engine, tmp_path: Path, lan: None) -> Iterator[Client]:
-    found = Client(engine.state_dir, tmp_path)
-    found.start()
-    yield found
-    found.stop()
+    with Client(engine.state_dir, tmp_path) as found:
+        yield found
 
 
 @pytest.fixture
-def server(tmp_path: Path, lan: None) -> Iterator[Callable[..., Dnsmasq]]:
-    started: List[Dnsmasq] = []
+def servers(lan: None) -> Iterator[List[Server]]:
+    """Those that a test started."""
+    started: List[Server] = []
+    yield started
+    for it in started:
+        it.stop()
 
+
+@pytest.fixture
+def server(tmp_path: Path, servers: List[Server]) -> Callable[..., Dnsmasq]:
     def start(*options: str, **more: object) -> Dnsmasq:
-        started.append(Dnsmasq(tmp_path, *options, **more))  # type: ignore[arg-type]
-        return started[-1]
+        servers.append(found := Dnsmasq(tmp_path, *options, **more))  # type: ignore[arg-type]
+        return found
 
-    yield start
-    for it in started:
-        it.stop()
+    return start
 
 
 @pytest.fixture
-def kea(tmp_path: Path, lan: None) -> Iterator[Callable[..., Kea]]:
-    started: List[Kea] = []
-
+def kea(tmp_path: Path, servers: List[Server]) -> Callable[..., Kea]:
     def start(**more: object) -> Kea:
-        started.append(Kea(tmp_path, **more))  # type: ignore[arg-type]
-        return started[-1]
+        servers.append(found := Kea(tmp_path, **more))  # type: ignore[arg-type]
+        return found
 
-    yield start
-    for it in started:
-        it.stop()
+    return start
 
 
 def leased_at(prefix: str = "10.9.0.") -> str:
@@ -233,16 +232,12 @@ def test_without_a_server_a_wait_says_so(engine: Engine, client: Client) -> None
 
 
 @pytest.fixture
-def rogue(tmp_path: Path, lan: None) -> Iterator[Callable[..., Rogue]]:
-    started: List[Rogue] = []
-
+def rogue(tmp_path: Path, servers: List[Server]) -> Callable[..., Rogue]:
     def start(*offers: object, answer: str = "ack") -> Rogue:
-        started.append(Rogue(tmp_path, list(offers), answer))
-        return started[-1]
+        servers.append(found := Rogue(tmp_path, list(offers), answer))
+        return found
 
-    yield start
-    for it in started:
-        it.stop()
+    return start
 
 
 def test_a_server_that_lies_gets_nowhere(

@@ -51,10 +51,8 @@ def server(trunk: str, tmp_path: Path) -> Iterator[Dnsmasq]:
 
 @pytest.fixture
 def client(engine: Engine, server: Dnsmasq, tmp_path: Path) -> Iterator[Client]:
-    found = Client(engine.state_dir, tmp_path)
-    found.start()
-    yield found
-    found.stop()
+    with Client(engine.state_dir, tmp_path) as found:
+        yield found
     run("rm -rf /etc/netns")
 
 

@@ -10,15 +10,14 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import lease_socket
 
 from tests.support.network_host import ip, run
-from tests.support.waiting import until
+from tests.support.waiting import DEADLINE, until
 
 RUNTIME = os.path.dirname(lease_socket.PATH)
 
@@ -38,6 +37,13 @@ class Client:
     def __init__(self, state_dir: str, directory: Path) -> None:
         self.state_dir, self.journal = state_dir, directory / "dhcp-journal"
         self.pid = 0
+
+    def __enter__(self) -> Client:
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         from ansible_collections.netops.underlay.plugins.module_utils._engine.dhcp import client, daemon, place
@@ -78,26 +84,23 @@ class Client:
             self.pid = 0
 
 
-class Dnsmasq:
-    """dnsmasq in ``lan``; its leases last 2 minutes at least."""
+class Server:
+    """A process in ``lan``, which has ``started`` once it says so."""
 
-    def __init__(self, directory: Path, *options: str, pool: str = "10.9.0.100,10.9.0.199", seconds: int = 120) -> None:
-        self.log, self.leases = directory / "dnsmasq.log", directory / "dnsmasq.leases"
-        command = [
-            "ip", "netns", "exec", "lan", "dnsmasq", "--no-daemon", "--port=0", "--conf-file=/dev/null", "--interface=lan10", "--no-ping",
-            "--bind-interfaces", "--user=root", "--log-dhcp", f"--dhcp-range={pool},255.255.255.0,{seconds}", f"--dhcp-leasefile={self.leases}",
-            "--dhcp-authoritative", *options,
-        ]  # fmt: skip
-        with open(self.log, "ab") as file:
-            self._process = subprocess.Popen(command, stdout=file, stderr=file)
-        assert until(lambda: "DHCP, IP range" in self.text() or self._process.poll() is not None), self.text()
+    def __init__(
+        self, log: Path, command: List[str], started: str, environment: Optional[Dict[str, str]] = None
+    ) -> None:
+        self.log = log
+        before = len(self.text()) if log.exists() else 0  # of one that was stopped
+        with open(log, "ab") as file:
+            self._process = subprocess.Popen(
+                ["ip", "netns", "exec", "lan", *command], stdout=file, stderr=file, env=environment
+            )
+        assert soon(lambda: started in self.text()[before:] or self._process.poll() is not None, DEADLINE), self.text()
         assert self._process.poll() is None, self.text()
 
     def text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
-
-    def count(self, kind: str) -> int:
-        return len(re.findall(rf"DHCP{kind}\(", self.text()))
 
     def stop(self) -> None:
         if self._process.poll() is None:
@@ -105,13 +108,28 @@ class Dnsmasq:
             self._process.wait()
 
 
-class Kea:
+class Dnsmasq(Server):
+    """dnsmasq in ``lan``; its leases last 2 minutes at least."""
+
+    def __init__(self, directory: Path, *options: str, pool: str = "10.9.0.100,10.9.0.199", seconds: int = 120) -> None:
+        self.leases = directory / "dnsmasq.leases"
+        command = [
+            "dnsmasq", "--no-daemon", "--port=0", "--conf-file=/dev/null", "--interface=lan10", "--no-ping",
+            "--bind-interfaces", "--user=root", "--log-dhcp", f"--dhcp-range={pool},255.255.255.0,{seconds}", f"--dhcp-leasefile={self.leases}",
+            "--dhcp-authoritative", *options,
+        ]  # fmt: skip
+        super().__init__(directory / "dnsmasq.log", command, "DHCP, IP range")
+
+    def count(self, kind: str) -> int:
+        return len(re.findall(rf"DHCP{kind}\(", self.text()))
+
+
+class Kea(Server):
     """Kea in ``lan``, whose leases may last seconds."""
 
     def __init__(
         self, directory: Path, seconds: int = 8, pool: str = "10.9.0.100 - 10.9.0.199", **options: Any
     ) -> None:
-        self.directory, self.log = directory, directory / "kea.log"
         subnet = {
             "id": 1,
             "subnet": "10.9.0.0/24",
@@ -132,19 +150,8 @@ class Kea:
             "KEA_LOCKFILE_DIR": str(directory),
             "KEA_LOG_FILE_DIR": str(directory),
         }
-        command = ["ip", "netns", "exec", "lan", "kea-dhcp4", "-c", str(directory / "kea.json")]
-        with open(self.log, "ab") as file:
-            self._process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
-        assert until(lambda: "DHCP4_STARTED" in self.text() or self._process.poll() is not None), self.text()
-        assert self._process.poll() is None, self.text()
-
-    def text(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace")
-
-    def stop(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        command = ["kea-dhcp4", "-c", str(directory / "kea.json")]
+        super().__init__(directory / "kea.log", command, "DHCP4_STARTED", environment)
 
 
 def leased(netns: str = "one", dev: str = "eth0") -> List[Dict[str, Any]]:
@@ -159,12 +166,7 @@ def routes(netns: str = "one") -> List[Dict[str, Any]]:
 
 def soon(what: Any, seconds: float = 20.0) -> Any:
     """As ``until``, at shorter intervals, for what takes tenths of a second."""
-    end = time.monotonic() + seconds
-    while True:
-        found = what()
-        if found or time.monotonic() > end:
-            return found
-        time.sleep(0.02)
+    return until(what, seconds, every=0.02)
 
 
 #: A server that lies: each DISCOVER is answered with all of the offers argv[1] (JSON: [address, mask, [[option, hex], ...]]), each REQUEST with what
@@ -200,23 +202,12 @@ while True:
 """
 
 
-class Rogue:
+class Rogue(Server):
     """A server in ``lan`` that lies."""
 
     def __init__(self, directory: Path, offers: List[Any], answer: str = "ack") -> None:
-        self.log = directory / "rogue.log"
-        with open(self.log, "wb") as file:
-            self._process = subprocess.Popen(
-                ["ip", "netns", "exec", "lan", sys.executable, "-c", ROGUE, json.dumps(offers), answer],
-                stdout=file,
-                stderr=file,
-            )
-        assert soon(lambda: "ready" in self.log.read_text()), self.log.read_text()
+        super().__init__(directory / "rogue.log", [sys.executable, "-c", ROGUE, json.dumps(offers), answer], "ready")
 
     def heard(self, kind: int) -> int:
         """How many messages of a type came: 1 DISCOVER, 3 REQUEST, 4 DECLINE."""
-        return self.log.read_text().split().count(str(kind))
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        return self.text().split().count(str(kind))

@@ -11,11 +11,11 @@ from typing import Any, Callable
 DEADLINE = 90.0
 
 
-def until(what: Callable[[], Any], seconds: float = DEADLINE) -> Any:
-    """Wait for something to become true, and return it."""
+def until(what: Callable[[], Any], seconds: float = DEADLINE, every: float = 0.1) -> Any:
+    """Wait for something to become true, and return it; ``every`` is how often it is asked, in seconds."""
     end = time.monotonic() + seconds
     while True:
         found = what()
         if found or time.monotonic() > end:
             return found
-        time.sleep(0.1)
+        time.sleep(every)
