@@ -4,6 +4,19 @@
 
 from __future__ import annotations
 
-from rack import KERNEL
+from collections.abc import Iterator
+
+import pytest
+from rack import KERNEL, Host, Rack
+
+from tests.support.machines import prepare
 
 collect_ignore = [] if KERNEL.is_dir() else ["test_reboot.py", "test_guard.py", "test_rollout.py"]
+
+
+@pytest.fixture(scope="module")
+def rack() -> Iterator[Rack]:
+    """One prepared host, where a module does not boot others."""
+    with Rack([Host("h1")]) as rack:
+        prepare(rack)
+        yield rack

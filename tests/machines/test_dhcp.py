@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rack import Host, Rack
 
-from tests.support.machines import play, prepare
+from tests.support.machines import play
 from tests.support.waiting import until
 
 SERVICE = "  tasks:\n    - name: service\n      netops.underlay.vlan_service: {dhcp: %s}\n"
@@ -22,13 +22,6 @@ ENDPOINT = """\
     - name: endpoint
       netops.underlay.vlan_endpoint: {network: blue, name: one, netns: one}
 """
-
-
-@pytest.fixture(scope="module")
-def rack() -> Iterator[Rack]:
-    with Rack([Host("h1")]) as rack:
-        prepare(rack)
-        yield rack
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ def server(rack: Rack, tmp_path: Path) -> Iterator[Path]:
 
 
 def address(host: Host) -> str:
-    return host.ssh("ip -n one -4 -br addr show dev eth0 2>/dev/null || true").stdout.strip()
+    return host.ssh("ip -n one -4 -br addr show dev eth0", check=False).stdout.strip()
 
 
 @pytest.mark.soak

@@ -44,13 +44,6 @@ FINE = """\
 {more}"""
 
 
-@pytest.fixture(scope="module")
-def rack() -> Iterator[Rack]:
-    with Rack([Host("h1")]) as rack:
-        prepare(rack)
-        yield rack
-
-
 @pytest.fixture
 def host(rack: Rack) -> Host:
     return rack["h1"]

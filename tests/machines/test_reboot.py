@@ -365,11 +365,11 @@ def test_networkd_leaves_our_routes_on_its_nics(host: Host, rack: Rack) -> None:
     host.ssh("systemctl stop netops-underlay")
     try:
         assert restart()
-        host.ssh(f"mv {DROP_IN} /root/drop-in")
+        host.ssh(f"mv {DROP_IN} {DROP_IN}.off")
         restart()
         assert until(lambda: "10.98.0.0/16" not in host.ssh("ip route").stdout), "it is the file that keeps them"
     finally:
-        host.ssh(f"[ -e {DROP_IN} ] || mv /root/drop-in {DROP_IN}; systemctl start netops-underlay")
+        host.ssh(f"[ -e {DROP_IN} ] || mv {DROP_IN}.off {DROP_IN}; systemctl start netops-underlay")
     assert until(lambda: settled(host)) and "10.98.0.0/16" in host.ssh("ip route").stdout
     play(rack, OUT % "absent")
 
