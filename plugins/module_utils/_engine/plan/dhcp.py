@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Leases of DHCP servers: which endpoints want one, what contradicts that, and what goes with a lease.
 
-The client of ``service`` asks for them, and a plan knows them only as observed.
+The client of ``dhcp`` asks for them, and a plan knows them only as observed.
 """
 
 from __future__ import annotations
@@ -60,11 +60,10 @@ def _beside(desired: DesiredState, key: str, endpoint: EndpointSpec, network: Ne
     if network["source_routing"] if routing is None else routing:
         what = "routes by addresses that are known, and a DHCP server gives others"
         desired.refuse("endpoint", key, "source_routing", what, "set source_routing: false")
+    what = "with DHCP the server says which address the endpoint gets"
     if endpoint["subnet"] and version_of(endpoint["subnet"]) == 4:
-        what = "with DHCP the server says which address the endpoint gets"
         desired.refuse("endpoint", key, "subnet", what, "leave it out")
     if endpoint["ipv4_addresses"]:
-        what = "with DHCP the server says which address the endpoint gets"
         desired.refuse("endpoint", key, "ipv4_addresses", what, "leave it out")
     if endpoint["default_route"]["ipv4"] == "always":
         what = "with DHCP the server names the way out too, and always would ignore it"
