@@ -28,6 +28,8 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "TERM": "dumb",
     "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS,
+    "ANSIBLE_CALLBACK_PLUGINS": "/lab/callbacks",
+    "ANSIBLE_CALLBACKS_ENABLED": "kept_payloads",
 }
 PASSED_ON = ("UNDERLAY_SUITE", "UNDERLAY_SOAK")  # what tests/suites and make soak say to the tests
 DEVICES = ("null", "zero", "full", "random", "urandom", "net/tun", "fuse")
