@@ -12,6 +12,7 @@ import errno
 import os
 import re
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -172,11 +173,12 @@ def _base(observed: HostState, link: Link) -> Tuple[Optional[Link], int]:
 
 
 def listen(there: Sequence[Network]) -> Dict[str, Wire]:
-    """Probe the wire behind every NIC."""
+    """Probe the wire behind every NIC, all at once: what does not answer is waited for."""
     by_nic: Dict[str, List[Network]] = defaultdict(list)
     for network in there:
         by_nic[network.place.nic].append(network)
-    return {nic: _ask(nic, some) for nic, some in by_nic.items()}
+    with ThreadPoolExecutor(max(1, len(by_nic))) as pool:
+        return dict(zip(by_nic, pool.map(_ask, by_nic, by_nic.values())))
 
 
 def _ask(nic: str, there: Sequence[Network]) -> Wire:
