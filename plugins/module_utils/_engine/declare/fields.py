@@ -27,6 +27,7 @@ Parsed = TypeVar("Parsed")
 _TRUE = {"yes", "on", "true", "1", "y", "t"}
 _FALSE = {"no", "off", "false", "0", "n", "f"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
+_NOT_IN_LINK_NAMES = frozenset("/:% ")  # of what is printable: every other space is not
 _DECIMAL = re.compile(r"(0|-?[1-9][0-9]*)\Z", re.ASCII)
 _OCTAL = re.compile(r"0[0-9]+\Z", re.ASCII)
 _MAC = re.compile(r"[0-9a-f]{2}([:-])[0-9a-f]{2}(\1[0-9a-f]{2}){4}\Z")
@@ -162,7 +163,7 @@ def link_name(value: Any) -> str:
     if (
         not 0 < len(text) < 128
         or text in (".", "..")
-        or any(c in "/:%" or c.isspace() or not c.isprintable() for c in text)
+        or not (text.isprintable() and _NOT_IN_LINK_NAMES.isdisjoint(text))
     ):
         raise InvalidValue(f"{_shown(value)} is not a link name", "leave out spaces, '/', ':' and '%'")
     if text in ("all", "default"):
@@ -283,31 +284,27 @@ def interface(value: Any) -> str:
     return str(found)
 
 
-#: The subnets that no host can have an address of, by version (RFC 1122, 3.2.1.3; RFC 5771; RFC 4291, 2.4).
+#: The subnets that no host can have an address of, by version (RFC 1122, 3.2.1.3; RFC 5771; RFC 4291, 2.4): the first and
+#: the last address of each, its prefix length, and what it is.
 _RESERVED_RANGES = {
-    4: [
-        (ipaddress.ip_network(text), what)
-        for text, what in (("0.0.0.0/8", "unspecified"), ("127.0.0.0/8", "loopback"), ("224.0.0.0/4", "multicast"))
-    ],
-    6: [
-        (ipaddress.ip_network(text), what)
-        for text, what in (("::/128", "unspecified"), ("::1/128", "loopback"), ("ff00::/8", "multicast"))
-    ],
+    version: [
+        (int(block.network_address), int(block.broadcast_address), block.prefixlen, what)
+        for block, what in ((ipaddress.ip_network(text), what) for text, what in blocks)
+    ]
+    for version, blocks in (
+        (4, (("0.0.0.0/8", "unspecified"), ("127.0.0.0/8", "loopback"), ("224.0.0.0/4", "multicast"))),
+        (6, (("::/128", "unspecified"), ("::1/128", "loopback"), ("ff00::/8", "multicast"))),
+    )
 }
 
 
 def reserved_range(subnet: Network) -> str:
     """What a subnet is that no host can have an address of; empty for any other."""
-    first, length = subnet.network_address, subnet.prefixlen
-    found = next(
-        (
-            what
-            for network, what in _RESERVED_RANGES[subnet.version]
-            if length >= network.prefixlen and first in network
-        ),
-        "",
-    )
-    return found or ("unspecified" if int(first) == 0 else "")
+    first, length = int(subnet.network_address), subnet.prefixlen
+    for low, high, shortest, what in _RESERVED_RANGES[subnet.version]:
+        if low <= first <= high and length >= shortest:
+            return what
+    return "" if first else "unspecified"
 
 
 def network(value: Any) -> Network:

@@ -222,8 +222,13 @@ def first_usable(subnet: str) -> Optional[str]:
 
     None for /31, /32, /127 and /128: there a gateway is never guessed.
     """
-    network = parse_subnet(subnet)
-    return str(network.network_address + 1) if _kept(network) else None
+    return first_of(parse_subnet(subnet))
+
+
+def first_of(network: Network) -> Optional[str]:
+    """The same of a subnet that was parsed."""
+    low, high = _bounds(network)
+    return None if high - low < 2 else str(network.network_address + 1)
 
 
 def usable_error(subnet: str, address: str) -> Optional[str]:
@@ -357,7 +362,8 @@ def _blocks(bounds: Tuple[int, int], size: int, near: Iterable[Tuple[int, int]])
 
 
 def _bounds(network: Network) -> Tuple[int, int]:
-    return int(network.network_address), int(network.broadcast_address)
+    low = int(network.network_address)
+    return low, low + (1 << (network.max_prefixlen - network.prefixlen)) - 1
 
 
 def _address_class(version: int) -> Type[Address]:

@@ -164,15 +164,15 @@ def _subnet(row: Any, path: str, network: NetworkSpec, into: Declaration) -> Sub
     subnet = spec.get("subnet")
     if subnet is None:
         return {"subnet": "", "gateway": None, "ip_range": None, "aux_addresses": {}}  # refused already
-    given = str(row["subnet"])
-    if str(subnet) != given and ipaddress.ip_interface(given).ip != subnet.network_address:
+    given, text = str(row["subnet"]), str(subnet)
+    if text != given and ipaddress.ip_interface(given).ip != subnet.network_address:
         into.warnings.append(f"{path}.subnet: {given} has host bits set; using {subnet}")
     _usable(subnet, path, into)
     _ranges(spec.get("ip_range"), subnet, f"{path}.ip_range", into)
     for label, part in spec.get("aux_addresses", {}).items():
         _inside(part, subnet, f"{path}.aux_addresses.{label}", into)
     return {
-        "subnet": str(subnet),
+        "subnet": text,
         "gateway": _gateway(spec.get("gateway"), subnet, path, network, into),
         "ip_range": spec.get("ip_range"),
         "aux_addresses": spec.get("aux_addresses", {}),
@@ -222,7 +222,7 @@ def _gateway(
             into.warnings.append(f"{path}.gateway: {given} is not used: endpoints of L3 networks route by device")
         return None
     if given is None:
-        return None if network["internal"] else ipam.first_usable(str(subnet))
+        return None if network["internal"] else ipam.first_of(subnet)
     address = ipaddress.ip_address(given)
     if address.version == 6 and address.is_link_local:
         return given
@@ -234,9 +234,9 @@ def _gateway(
 
 def _families(spec: NetworkSpec, asked: fields.Given, path: str, problems: List[Problem]) -> None:
     """Which IP versions a network has: those of its subnets, and IPv4 unless it is switched off."""
+    versions = {version_of(row["subnet"]) for row in spec["subnets"] if row["subnet"]}
     for version in (4, 6):
-        option = f"enable_ipv{version}"
-        there = any(row["subnet"] and (":" in row["subnet"]) == (version == 6) for row in spec["subnets"])
+        option, there = f"enable_ipv{version}", version in versions
         if asked.get(option) is False and there:
             problems.append(
                 Problem(join(path, option), f"is false, but an IPv{version} subnet is given", "remove one of the two")
