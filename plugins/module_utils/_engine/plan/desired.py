@@ -63,7 +63,7 @@ class DesiredState:
         self.warnings: List[str] = list(declared.warnings)
         self.items = items_of(records)
         self.scope: Dict[str, Dict[str, Item]] = {kind: {} for kind in ITEM_KINDS}
-        self._parents: Dict[str, Optional[Parent]] = {}
+        self._parents: Dict[Tuple[str, bool], Optional[Parent]] = {}
         self.asked: Dict[str, List[List[str]]] = {}  # the registry's name of a NIC -> what this run asks for it by
         self._moved: Dict[str, List[Tuple[str, Tuple[Namespace, Link]]]] = {}
         self.leaving: Set[Link] = set()  # links of ours that are removed from where they live on: see ``plan``
@@ -116,8 +116,8 @@ class DesiredState:
     def in_scope(self) -> Items:
         """The declared items that are present, complete."""
         declared = {
-            kind: {key: self.of_kind(kind)[key] for key, item in self.scope[kind].items() if item.spec is not None}
-            for kind in ITEM_KINDS
+            kind: {key: items[key] for key, item in self.scope[kind].items() if item.spec is not None}
+            for kind, items in ((kind, self.of_kind(kind)) for kind in ITEM_KINDS)
         }
         return cast(Items, declared)
 
@@ -177,16 +177,17 @@ class DesiredState:
     def parent(self, network: NetworkSpec) -> Optional[Parent]:
         """The parent of a network; None if there is none (the rules report that once)."""
         name = network["parent"]
-        if name is None:
-            name = dummy_name(network)
-        try:
-            return self._parents[name]
-        except KeyError:
-            found = self._parents[name] = self.resolve(name, dummy=network["parent"] is None)
-            return found
+        return self.resolve(dummy_name(network), dummy=True) if name is None else self.resolve(name)
 
     def resolve(self, name: str, dummy: bool = False) -> Optional[Parent]:
         """What the name of a parent, or of its dummy, refers to; None where nothing is there, nor can be made."""
+        try:
+            return self._parents[name, dummy]
+        except KeyError:
+            found = self._parents[name, dummy] = self._resolved(name, dummy)
+            return found
+
+    def _resolved(self, name: str, dummy: bool) -> Optional[Parent]:
         link = self.observed.host.names.get(name)
         vlan = self.items["vlan"].get(name)
         if vlan:
@@ -223,9 +224,7 @@ class DesiredState:
         there = self.same_vlan(nic.link, vlan_id) if nic.link else None
         declared = self._declared_carriers.get((nic.name, vlan_id))
         name = declared or (self.observed.called(there) if there else f"{nic.name}.{vlan_id}")
-        if name not in self._parents:
-            self._parents[name] = self.resolve(name)
-        return self._parents[name]
+        return self.resolve(name)
 
     def carriers(self, endpoint: EndpointSpec) -> List[Parent]:
         """What the links of an endpoint are on: the parent of its network, or of a trunk a sub-interface for each VLAN."""

@@ -115,6 +115,8 @@ def _height_of_link(desired: DesiredState, link: Link, rest: int) -> int:
 
 def let_in(desired: DesiredState, option: Tuple[str, str, str], parent: Parent) -> None:
     """A bridge that filters VLANs hands the host only frames of those that it has itself, beside its ports."""
+    if not desired.observed.bridge_vlans:
+        return
     links, link = desired.observed.host, parent.link
     tagged = (
         link.kind == "vlan" if link is not None else parent.base is not None

@@ -198,9 +198,12 @@ def _probes(desired: DesiredState, derivation: Expansion, changes: Iterable[Chan
 def _steps(desired: DesiredState, wanted: Mapping[Key, DesiredObject], removals: Iterable[Step]) -> Iterator[Step]:
     """The steps for desired objects that are missing or differ."""
     leaving = [step.before for step in removals if step.kind == "address" and step.before]
-    states = []
+    states: List[ObjectState] = []
+    records: Dict[Key, Record] = {}
     for (kind, key), want in wanted.items():
         record = _record(desired, kind, key, want)
+        if record is not None:
+            records[kind, key] = record
         if kind == "link" and want.of:
             now = desired.observed.link(want.spec["netns"], want.spec["name"])
             if now is not None and not _is_own(desired, key, want, now):
@@ -208,15 +211,14 @@ def _steps(desired: DesiredState, wanted: Mapping[Key, DesiredObject], removals:
         states.append(ObjectState(kind, key, want.spec, want.of, want.reason, record.spec if record else None))
     stated = set()
     for step in diff(states, desired.observed, leaving):
-        want = wanted[step.kind, step.key]
-        record = _record(desired, step.kind, step.key, want)
+        record = records.get((step.kind, step.key))
         stated.add((step.kind, step.key))
-        yield with_recorded(step, want.spec, record.spec) if record and step.before and step.after else step
-    for (kind, key), want in wanted.items():
-        record = _record(desired, kind, key, want)
-        if record is None or (kind, key) in stated:
-            continue
-        if record.of != want.of or differences(record.spec, want.spec):
+        if record and step.before and step.after:
+            step = with_recorded(step, wanted[step.kind, step.key].spec, record.spec)
+        yield step
+    for (kind, key), record in records.items():
+        want = wanted[kind, key]
+        if (kind, key) not in stated and (record.of != want.of or differences(record.spec, want.spec)):
             # The kernel has it so already; the record follows.
             same = (want.spec, want.spec) if kind == "route" else ({}, {})  # which is sent whole
             yield with_recorded(update_step(kind, key, want.spec, same, want.of, want.reason), want.spec, record.spec)
