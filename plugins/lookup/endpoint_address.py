@@ -77,7 +77,7 @@ class LookupModule(LookupBase):
         for wanted in (version,) if version else (4, 6):
             if row.get(f"ipv{wanted}_address") not in (None, "", SLAAC, DHCP):
                 return str(row[f"ipv{wanted}_address"])
-        for number, value, option in ((4, DHCP, "DHCP"), (6, SLAAC, "SLAAC")):
+        for number, value, option in ((4, DHCP, "DHCP"), (6, SLAAC, "SLAAC"), (6, DHCP, "DHCP")):
             if row.get(f"ipv{number}_address") == value and version in (None, number):
                 raise AnsibleLookupError(
                     f"endpoint {endpoint} of {host} has its IPv{number} address by {option}, which only its host knows; see netops.underlay.vlan_info there"

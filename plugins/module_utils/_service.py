@@ -23,7 +23,7 @@ from typing import Any, Callable, List, Mapping, NamedTuple, Optional
 # The engine is imported whole, so that the host gets all of it.
 from . import _engine, _service_files
 from ._engine.core.change import HOST_KINDS
-from ._engine.core.endpoint_specs import is_dhcp, is_tap
+from ._engine.core.endpoint_specs import is_tap, wants_lease
 from ._engine.core.errors import RegistryError
 from ._engine.core.version import VERSION
 from ._engine.declare import model  # noqa: F401  pylint: disable=unused-import
@@ -147,7 +147,7 @@ def settled(host: Host, wanted: Wanted) -> Wanted:
             endpoints = [record.spec for record in records.get("endpoint", {}).values()]
     return wanted._replace(
         taps=any(map(is_tap, endpoints)) if wanted.taps is None else wanted.taps,
-        dhcp=any(map(is_dhcp, endpoints)) if wanted.dhcp is None else wanted.dhcp,
+        dhcp=any(map(wants_lease, endpoints)) if wanted.dhcp is None else wanted.dhcp,
     )
 
 

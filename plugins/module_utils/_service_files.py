@@ -137,8 +137,8 @@ UMask=0077
 # Some for each endpoint.
 LimitNOFILE=65536
 
-# NET_ADMIN makes addresses and routes. NET_RAW asks before there is an address, and NET_BIND_SERVICE keeps port 68, to which servers
-# answer. SYS_ADMIN enters the namespaces of endpoints, SYS_PTRACE finds those of other users' processes, and SYS_CHROOT goes to the
+# NET_ADMIN makes addresses and routes. NET_RAW asks before there is an address, and NET_BIND_SERVICE keeps ports 68 and 546, to which
+# servers answer. SYS_ADMIN enters the namespaces of endpoints, SYS_PTRACE finds those of other users' processes, and SYS_CHROOT goes to the
 # mounts of the first process, where container engines have their files.
 CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_SYS_CHROOT
 PrivateDevices=yes
@@ -146,9 +146,11 @@ PrivateDevices=yes
     + _SANDBOX
     + """\
 ProtectProc=invisible
-# Netlink for the kernel, Unix for systemd and container engines, packets and port 68 for DHCP servers and ARP: nothing else.
-RestrictAddressFamilies=AF_NETLINK AF_UNIX AF_PACKET AF_INET
+# Netlink for the kernel, Unix for systemd and container engines, packets and ports 68 and 546 for DHCP servers and ARP: nothing else.
+RestrictAddressFamilies=AF_NETLINK AF_UNIX AF_PACKET AF_INET AF_INET6
 IPAddressDeny=any
+# DHCPv6 servers: the group of them, and their link-local addresses.
+IPAddressAllow=ff02::1:2 fe80::/10
 RestrictNamespaces=net mnt
 RestrictSUIDSGID=yes
 """

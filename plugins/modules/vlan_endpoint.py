@@ -70,21 +70,28 @@ options:
     description:
       - What the endpoint names itself by to a DHCP server (option 61), a text or octets such as V("01:02:00:51:aa:bb:cc"), in quotes.
       - By default it derives from the host's registry, the network and the name, so that an endpoint that is made again gets its address again.
+      - A DHCPv6 server goes by the DUID in it, which octets after RFC 4361 have, V(ff), an IAID of four and the DUID, as
+        V("ff:00:00:00:01:00:03:00:01:02:00:51:aa:bb:cc"). Any other is for IPv4 alone, and refused where only O(ipv6_address=dhcp) is asked for.
       - Another one gives the lease back, and asks for a new one.
     type: str
   dhcp_hostname:
-    description: The host name that a DHCP server gets (option 12), for its DNS. Defaults to the name of the endpoint.
+    description: The host name that a DHCP server gets (option 12, and 39 for IPv6), for its DNS. Defaults to the name of the endpoint.
     type: str
   ipv6_address:
     description:
-      - As O(ipv4_address) without V(dhcp), or V(slaac) for the addresses that the kernel makes of what the routers of the network advertise (RFC 4862).
+      - As O(ipv4_address), or V(slaac) for the addresses that the kernel makes of what the routers of the network advertise (RFC 4862).
+      - With V(dhcp) the endpoint has one address of a DHCPv6 server (RFC 8415), with the lifetimes that it gave, and its nameservers and domains,
+        if O(dns) is not given. DHCPv6 has no routes, so the subnet and the default route are those that routers advertise, unless
+        O(default_route.ipv6) is V(never); no other address is made of that, but with O(accept_ra). The endpoint asks whether or not a
+        router says that there is a server. It is C(lease_ipv6) in RV(endpoint) and M(netops.underlay.vlan_info). Otherwise as for IPv4, also
+        on ipvlan networks in mode l2.
       - With V(slaac) the endpoint gets no IPv6 address of the network's pools, and its default route is the router's, unless
         O(default_route.ipv6) is V(never). The network needs no IPv6 subnet. The task does not wait for a router, and check mode does not
         know the addresses. RV(endpoint) and M(netops.underlay.vlan_info) show those that there are as C(slaac_addresses).
       - The workload may forward. The addresses derive from the MAC, so on a macvlan network they stay the same. Other members of the
         network do not know them by the endpoint's name, and the host does not reach them through C(host_access).
       - When V(slaac) is no longer asked for, the addresses and the default route of the router are removed.
-      - Refused for L3 and internal networks, with C(spoof_check) and for O(kind=tap).
+      - Both are refused for L3 and internal networks, with C(spoof_check) and for O(kind=tap).
     type: str
   ipv4_addresses:
     description:
@@ -189,7 +196,7 @@ options:
   gw_priority:
     description:
       - In a workload with several endpoints, the one with the highest priority provides the default route; among equals, the first by name.
-      - Beside an endpoint that heeds routers (O(accept_ra), O(ipv6_address=slaac)) or has a lease (O(ipv4_address=dhcp)), whose default route has
+      - Beside an endpoint that heeds routers (O(accept_ra), O(ipv6_address)) or has a lease (O(ipv4_address=dhcp)), whose default route has
         metric 1024, that of another one has metric 512 if its priority is the higher one, else 2048, for the time that the other is away.
     type: int
     default: 0
@@ -207,7 +214,7 @@ options:
       ipv6:
         description:
           - As O(default_route.ipv4). With O(accept_ra), V(auto) uses the default route from router advertisements; the other values ignore
-            it. V(always) is refused with O(ipv6_address=slaac).
+            it. V(always) is refused with O(ipv6_address=slaac) and O(ipv6_address=dhcp).
         type: str
         choices: [auto, always, never]
         default: auto
@@ -473,6 +480,14 @@ EXAMPLES = r"""
 #     ipv4_address: dhcp
 #     dhcp_hostname: web.example.com
 #     dhcp_client_id: "01:02:00:51:aa:bb:cc"
+#
+# - name: Ask for both versions; the router is that of IPv6
+#   netops.underlay.vlan_endpoint:
+#     network: macvlan50
+#     name: shop
+#     netns: shop
+#     ipv4_address: dhcp
+#     ipv6_address: dhcp
 
 - name: A firewall with the VLANs 10 and 20 to 29 of the NIC that a network is on
   netops.underlay.vlan_endpoint:
@@ -500,7 +515,7 @@ RETURN = r"""
 endpoint:
   description:
     - The endpoint, including allocated values. C(lease), with O(ipv4_address=dhcp), has C(address), C(server), C(routers), C(dns) and
-      C(expires), in UTC; none while no server has answered.
+      C(expires), in UTC; none while no server has answered. C(lease_ipv6), with O(ipv6_address=dhcp), has the same.
     - C(slaac_addresses), where it heeds routers, are those that the kernel has made of their advertisements by now; C(gateway) then has the router.
   returned: success and O(state=present)
   type: dict

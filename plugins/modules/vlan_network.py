@@ -165,9 +165,11 @@ options:
     default: false
   addressing:
     description:
-      - Where the IPv4 addresses of the network's endpoints come from. V(pool) is the pools of O(subnets). V(dhcp) is a DHCP server in the
+      - Where the addresses of the network's endpoints come from. V(pool) is the pools of O(subnets). V(dhcp) is a DHCP server in the
         network, see O(netops.underlay.vlan_endpoint#module:ipv4_address=dhcp); an endpoint with an address of its own keeps that.
-      - With V(dhcp) the network needs no IPv4 subnet. Refused for ipvlan and internal networks, with O(spoof_check) and O(source_routing).
+      - With V(dhcp) the network needs no IPv4 subnet. IPv6 is asked for too with O(enable_ipv6=true) and no IPv6 subnet among O(subnets), and
+        alone with O(enable_ipv4=false) beside that; with an IPv6 subnet, IPv6 addresses are of its pool.
+      - V(dhcp) is refused for ipvlan and internal networks, with O(spoof_check) and O(source_routing).
       - It can be changed in place. Endpoints without an address of their own follow.
     type: str
     choices: [pool, dhcp]

@@ -18,7 +18,7 @@ SERVICE = "  tasks:\n    - name: service\n      netops.underlay.vlan_service: {d
 ENDPOINT = """\
   tasks:
     - name: network
-      netops.underlay.vlan_network: {name: blue, driver: macvlan, parent: eth1.20, addressing: dhcp}
+      netops.underlay.vlan_network: {name: blue, driver: macvlan, parent: eth1.20, addressing: dhcp, enable_ipv6: true}
     - name: endpoint
       netops.underlay.vlan_endpoint: {network: blue, name: one, netns: one}
 """
@@ -26,14 +26,18 @@ ENDPOINT = """\
 
 @pytest.fixture
 def server(rack: Rack, tmp_path: Path) -> Iterator[Path]:
-    """dnsmasq on VLAN 20, and what it says."""
+    """dnsmasq on VLAN 20, for both IP versions, and what it says."""
     rack.switch.vlans("h1", "eth1", {20})
     rack.switch.add_tap("lan20", untagged=20)
-    subprocess.run("ip address add 10.9.0.1/24 dev lan20; ip link set lan20 up", shell=True, check=True)
+    there = (
+        "ip address add 10.9.0.1/24 dev lan20; ip link set lan20 up; ip address add 2001:db8:20::1/64 dev lan20 nodad"
+    )
+    subprocess.run(there, shell=True, check=True)
     log = tmp_path / "log"
     command = [
         "dnsmasq", "--no-daemon", "--port=0", "--conf-file=/dev/null", "--interface=lan20", "--bind-interfaces", "--user=root", "--log-dhcp",
         "--no-ping", f"--dhcp-leasefile={tmp_path}/leases", "--dhcp-range=10.9.0.100,10.9.0.199,255.255.255.0,600", "--dhcp-authoritative",
+        "--dhcp-range=2001:db8:20::100,2001:db8:20::1ff,64,600", "--enable-ra",
     ]  # fmt: skip
     with open(log, "wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
@@ -43,7 +47,7 @@ def server(rack: Rack, tmp_path: Path) -> Iterator[Path]:
 
 
 def address(host: Host) -> str:
-    return host.ssh("ip -n one -4 -br addr show dev eth0", check=False).stdout.strip()
+    return host.ssh("ip -n one -br addr show dev eth0 scope global", check=False).stdout.strip()
 
 
 @pytest.mark.soak
@@ -58,10 +62,10 @@ def test_the_service_asks_and_asks_again_after_a_reboot(rack: Rack, server: Path
     assert host.ssh("systemd-analyze verify netops-underlay-dhcp.service 2>&1").stdout.strip() == ""
     assert play(rack, ENDPOINT)["endpoint"]["h1"]["changed"]
     found = address(host)
-    assert "10.9.0." in found, host.ssh("journalctl -u netops-underlay-dhcp").stdout
+    assert "10.9.0." in found and "2001:db8:20::1" in found, host.ssh("journalctl -u netops-underlay-dhcp").stdout
     assert not play(rack, ENDPOINT)["endpoint"]["h1"]["changed"]
     host.reboot()
     assert until(lambda: address(host) == found), host.ssh("journalctl -b -u netops-underlay-dhcp").stdout
-    assert "DHCPDECLINE" not in server.read_text()
+    assert "DHCPDECLINE" not in server.read_text() and "DHCPCONFIRM" in server.read_text()
     assert host.ssh("systemctl show -P NRestarts netops-underlay-dhcp").stdout.strip() == "0"
     assert play(rack, SERVICE % "false")["service"]["h1"]["changed"]

@@ -31,6 +31,13 @@ def wire() -> None:
     run("ip -n lan addr add 10.9.0.1/24 dev lan10")
 
 
+def wire_ipv6() -> None:
+    """As ``wire``; the servers are at fe80::1 and 2001:db8:9::1, and beyond those is 2001:db8:ffff::1."""
+    wire()
+    run("ip -n lan addr add fe80::1/64 dev lan10 nodad; ip -n lan addr add 2001:db8:9::1/64 dev lan10 nodad")
+    run("ip -n lan addr add 2001:db8:ffff::1/64 dev lan10 nodad")
+
+
 class Client:
     """``underlay dhcp``, as systemd starts it; forked here, where pyroute2 is loaded once for all tests."""
 
@@ -46,13 +53,15 @@ class Client:
         self.stop()
 
     def start(self) -> None:
-        from ansible_collections.netops.underlay.plugins.module_utils._engine.dhcp import client, daemon, place
+        from ansible_collections.netops.underlay.plugins.module_utils._engine.dhcp import client, client6, daemon, place
 
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
             try:
                 client.DECLINED, client.TIMEOUTS["REBOOTING"] = 1.0, 2.0
+                client6.DECLINED, client6.CONFIRM = 1.0, client6.CONFIRM._replace(all=2.0)
+                client6.RENEW = client6.RENEW._replace(first=1.0)
                 place.APART = 0.1
                 journal = os.open(self.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
                 os.dup2(journal, 1)
@@ -124,6 +133,22 @@ class Dnsmasq(Server):
         return len(re.findall(rf"DHCP{kind}\(", self.text()))
 
 
+class Dnsmasq6(Server):
+    """dnsmasq in ``lan`` for IPv6, which also advertises itself as a router whose hosts ask for their addresses."""
+
+    def __init__(self, directory: Path, *options: str, pool: str = "2001:db8:9::100,2001:db8:9::1ff") -> None:
+        self.leases = directory / "dnsmasq6.leases"
+        command = [
+            "dnsmasq", "--no-daemon", "--port=0", "--conf-file=/dev/null", "--interface=lan10", "--bind-interfaces", "--user=root",
+            "--log-dhcp", f"--dhcp-range={pool},64,600", f"--dhcp-leasefile={self.leases}", "--dhcp-authoritative", "--enable-ra",
+            "--dhcp-option=option6:dns-server,[2001:db8:9::53]", "--dhcp-option=option6:domain-search,lab.example", *options,
+        ]  # fmt: skip
+        super().__init__(directory / "dnsmasq6.log", command, "DHCPv6, IP range")
+
+    def count(self, kind: str) -> int:
+        return len(re.findall(rf"DHCP{kind}\(", self.text()))
+
+
 class Kea(Server):
     """Kea in ``lan``, whose leases may last seconds."""
 
@@ -136,28 +161,60 @@ class Kea(Server):
             "pools": [{"pool": pool}],
             "option-data": [{"name": "routers", "data": "10.9.0.1"}],
         }
-        config = {
+        config = {"valid-lifetime": seconds, "authoritative": True, "subnet4": [{**subnet, **options}]}
+        self._run(directory, 4, config)
+
+    def _run(self, directory: Path, version: int, config: Dict[str, Any]) -> None:
+        program, file = f"kea-dhcp{version}", directory / f"kea{version}.json"
+        common = {
             "interfaces-config": {"interfaces": ["lan10"]},
-            "lease-database": {"type": "memfile", "persist": False},
-            "valid-lifetime": seconds, "calculate-tee-times": True, "authoritative": True,
-            "subnet4": [{**subnet, **options}],
-            "loggers": [{"name": "kea-dhcp4", "severity": "DEBUG", "debuglevel": 50, "output_options": [{"output": "stdout"}]}],
+            "lease-database": {"type": "memfile", "persist": False}, "calculate-tee-times": True,
+            "loggers": [{"name": program, "severity": "DEBUG", "debuglevel": 50, "output_options": [{"output": "stdout"}]}],
         }  # fmt: skip
-        (directory / "kea.json").write_text(json.dumps({"Dhcp4": config}))
+        file.write_text(json.dumps({f"Dhcp{version}": {**common, **config}}))
         environment = {
             **os.environ,
             "KEA_PIDFILE_DIR": str(directory),
             "KEA_LOCKFILE_DIR": str(directory),
             "KEA_LOG_FILE_DIR": str(directory),
         }
-        command = ["kea-dhcp4", "-c", str(directory / "kea.json")]
-        super().__init__(directory / "kea.log", command, "DHCP4_STARTED", environment)
+        log = directory / f"kea{version}.log"
+        super().__init__(log, [program, "-c", str(file)], f"DHCP{version}_STARTED", environment)
 
 
-def leased(netns: str = "one", dev: str = "eth0") -> List[Dict[str, Any]]:
-    """The IPv4 addresses of a link that have a lifetime, as ``ip`` shows them."""
-    rows = ip("-4", "addr", "show", "dev", dev, netns=netns)
-    return [row for row in (rows[0]["addr_info"] if rows else []) if row.get("dynamic")]
+class Kea6(Kea):
+    """Kea in ``lan`` for IPv6. It forgets its leases when it ends, and is the same server when it starts again, unless ``other``."""
+
+    def __init__(
+        self,
+        directory: Path,
+        seconds: int = 8,
+        preferred: Optional[int] = None,
+        subnet: str = "2001:db8:9::/64",
+        other: bool = False,
+        **options: Any,
+    ) -> None:
+        pool = subnet.replace("/64", "100") + " - " + subnet.replace("/64", "1ff")
+        row = {"id": 1, "subnet": subnet, "interface": "lan10", "pools": [{"pool": pool}]}
+        duid = {"type": "EN", "enterprise-id": 2495, "identifier": "0B" if other else "0A", "persist": False}
+        config = {
+            "preferred-lifetime": preferred or seconds,
+            "valid-lifetime": seconds,
+            "server-id": duid,
+            "subnet6": [{**row, **options}],
+        }
+        self._run(directory, 6, config)
+
+    def count(self, kind: str) -> int:
+        """How many messages of a type came, such as RENEW."""
+        return len(re.findall(rf"DHCP6_PACKET_RECEIVED .* {kind} \(type ", self.text()))
+
+
+def leased(netns: str = "one", dev: str = "eth0", version: int = 4) -> List[Dict[str, Any]]:
+    """The addresses of a link that have a lifetime and are usable, as ``ip`` shows them."""
+    rows = ip(f"-{version}", "addr", "show", "dev", dev, netns=netns)
+    found = rows[0]["addr_info"] if rows else []
+    return [row for row in found if row.get("dynamic") and not row.get("tentative")]
 
 
 def routes(netns: str = "one") -> List[Dict[str, Any]]:

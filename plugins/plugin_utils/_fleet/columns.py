@@ -153,7 +153,7 @@ COLUMNS: Dict[str, Column] = {
     "addressing": Column(
         None,
         {"enum": ["pool", "dhcp"]},
-        "Where the IPv4 addresses of the endpoints come from: the pool of the subnets, or a DHCP server.",
+        "Where the addresses of the endpoints come from: the pool of the subnets, or a DHCP server; IPv6 as enable_ipv6 and the subnets say.",
     ),
     "dns": Column(several, _lines(_TEXT), "The nameservers of the workloads, 3 at most."),
     "dns_search": Column(several, _lines(_TEXT), "The domains in which the workloads look up short names."),

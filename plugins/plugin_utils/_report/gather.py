@@ -143,7 +143,7 @@ def _lease(host: int, network: Optional[int], row: Mapping[str, Any]) -> Row:
         "interface": row["interface"],
         "addresses": row["addresses"],
         "slaac_addresses": row.get("slaac_addresses", []),
-        "leased_address": (row.get("lease") or {}).get("address"),
+        "leased_addresses": [row[name]["address"] for name in ("lease", "lease_ipv6") if row.get(name)],
         "mac": row["mac"],
         "alive": row["alive"],
     }
@@ -160,7 +160,7 @@ def _own_lease(host: int, network: int, row: Mapping[str, Any]) -> Row:
         "interface": row["interface"],
         "addresses": row["addresses"],
         "slaac_addresses": [],
-        "leased_address": None,
+        "leased_addresses": [],
         "mac": None,
         "alive": True,
     }

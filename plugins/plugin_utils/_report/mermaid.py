@@ -104,8 +104,7 @@ class _Chart:
             mark = self._marks.get(
                 (host, "endpoint", f"{lease['of']}/{lease['name']}"), "" if lease["alive"] else "away"
             )
-            leased = [lease["leased_address"]] if lease["leased_address"] else []
-            held = (*leased, *lease["addresses"], *lease["slaac_addresses"])
+            held = (*lease["leased_addresses"], *lease["addresses"], *lease["slaac_addresses"])
             addresses = ", ".join(address.partition("/")[0] for address in held)
             self.box(f"{name}e{position}", lease["name"], addresses, mark)
             self.lines.append(f"  {name} --- {name}e{position}")

@@ -316,6 +316,15 @@ MORE = [
     Case(lambda kernel: do(kernel, "network", **{**IPVLAN, "driver": "macvlan", "parent": None, "internal": True}), "endpoint",
          {**HERE, "ipv4_address": "dhcp"}, ["DHCP in an internal network"]),
     Case(lambda kernel: do(kernel, "network", **HELD), "endpoint", {**HERE, "ipv4_address": "dhcp"}, ["DHCP in spoof_check"]),
+    Case(l3, "endpoint", {**HERE, "ipv6_address": "dhcp"}, ["DHCPv6 in L3"]),
+    Case(lambda kernel: do(kernel, "network", **{**IPVLAN, "driver": "macvlan", "parent": None, "internal": True}), "endpoint",
+         {**HERE, "ipv6_address": "dhcp"}, ["DHCPv6 in an internal network"]),
+    Case(lambda kernel: do(kernel, "network", **HELD), "endpoint", {**HERE, "ipv6_address": "dhcp"}, ["DHCPv6 in spoof_check"]),
+    Case(lambda kernel: do(kernel, "network", **{**HELD, "spoof_check": False}), "endpoint",
+         {**HERE, "ipv6_address": "dhcp", "subnet": "2001:db8::/64", "ipv6_addresses": ["2001:db8::9"], "default_route": {"ipv6": "always"}},
+         ["DHCPv6 beside what is known"]),
+    Case(lambda kernel: do(kernel, "network", **IPVLAN), "endpoint", {**HERE, "ipv6_address": "dhcp", "dhcp_client_id": "01:02:03"},
+         ["DHCPv6 without DUID"]),
     Case(lambda kernel: do(kernel, "network", **{**IPVLAN, "driver": "macvlan", "source_routing": True}), "endpoint",
          {**HERE, "ipv4_address": "dhcp", "subnet": "10.0.0.0/24", "ipv4_addresses": ["10.0.0.9"], "default_route": {"ipv4": "always"}},
          ["DHCP beside what is known"]),
@@ -534,8 +543,8 @@ CURES: Dict[str, List[Follow]] = {
         lambda road, said, _: road.leave_out(said), lambda road, said, _: road.near(said, parent="eth0.9")],
     r"leave it out, or leave out addressing: dhcp": [
         lambda road, said, _: road.leave_out(said), lambda road, said, _: road.near(said, addressing=None)],
-    r"give slaac where routers advertise the prefix, or leave it out": [
-        lambda road, said, _: road.give(said, "slaac"), lambda road, said, _: road.leave_out(said)],
+    r"write it as (ff:\S+) \(RFC 4361\), or leave it out": [
+        lambda road, said, found: road.give(said, found[1]), lambda road, said, _: road.leave_out(said)],
     r"give auto or never": [lambda road, said, _: road.give(said, "auto"), lambda road, said, _: road.give(said, "never")],
     r"leave it out, or use an L2 mode": [lambda road, said, _: road.leave_out(said), lambda road, said, _: other_driver(road.kernel, mode="l2")],
     r"give a neighbour of the endpoint, or leave via out for a route to the device": [

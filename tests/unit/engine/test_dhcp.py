@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple, cast
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import digest, items_of
-from ansible_collections.netops.underlay.plugins.module_utils._engine.core.endpoint_specs import client_id
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.endpoint_specs import client_id, duid
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.lease_specs import Lease
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import Address, Route
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
@@ -29,9 +29,9 @@ HERE: Dict[str, Any] = {"network": "blue", "name": "a", "netns": "a"}
 DHCP = {"ipv4_address": "dhcp"}
 GIVEN = "10.0.0.77/24"
 LEASE: Lease = {
-    "endpoint": "blue/a", "mac": "02:00:51:00:00:01", "client_id": "0001", "server": "10.0.0.53", "address": GIVEN,
+    "endpoint": "blue/a", "mac": "02:00:51:00:00:01", "client_id": "0001", "server": "10.0.0.53", "server_duid": "", "address": GIVEN,
     "routers": ["10.0.0.254"], "routes": [], "dns": ["10.0.0.53", "10.0.0.54"], "domain": "example.com", "search": [], "mtu": None,
-    "obtained": 1000, "renew": 2000, "rebind": 3000, "expires": 4000,
+    "obtained": 1000, "renew": 2000, "rebind": 3000, "preferred": 4000, "expires": 4000,
 }  # fmt: skip
 
 
@@ -112,9 +112,10 @@ def test_a_lease_goes_back_with_its_link_or_with_the_wish_for_it() -> None:
         ({"netns": "b"}, True), ({"netns": "b", "mtu": 1400}, False),
     ):  # fmt: skip
         found = do(kernel, "endpoint", **{**HERE, **options})
-        assert dhcp.ends(found.changes) == (["blue/a"] if ends else []), options
+        assert [key for key in dhcp.ends(found.changes) if key == "blue/a"] == (["blue/a"] if ends else []), options
     do(kernel, "endpoint", **HERE, **DHCP)
-    assert dhcp.ends(do(kernel, "endpoint", "absent", network="blue", name="a").changes) == ["blue/a"]
+    found = do(kernel, "endpoint", "absent", network="blue", name="a")
+    assert dhcp.ends(found.changes) == ["blue/a", "blue/a ipv6"], "and of IPv6, if there is one"
 
 
 def test_what_a_lease_brought_is_no_drift_and_goes_when_it_is_not_asked_for() -> None:
@@ -303,3 +304,101 @@ def test_a_client_id_is_octets_or_a_text(given: Optional[str], sent: Optional[by
     declared = model.declare("endpoint", {**HERE, **DHCP, "dhcp_client_id": given}, "present", False)
     assert declared.problems == [] and declared.items[0].spec
     assert client_id(declared.items[0].spec) == sent  # type: ignore[arg-type]
+
+
+SIX = {"ipv6_address": "dhcp"}
+GIVEN6 = "2001:db8::77/128"
+LEASE6: Lease = {
+    **LEASE, "client_id": "000000010004" + 16 * "ab", "server": "fe80::1", "server_duid": "00030001020000000001", "address": GIVEN6,
+    "routers": [], "dns": ["2001:db8::53"], "domain": None, "search": ["six.example"],
+}  # fmt: skip
+
+
+def lease6(kernel: SimulatedKernel) -> None:
+    """A server answered for IPv6, and a router advertised the way out."""
+    space = kernel.observed.namespaces["netns:a"]
+    index = space.names["eth0"].index
+    kernel.observed.leases["blue/a ipv6"] = LEASE6
+    space.addresses.setdefault(index, []).append(Address(index, GIVEN6, 16, 0, 0))
+    space.routes.append(Route("::/0", "unicast", "fe80::1", index, None, 1024, 254, 9, 0))
+
+
+def test_ipv6_of_a_server_is_beside_the_pool_of_ipv4() -> None:
+    """Routers are heard, for DHCPv6 has no routes; no address is made of what they say."""
+    kernel = SimulatedKernel("eth0")
+    blue(kernel, subnets=subnets("10.0.0.0/24", "2001:db8::/64"))
+    provisional = ["blue/a: its IPv6 address is provisional, only a DHCP server makes it known after a real run"]
+    assert do(kernel, "endpoint", **HERE, **SIX).provisional() == provisional
+    assert (spec(kernel)["dhcp"], spec(kernel)["dhcp6"], spec(kernel)["addresses"]) == (False, True, ["10.0.0.2/24"])
+    settings = kernel.records["link"]["netns:a/eth0"].spec["sysctls"]
+    assert [settings[f"ipv6.{name}"] for name in ("disable_ipv6", "accept_ra", "autoconf")] == [0, 2, 0]
+    assert [route.prefix for route in kernel.observed.namespaces["netns:a"].routes if route.prefix == "::/0"] == []
+    lease6(kernel)
+    assert compare.drift(kernel.records, kernel.observed) == []
+    found = do(kernel, "endpoint", **HERE, **SIX)
+    assert [change.kind for change in found.changes] == ["resolver"]
+    assert found.pages.text("resolver", "netns:a") == "nameserver 2001:db8::53\nsearch six.example\n"
+    found = do(kernel, "endpoint", **HERE)
+    assert changes(found, "address") == [
+        ("remove", f"netns:a/eth0 {GIVEN6}"),
+        ("create", "netns:a/eth0 2001:db8::2/64"),
+    ]
+    assert dhcp.ends(found.changes) == ["blue/a ipv6"] and found.leases == []
+    both = do(kernel, "endpoint", **HERE, **SIX, **DHCP)
+    assert sorted(both.leases) == ["blue/a", "blue/a ipv6"]
+
+
+@pytest.mark.parametrize(
+    ("options", "asks"),
+    [
+        ({}, (True, False)), ({"enable_ipv6": True}, (True, True)), ({"enable_ipv6": True, "enable_ipv4": False}, (False, True)),
+        ({"subnets": subnets("2001:db8::/64")}, (True, False)),
+        ({"subnets": subnets("2001:db8::/64"), "enable_ipv6": True}, (True, False)),
+    ],
+)  # fmt: skip
+def test_which_versions_a_network_asks_for(options: Dict[str, Any], asks: Tuple[bool, bool]) -> None:
+    kernel = SimulatedKernel("eth0")
+    blue(kernel, **{"subnets": [], **options}, addressing="dhcp")
+    assert [row["subnet"] for row in kernel.records["network"]["blue"].spec["subnets"]] == [
+        row["subnet"] for row in options.get("subnets", ())
+    ]
+    do(kernel, "endpoint", **HERE)
+    assert (spec(kernel)["dhcp"], spec(kernel)["dhcp6"]) == asks
+
+
+def test_a_lease_of_each_version_is_shown_and_kept(tmp_path: Path) -> None:
+    kernel = made()
+    do(kernel, "endpoint", **HERE, **DHCP, **SIX)
+    lease(kernel)
+    lease6(kernel)
+    networks = {"blue": kernel.records["network"]["blue"].spec}
+    found = describe.endpoint(spec(kernel), networks, kernel.observed)  # type: ignore[arg-type]
+    assert (found["lease"]["address"], found["lease_ipv6"]["address"]) == (GIVEN, GIVEN6)
+    shown = "\n".join(tables.host({"networks": [], "links": [], "routes": [], "transactions": [], "held": {}, "unconfirmed": None,
+                                   "endpoints": [{**found, "alive": True}]}))  # fmt: skip
+    assert f"{GIVEN} (DHCP)" in shown and f"{GIVEN6} (DHCPv6)" in shown
+    for one in (LEASE, LEASE6):
+        leases.save(str(tmp_path), one)
+    assert leases.load(str(tmp_path)) == {"blue/a": LEASE, "blue/a ipv6": LEASE6}
+    leases.remove(str(tmp_path), "blue/a ipv6")
+    assert leases.load_one(str(tmp_path), "blue/a") == LEASE and leases.load_one(str(tmp_path), "blue/a ipv6") is None
+    with pytest.raises(ValueError, match="addresses of two IP versions"):
+        leases.check({**LEASE6, "dns": ["10.0.0.53"]})
+
+
+def test_source_routing_knows_no_address_of_a_lease() -> None:
+    kernel = SimulatedKernel("eth0")
+    blue(kernel, subnets=subnets("10.0.0.0/24"))
+    said = do(kernel, "endpoint", **HERE, **SIX, source_routing=True).warnings
+    assert "answers from the IPv6 address of a lease leave by the main table, without source routing" in " ".join(said)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [("ff:00:00:00:07:00:03:00:01:aa", "00000007000300" + "01aa"), ("ff:00:00:00:07:00:03", None), ("01:02:03:04:05:06:07:08:09", None), ("a", None)],
+)  # fmt: skip
+def test_a_duid_is_in_a_client_id_of_rfc_4361(given: str, used: Optional[str]) -> None:
+    declared = model.declare("endpoint", {**HERE, **SIX, "dhcp_client_id": given}, "present", False)
+    assert declared.problems == [] and declared.items[0].spec
+    found = duid(declared.items[0].spec)  # type: ignore[arg-type]
+    assert (found.hex() if found else None) == used

@@ -88,8 +88,8 @@ ROWS: List[Tuple[str, Any, List[str]]] = [
         "gw_priority: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest",
         "accept_ra: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest",
         "default_route: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest"]),
-    ("endpoint", {**ENDPOINT, "ipv6_address": "dhcp"}, [
-        "ipv6_address: no endpoint gets an IPv6 address by DHCP; give slaac where routers advertise the prefix, or leave it out"]),
+    ("endpoint", {**ENDPOINT, "ipv6_address": "dhcp", "kind": "tap"}, [
+        "ipv6_address: is the guest's to configure, for a tap is only the way to it; leave it out, and set it in the guest"]),
     ("endpoint", {**ENDPOINT, "ipv4_address": "dhcp", "dhcp_client_id": "x" * 254, "dhcp_hostname": "web 1"}, [
         f"dhcp_client_id: '{'x' * 60}' is not a client ID of DHCP; "
         "write it as 01:02:00:51:aa:bb:cc, or as a text of 253 characters at most, in quotes",

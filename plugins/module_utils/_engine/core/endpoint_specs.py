@@ -36,7 +36,7 @@ from .formats import (
 
 #: In the place of an IPv6 address: the kernel makes them of what a router advertises (RFC 4862).
 SLAAC = "slaac"
-#: In the place of an IPv4 address: a DHCP server leases it (RFC 2131).
+#: In the place of an address: a DHCP server leases it (RFC 2131, RFC 8415).
 DHCP = "dhcp"
 
 
@@ -67,11 +67,12 @@ class EndpointSpec(TypedDict):
     workload: Workload
     interface: Optional[KernelName]
     ipv4_address: Union[Ip4, Literal["dhcp"], None]
-    ipv6_address: Union[Ip6, Literal["slaac"], None]
+    ipv6_address: Union[Ip6, Literal["slaac", "dhcp"], None]
     ipv4_addresses: List[Ip4]  # more of its own
     ipv6_addresses: List[Ip6]
     allowed_addresses: List[Ip]  # which its workload may take, as may others
-    dhcp: bool  # as assigned: whether it has a lease of a DHCP server, by its own option or that of its network
+    dhcp: bool  # as assigned: whether it has an IPv4 lease of a DHCP server, by its own option or that of its network
+    dhcp6: bool  # the same for IPv6
     dhcp_client_id: Optional[ClientId]  # None: one that follows from host, network and name
     dhcp_hostname: Optional[Domain]  # None: its name
     subnet: Optional[Subnet]
@@ -158,9 +159,14 @@ def is_slaac(endpoint: EndpointSpec, version: int = 6) -> bool:
     return version == 6 and endpoint["ipv6_address"] == SLAAC
 
 
-def is_dhcp(endpoint: EndpointSpec, version: int = 4) -> bool:
+def is_dhcp(endpoint: EndpointSpec, version: int) -> bool:
     """Whether a DHCP server leases the address of an IP version, so that none comes from a pool."""
-    return version == 4 and endpoint["dhcp"]
+    return endpoint["dhcp6"] if version == 6 else endpoint["dhcp"]
+
+
+def wants_lease(endpoint: EndpointSpec) -> bool:
+    """Whether a DHCP server leases an address of any IP version."""
+    return endpoint["dhcp"] or endpoint["dhcp6"]
 
 
 def is_learnt(endpoint: EndpointSpec, version: int) -> bool:
@@ -183,8 +189,19 @@ def client_id(endpoint: EndpointSpec) -> Optional[bytes]:
     return b"\0" + text.encode()
 
 
+def duid(endpoint: EndpointSpec) -> Optional[bytes]:
+    """The IAID and DUID in a client ID that has them (RFC 4361, 6.1); None where it has none."""
+    found = client_id(endpoint) or b""
+    return found[1:] if found[:1] == b"\xff" and len(found) >= 1 + 4 + 3 else None
+
+
 def heeds_routers(endpoint: EndpointSpec) -> bool:
-    """Whether the workload takes addresses and routes from router advertisements."""
+    """Whether the workload takes routes from router advertisements: those are no part of DHCPv6."""
+    return makes_addresses(endpoint) or endpoint["dhcp6"]
+
+
+def makes_addresses(endpoint: EndpointSpec) -> bool:
+    """Whether the workload also makes addresses of what they advertise."""
     return endpoint["accept_ra"] or is_slaac(endpoint)
 
 

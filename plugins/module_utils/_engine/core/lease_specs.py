@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, List, Optional, TypedDict
+from typing import Annotated, List, Optional, Tuple, TypedDict
 
-from .formats import U32, Domain, Format, Interface, Ip4, Mac, Subnet, between, matching
+from .formats import U32, Domain, Format, Interface, Ip, Ip4, Mac, Subnet, between, matching
 
 
 def _ipv4(text: str) -> None:
@@ -27,20 +27,37 @@ class LeaseRoute(TypedDict):
 
 
 class Lease(TypedDict):
-    """What a server gave an endpoint, and when."""
+    """What a server gave an endpoint, and when. All addresses are of one IP version; IPv6 has no routes, which routers advertise."""
 
     endpoint: Annotated[str, matching("NETWORK/ENDPOINT", f"{_NAME}/{_NAME}")]
     mac: Mac
-    client_id: Annotated[str, matching("bytes in hexadecimal", "([0-9a-f]{2}){1,255}")]  # with its type
-    server: Ip4
-    address: Annotated[Interface, Format("an IPv4 address with prefix length", _ipv4)]
+    client_id: Annotated[
+        str, matching("bytes in hexadecimal", "([0-9a-f]{2}){1,255}")
+    ]  # with its type; IPv6: IAID and DUID
+    server: Ip
+    server_duid: Annotated[str, matching("a DUID in hexadecimal", "([0-9a-f]{2}){0,130}")]  # empty for IPv4
+    address: Interface
     routers: List[Ip4]
     routes: List[LeaseRoute]  # where there are any, ``routers`` do not count (RFC 3442)
-    dns: List[Ip4]
+    dns: List[Ip]
     domain: Optional[Domain]
     search: List[Domain]
     mtu: Optional[U32]
     obtained: Epoch
     renew: Epoch
     rebind: Epoch
+    preferred: Epoch  # until then new connections may begin from it
     expires: Epoch
+
+
+_IPV6 = " ipv6"
+
+
+def lease_key(endpoint: str, version: int) -> str:
+    """What a lease is known by: its endpoint, ``NETWORK/NAME``, and for IPv6 ``NETWORK/NAME ipv6``."""
+    return endpoint + _IPV6 if version == 6 else endpoint
+
+
+def lease_of(key: str) -> Tuple[str, int]:
+    """The endpoint and the IP version of a key."""
+    return (key[: -len(_IPV6)], 6) if key.endswith(_IPV6) else (key, 4)

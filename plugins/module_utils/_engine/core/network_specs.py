@@ -63,7 +63,7 @@ class NetworkSpec(TypedDict):
     bcqueuelen: Optional[U32]
     bclim: Optional[S32]
     nopromisc: bool  # passthru only
-    addressing: Addressing  # where IPv4 addresses of its endpoints come from
+    addressing: Addressing  # where addresses of its endpoints come from that are of no subnet given
     dns: List[Ip]  # of its endpoints that have none of their own, as are the next two
     dns_search: List[Domain]
     dns_options: List[ResolverOption]
@@ -78,4 +78,5 @@ def has_version(network: NetworkSpec, version: int) -> bool:
 
 def has_pool(network: NetworkSpec, version: int) -> bool:
     """Whether endpoints of a network get addresses of its subnets where none is given."""
-    return version != 4 or network["addressing"] == "pool"
+    by_subnet = version == 6 and any(":" in (row["subnet"] or "") for row in network["subnets"])
+    return network["addressing"] == "pool" or by_subnet

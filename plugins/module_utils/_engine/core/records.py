@@ -68,6 +68,7 @@ LATER: Mapping[str, Mapping[str, Any]] = {
         "source_macs": [], "kind": "link", "tap_owner": None, "tap_group": None, "tap_mode": None,
         "ingress_rate": None, "ingress_burst": None, "egress_rate": None, "egress_burst": None,
         "dns": None, "dns_search": None, "dns_options": None, "vlans": [], "dhcp": False, "dhcp_client_id": None, "dhcp_hostname": None,
+        "dhcp6": False,
     },
 }  # fmt: skip
 

@@ -146,6 +146,7 @@ class Spec(_AnyKind, total=False):
     allowed_addresses: List[str]
     addressing: str
     dhcp: bool
+    dhcp6: bool
     dhcp_client_id: Optional[str]
     dhcp_hostname: Optional[str]
     subnet: Optional[str]

@@ -79,7 +79,7 @@ class Link:
         return self.type == LOOPBACK
 
 
-_IFA_F_PERMANENT, _IFA_F_MANAGETEMPADDR = 0x80, 0x100
+_IFA_F_TEMPORARY, _IFA_F_PERMANENT, _IFA_F_MANAGETEMPADDR = 0x01, 0x80, 0x100
 
 
 class Address(NamedTuple):
@@ -98,8 +98,10 @@ class Address(NamedTuple):
 
     @property
     def is_leased(self) -> bool:
-        """Whether it is an IPv4 address with a lifetime, as a DHCP client gives one; those of items have none."""
-        return ":" not in self.address and not self.flags & _IFA_F_PERMANENT and self.protocol != PROTOCOL
+        """Whether it has a lifetime, as a DHCP client gives one; those of items have none, and those of routers other flags."""
+        if ":" in self.address and (self.scope or self.flags & (_IFA_F_MANAGETEMPADDR | _IFA_F_TEMPORARY)):
+            return False
+        return not self.flags & _IFA_F_PERMANENT and self.protocol != PROTOCOL
 
 
 class Route(NamedTuple):
@@ -226,7 +228,7 @@ class Need:
 
 def wants_leases(records: Records) -> bool:
     """Whether endpoints are recorded to have leases of DHCP servers."""
-    return any(record.spec["dhcp"] for record in records.get("endpoint", {}).values())
+    return any(record.spec["dhcp"] or record.spec["dhcp6"] for record in records.get("endpoint", {}).values())
 
 
 def need_of_records(
@@ -271,7 +273,9 @@ class HostState:
         default_factory=dict
     )  # ifindex of a bridge that filters VLANs -> what it lets in to the host; 0: untagged frames
     unfiltered: str = ""  # why links cannot be held to their own addresses here; with Need.senders
-    leases: Dict[str, Lease] = field(default_factory=dict)  # by endpoint, those that have not expired; with Need.leases
+    leases: Dict[str, Lease] = field(
+        default_factory=dict
+    )  # by lease_key, those that have not expired; with Need.leases
     unleased: str = ""  # why no client asks for leases here; with Need.leases
     accounts: Dict[str, int] = field(default_factory=dict)  # of Need.accounts, those that the host has
     is_admin: bool = True  # this process has CAP_NET_ADMIN

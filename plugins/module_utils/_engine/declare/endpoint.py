@@ -53,13 +53,6 @@ def _account(value: Any) -> str:
     return text
 
 
-def _ipv6_address(value: Any) -> str:
-    if value == DHCP:
-        fix = "give slaac where routers advertise the prefix, or leave it out"
-        raise errors.InvalidValue("no endpoint gets an IPv6 address by DHCP", fix)
-    return SLAAC if value == SLAAC else str(fields.address(6)(value))
-
-
 OPTIONS: Dict[str, fields.Parser] = {
     "network": fields.name,
     "name": fields.name,
@@ -68,7 +61,7 @@ OPTIONS: Dict[str, fields.Parser] = {
     "container": lambda value: value,
     "interface": fields.short_name,
     "ipv4_address": lambda value: DHCP if value == DHCP else fields.address(4)(value),
-    "ipv6_address": _ipv6_address,
+    "ipv6_address": lambda value: value if value in (SLAAC, DHCP) else fields.address(6)(value),
     "ipv4_addresses": fields.sequence(fields.address(4)),
     "ipv6_addresses": fields.sequence(fields.address(6)),
     "allowed_addresses": fields.sequence(fields.address()),
@@ -169,6 +162,7 @@ def build(row: Any, path: str, into: Declaration) -> EndpointSpec:
     spec["source_macs"] = asked.get("source_macs", [])
     spec["vlans"] = asked.get("vlans", [])
     spec["dhcp"] = spec["ipv4_address"] == DHCP
+    spec["dhcp6"] = spec["ipv6_address"] == DHCP
     spec["workload"] = _workload(row, asked, path, problems) or ""
     when = {
         "ipv4": "auto", "ipv6": "auto",
@@ -236,7 +230,7 @@ def _tap(spec: EndpointSpec, asked: fields.Given, path: str, problems: List[Prob
                     Problem(join(path, option), what, "give netns, which is created where it does not exist")
                 )
         guests = [option for option in _OF_A_GUEST if asked.get(option)]
-        if is_slaac(spec):
+        if is_slaac(spec) or spec["dhcp6"]:
             guests.append("ipv6_address")
         if spec["dhcp"]:
             guests.append("ipv4_address")

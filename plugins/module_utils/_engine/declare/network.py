@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, cast
 from ..core.endpoint_specs import DHCP
 from ..core.errors import Problem
 from ..core.formats import PARTS, version_of
-from ..core.network_specs import NetworkSpec, SubnetSpec
+from ..core.network_specs import NetworkSpec, SubnetSpec, has_pool
 from ..core.specs import Spec, is_l3
 from . import fields, ipam, resolver
 from .declaration import Declaration, join
@@ -258,7 +258,8 @@ def _dhcp(spec: NetworkSpec, asked: fields.Given, path: str, into: Declaration) 
         into.refuse(path, "addressing", what, "leave it out, or use macvlan")
     if spec["internal"]:
         into.refuse(path, "addressing", "an internal network has no DHCP server", "leave it out, or give it a parent")
-    if asked.get("enable_ipv4") is False:
+    asks_for_ipv6 = spec["enable_ipv6"] and not has_pool(spec, 6)
+    if asked.get("enable_ipv4") is False and not asks_for_ipv6:
         into.refuse(path, "enable_ipv4", "is false, but a DHCP server gives IPv4 addresses", fix)
     for option, what in (
         ("spoof_check", "lets no address through that a DHCP server gave"),

@@ -9,13 +9,16 @@ import contextlib
 import ipaddress
 import os
 import time
-from typing import Callable, NamedTuple, Optional, Set, Tuple
+from typing import Callable, NamedTuple, Optional, Set, Tuple, Union
 
 from ..core.errors import NamespaceError, NetlinkError, RegistryError
+from ..core.formats import ip_of
 from ..core.lease_specs import Lease
 from ..core.state import Link
 from ..store import leases
-from .client import Client, Held, Want
+from .client import Client
+from .client6 import Client6
+from .held import Held, Want
 from .locate import Answer
 from .place import Place, Way
 
@@ -48,7 +51,7 @@ class Asker:
         self._state_dir, self._rules = state_dir, rules
         self._waiting: Set[asyncio.Future[None]] = set()
         self._process: Optional[int] = None
-        self._client: Optional[Client] = None
+        self._client: Union[Client, Client6, None] = None
         self._link: Optional[Link] = None
         self._job: Optional[asyncio.Task[None]] = None
         self._next: Optional[asyncio.TimerHandle] = None
@@ -126,20 +129,21 @@ class Asker:
                 return
             if self._client is None:
                 self._start(self.place, link)
-            elif self.held is not None and not self._rules.is_held(self.want.endpoint):
+            elif self.held is not None and not self._rules.is_held(self.want.key):
                 self._put(self.held)
         except (NetlinkError, OSError) as error:
             self._fail(str(error))
 
     def _start(self, place: Place, link: Link) -> None:
         self._link, self.why = link, ""
-        self._client = Client(self.want, place, link, self._earlier(), self)
+        kind = Client6 if self.want.version == 6 else Client
+        self._client = kind(self.want, place, link, self._earlier(), self)
         self._job = asyncio.get_running_loop().create_task(self._client.run())
         self._job.add_done_callback(self._ended)
 
     def _earlier(self) -> Optional[Held]:
         """The lease of before the service, the host or the workload was started again."""
-        lease = leases.load_one(self._state_dir, self.want.endpoint)
+        lease = leases.load_one(self._state_dir, self.want.key)
         if lease is None or lease["client_id"] != self.want.client_id.hex():
             return None
         held = Held(lease)
@@ -169,16 +173,17 @@ class Asker:
         """Why a lease is not taken; empty where it is."""
         if self.place is None or self._link is None:
             return "the link is gone"
-        given = ipaddress.IPv4Interface(lease["address"])
-        for it in self.place.addresses():
-            other = ipaddress.IPv4Interface(it.address)
+        for it in self.place.addresses(self.want.version):
             if it.ifindex == self._link.index:
                 continue
-            if other.ip == given.ip:
-                return f"{other.ip} is on another link of the workload"
-            if given.network != other.network and given.network.subnet_of(other.network):
-                return f"{given.network} is part of {other.network}, which is behind another link of the workload"
-        return self._rules.refuses(self.want.endpoint, lease)
+            if ip_of(it.address) == ip_of(lease["address"]):
+                return f"{ip_of(it.address)} is on another link of the workload"
+            if self.want.version == 6:
+                continue  # of which a lease says nothing but the address itself
+            given, other = (ipaddress.IPv4Interface(address).network for address in (lease["address"], it.address))
+            if given != other and given.subnet_of(other):
+                return f"{given} is part of {other}, which is behind another link of the workload"
+        return self._rules.refuses(self.want.key, lease)
 
     def bound(self, held: Held) -> None:
         """There is a lease, or the same for longer."""
@@ -195,7 +200,7 @@ class Asker:
         self._rules.tell()
         if before is None or before.lease["address"] != held.lease["address"]:
             seconds = f"for {held.left} s" if held.expiration_in is not None else "forever"
-            self._rules.log(6, f"{self.want.endpoint}: {held.lease['address']} from {held.server_id} {seconds}")
+            self._rules.log(6, f"{self.want.key}: {held.lease['address']} from {held.server_id} {seconds}")
         self._wake()
 
     def lost(self, why: str) -> None:
@@ -210,22 +215,26 @@ class Asker:
         self.why = why
         if why != self._told:
             self._told = why
-            self._rules.log(4, f"{self.want.endpoint}: {why}")
+            self._rules.log(4, f"{self.want.key}: {why}")
 
     def _put(self, held: Held) -> None:
-        if self.place is not None and self._link is not None:
+        if self.place is None or self._link is None:
+            return
+        if self.want.version == 6:
+            self.place.put_ipv6(self._link, held)
+        else:
             for note in self.place.put(self._link, held.lease, held.left, self._rules.way(self.want.endpoint)):
                 if note != self._told:
                     self._told = note
-                    self._rules.log(4, f"{self.want.endpoint}: {note}")
+                    self._rules.log(4, f"{self.want.key}: {note}")
 
     def _forget(self) -> None:
         """What the lease gave goes, and its file."""
         with contextlib.suppress(NetlinkError, OSError):
             if self.place is not None and self._link is not None:
-                self.place.take(self._link)
+                self.place.take(self._link, self.want.version)
         with contextlib.suppress(RegistryError):
-            leases.remove(self._state_dir, self.want.endpoint)
+            leases.remove(self._state_dir, self.want.key)
 
     # -- what others ask --------------------------------------------------------------------------
 

@@ -12,11 +12,12 @@ import asyncio
 import random
 import socket
 import time
-from typing import Any, Iterator, List, NamedTuple, Optional, Protocol
+from typing import Any, Iterator, List, Optional
 
 from ..core.lease_specs import Lease
 from ..core.state import Link
 from . import packet
+from .held import Held, Keeper, Want
 from .place import Place
 
 try:
@@ -55,83 +56,6 @@ DECLINED, LONGEST = 10.0, 60.0
 #: Seconds until a message is repeated: the first of RFC 2131, 4.1, and the longest there.
 _FIRST, _LAST = 4.0, 64.0
 _LARGEST_MESSAGE = 1472
-
-
-class Want(NamedTuple):
-    """What an endpoint asks with, and where."""
-
-    endpoint: str  # NETWORK/NAME
-    workload: str
-    interface: str
-    mac: str
-    client_id: bytes
-    hostname: str
-
-
-class Keeper(Protocol):
-    """Who puts a lease where it belongs."""
-
-    def refuses(self, lease: Lease) -> str:
-        """Why a lease is not taken; empty where it is."""
-
-    def bound(self, held: Held) -> None:
-        """There is a lease, or the same for longer."""
-
-    def lost(self, why: str) -> None:
-        """There is none any more."""
-
-    def trouble(self, why: str) -> None:
-        """Why there is none yet."""
-
-
-class Held:
-    """A lease that is held, as pyroute2 asks of one; by a clock that is never set."""
-
-    def __init__(self, lease: Lease, server_mac: str = "ff:ff:ff:ff:ff:ff") -> None:
-        self.lease = lease
-        self.server_mac = server_mac
-        self._origin = time.monotonic() - time.time()
-
-    @property
-    def ip(self) -> str:
-        return self.lease["address"].partition("/")[0]
-
-    @property
-    def server_id(self) -> str:
-        return self.lease["server"]
-
-    @property
-    def left(self) -> int:
-        """Seconds that it lasts, as the kernel counts them."""
-        if packet.is_forever(self.lease):
-            return packet.FOREVER
-        return max(0, min(packet.FOREVER - 1, round(self._until(self.lease["expires"]))))
-
-    @property
-    def expired(self) -> bool:
-        return self._until(self.lease["expires"]) <= 0
-
-    @property
-    def renewal_in(self) -> Optional[float]:
-        return self._timer(self.lease["renew"])
-
-    @property
-    def rebinding_in(self) -> Optional[float]:
-        return self._timer(self.lease["rebind"])
-
-    @property
-    def expiration_in(self) -> Optional[float]:
-        return self._timer(self.lease["expires"])
-
-    def _until(self, then: int) -> float:
-        return then + self._origin - time.monotonic()
-
-    def _timer(self, then: int) -> Optional[float]:
-        """None: never. What is past is due now, which pyroute2 would take for never."""
-        return None if packet.is_forever(self.lease) else max(0.05, self._until(then))
-
-    def dump(self) -> None:
-        """The keeper does that, once the lease is where it belongs."""
 
 
 class _Loader:
@@ -322,7 +246,7 @@ class Client(AsyncDHCPClient):
 
     async def _rival(self, held: Held) -> str:
         """Who else has the address of a lease, where the link does not have it already."""
-        there = {(it.ifindex, it.address) for it in self.place.addresses()}
+        there = {(it.ifindex, it.address) for it in self.place.addresses(4)}
         return "" if (self.link.index, held.lease["address"]) in there else await self.place.holder(self.link, held.ip)
 
     async def _decline(self, held: Held, rival: str) -> None:

@@ -21,17 +21,18 @@ import struct
 from typing import Any, Dict, List, Optional, Set, Tuple, cast
 
 from ..core.change import Record, Records, link_key
-from ..core.endpoint_specs import EndpointSpec, client_id, default_route, is_dhcp
+from ..core.endpoint_specs import EndpointSpec, client_id, default_route, duid, is_dhcp
 from ..core.errors import LeaseError, NetlinkError, UnderlayError
 from ..core.formats import ip_of
-from ..core.lease_specs import Lease
+from ..core.lease_specs import Lease, lease_key, lease_of
 from ..kernel import events, lease_socket, named_namespaces
 from ..kernel.manager import Manager
 from ..netlink import decode, encode, rtnetlink
 from ..store import holds, statedir
 from ..store.registry import Registry
 from .asker import Asker, Rules
-from .client import LACKING, Want
+from .client import LACKING
+from .held import Want
 from .locate import locate
 from .place import Way
 
@@ -53,7 +54,7 @@ class Daemon:
     def __init__(self, state_dir: str, sandboxed: bool, path: str = lease_socket.PATH) -> None:
         self._state_dir, self._sandboxed, self._path = state_dir, sandboxed, path
         self._registry = Registry(state_dir)
-        self._askers: Dict[str, Asker] = {}
+        self._askers: Dict[str, Asker] = {}  # by lease_key
         self._records: Dict[str, Record] = {}
         self._taken: Dict[str, Set[str]] = {}  # network -> the addresses that plans have given there
         self._stamp = ""
@@ -118,7 +119,12 @@ class Daemon:
         self._stamp, self._failure = stamp, ""
         self._records = records.get("endpoint", {})
         self._taken = _taken(records)
-        wants = {key: want(key, record, seed) for key, record in self._records.items() if is_dhcp(_endpoint(record))}
+        wants = {
+            lease_key(key, version): want(key, record, seed, version)
+            for key, record in self._records.items()
+            for version in (4, 6)
+            if is_dhcp(_endpoint(record), version)
+        }
         for key in [key for key in self._askers if key not in wants]:
             self._job(self._dismiss(self._askers.pop(key)))
         for key, wish in wants.items():
@@ -218,20 +224,24 @@ class Daemon:
             return f"{ip} is an address that another endpoint of {network} has"
         for other, asker in self._askers.items():
             if other != key and other.partition("/")[0] == network and asker.held and asker.held.ip == ip:
-                return f"{ip} is leased to {other}"
+                return f"{ip} is leased to {lease_of(other)[0]}"
         return ""
 
     def _way(self, key: str) -> Way:
-        """Of the endpoints that ask in one namespace, each has a metric of its own: by priority, then by name."""
-        spaces = {name: asker.place.identity for name, asker in self._askers.items() if asker.place is not None}
+        """Of the endpoints that ask in one namespace for IPv4, each has a metric of its own: by priority, then by name."""
+        spaces = {
+            name: asker.place.identity
+            for name, asker in self._askers.items()
+            if asker.place is not None and asker.want.version == 4
+        }
         here = [name for name, identity in spaces.items() if identity == spaces.get(key)]
         here.sort(key=lambda name: (-self._records[name].spec["gw_priority"], name))
         return Way(METRIC + here.index(key), default_route(_endpoint(self._records[key]), 4) != "never")
 
     def _is_held(self, key: str) -> bool:
-        asker = self._askers[key]
-        link = link_key(asker.want.workload, asker.want.interface)
-        return bool(holds.reason(holds.load(self._state_dir), "link", link, f"endpoint:{key}"))
+        want = self._askers[key].want
+        link = link_key(want.workload, want.interface)
+        return bool(holds.reason(holds.load(self._state_dir), "link", link, f"endpoint:{want.endpoint}"))
 
     # -- the socket -------------------------------------------------------------------------------
 
@@ -282,19 +292,25 @@ class Daemon:
         return {"lease": lease} if lease else {"failed": f"{key} got no lease within {seconds:g} s: {why}"}
 
 
-def want(key: str, record: Record, seed: str) -> Optional[Want]:
+#: The only identity association of an endpoint, and the type of a DUID that is a UUID (RFC 6355).
+_IAID, _DUID_UUID = bytes((0, 0, 0, 1)), bytes((0, 4))
+
+
+def want(key: str, record: Record, seed: str, version: int) -> Optional[Want]:
     """What an endpoint of the registry asks with; None before it has a link."""
     spec = _endpoint(record)
-    if not spec["interface"] or not spec["mac"]:
+    if not spec["interface"] or not (spec["mac"] or version == 6):
         return None
     # Hosts have endpoints of the same names, also in one VLAN.
-    own = b"\0" + hashlib.sha256(f"{seed}\0{key}".encode()).digest()[:16]
+    own = hashlib.sha256(f"{seed}\0{key}".encode()).digest()[:16]
+    named = (client_id(spec) or b"\0" + own) if version == 4 else (duid(spec) or _IAID + _DUID_UUID + own)
     return Want(
         key,
+        version,
         spec["workload"],
         spec["interface"],
-        spec["mac"],
-        client_id(spec) or own,
+        spec["mac"] or "",
+        named,
         spec["dhcp_hostname"] or spec["name"],
     )
 

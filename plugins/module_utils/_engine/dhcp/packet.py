@@ -24,7 +24,7 @@ FOREVER = 2**32 - 1
 #: A lease shorter than this many seconds is refused: it would be renewed without end.
 SHORTEST = 4
 #: Of a list, what is beyond so many is not taken.
-_MOST_ADDRESSES, _MOST_ROUTES, _MOST_DOMAINS = 8, 64, 32
+MOST_ADDRESSES, _MOST_ROUTES, _MOST_DOMAINS = 8, 64, 32
 #: The least MTU that IPv4 hosts have to take (RFC 791), and the largest.
 _MTUS = range(576, 65536)
 _COOKIE = bytes((99, 130, 83, 99))
@@ -121,16 +121,18 @@ def lease(reply: Reply, endpoint: str, mac: str, client_id: bytes, sent: float) 
         "mac": mac,
         "client_id": client_id.hex(),
         "server": reply.server,
+        "server_duid": "",
         "address": str(address),
         "routers": [ip for ip in _addresses(reply.options.get(_ROUTERS, b"")) if ip != str(address.ip)],
         "routes": _routes(reply.options.get(_ROUTES, b""), address),
         "dns": _addresses(reply.options.get(_DNS, b"")),
-        "domain": next(iter(_domains([_text(reply.options.get(_DOMAIN, b""))])), None),
-        "search": _domains(_names(reply.options.get(_SEARCH, b""))),
+        "domain": next(iter(domains([_text(reply.options.get(_DOMAIN, b""))])), None),
+        "search": domains(names(reply.options.get(_SEARCH, b""))),
         "mtu": mtu if mtu in _MTUS else None,
         "obtained": obtained,
         "renew": obtained + t1,
         "rebind": obtained + t2,
+        "preferred": obtained + seconds,
         "expires": obtained + seconds,
     }
 
@@ -171,7 +173,7 @@ def _number(value: bytes, size: int) -> Optional[int]:
 
 def _addresses(value: bytes) -> List[str]:
     found = (ipaddress.IPv4Address(value[at : at + 4]) for at in range(0, len(value) - 3, 4))
-    return list(dict.fromkeys(str(ip) for ip in found if _is_host(ip)))[:_MOST_ADDRESSES]
+    return list(dict.fromkeys(str(ip) for ip in found if _is_host(ip)))[:MOST_ADDRESSES]
 
 
 def _routes(value: bytes, address: ipaddress.IPv4Interface) -> List[LeaseRoute]:
@@ -203,13 +205,13 @@ def _text(value: bytes) -> str:
     return value.rstrip(b"\0").decode("ascii", "replace")
 
 
-def _domains(texts: Sequence[str]) -> List[str]:
+def domains(texts: Sequence[str]) -> List[str]:
     """Those that are domains, as they are written to a resolv.conf."""
     good = (text for text in texts if text != "." and re.fullmatch(DOMAIN, text))
     return list(dict.fromkeys(good))[:_MOST_DOMAINS]
 
 
-def _names(value: bytes) -> List[str]:
+def names(value: bytes) -> List[str]:
     """Names as in DNS messages, in which a pointer may stand for the end of one (RFC 1035, 4.1.4). Stops at the first that is none."""
     found: List[str] = []
     at = 0

@@ -15,6 +15,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ..core.change import LINK_GROUPS, PROTOCOL
 from ..core.errors import NetlinkError
+from ..core.formats import version_of
 from ..core.lease_specs import Lease
 from ..core.route_specs import MAIN_TABLE, RTPROT_DHCP
 from ..core.state import Address, Link, Route
@@ -22,14 +23,19 @@ from ..kernel import namespaces
 from ..netlink import decode, encode, rtnetlink
 from ..netlink.rtnetlink import Socket
 from ..wire import arping
+from .held import Held
+from .packet import FOREVER
 
 _ETH_P_ARP = 0x0806
-#: RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE
-_GROUPS = 0x1 | 0x10 | 0x40
+#: RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_IFADDR
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x100
 #: What is heard of: our own work only adds, but for what it replaces.
 _HEARD = (rtnetlink.RTM_NEWLINK, rtnetlink.RTM_DELLINK, rtnetlink.RTM_DELADDR, rtnetlink.RTM_DELROUTE)
 #: An address is asked for so often, so many seconds apart: hosts on a wired LAN answer in milliseconds.
 PROBES, APART = 3, 0.3
+#: Seconds between looks at an address whose duplicates the kernel looks for, and for all of them: it takes some two (RFC 4862, 5.4).
+_LOOK, _PATIENCE = 0.1, 10.0
+_IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x08, 0x40
 DEFAULT = "0.0.0.0/0"
 _GONE = frozenset((errno.EADDRNOTAVAIL, errno.ENODEV, errno.ESRCH, errno.ENOENT))
 
@@ -89,10 +95,11 @@ class Place:
                 start += max(16, (length + 3) & ~3)
 
     def link(self, name: str, mac: str) -> Optional[Link]:
-        """An endpoint's link, as a run has left it; None where it is not there, or is another's."""
+        """An endpoint's link, as a run has left it; None where it is not there, or is another's. An ipvlan link has the MAC of its parent."""
         found = self._kernel.ask([encode.get_link(name)], decode.link)[0]
-        ours = found is not None and found.group in LINK_GROUPS and found.mac == mac and found.kind == "macvlan"
-        return found if ours else None
+        if found is None or found.group not in LINK_GROUPS:
+            return None
+        return found if (found.kind, found.mac) == ("macvlan", mac) or (found.kind, mac) == ("ipvlan", "") else None
 
     def packets(self, link: Link, protocol: int) -> socket.socket:
         """A socket that hears and sends frames of a protocol on a link. Raises OSError."""
@@ -118,18 +125,60 @@ class Place:
             return None
         return found
 
-    def addresses(self) -> List[Address]:
-        """The IPv4 addresses of all links here."""
-        return [it for it in self._kernel.dump(encode.all_addresses(), decode.address) if ":" not in it.address]
+    def datagrams(self, link: Link, port: int) -> socket.socket:
+        """A socket of UDP over IPv6 on a port of a link. Raises OSError."""
+        kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        with namespaces.entered(self.descriptor):
+            found = socket.socket(socket.AF_INET6, kind)
+        try:
+            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.name.encode())
+            found.bind(("::", port))
+        except BaseException:
+            found.close()
+            raise
+        return found
+
+    def addresses(self, version: int) -> List[Address]:
+        """The addresses of an IP version of all links here."""
+        found = self._kernel.dump(encode.all_addresses(), decode.address)
+        return [it for it in found if version_of(it.address) == version]
+
+    async def claim(self, link: Link, held: Held) -> bool:
+        """Have an IPv6 address of a lease on a link; False where the kernel finds it at another host. Raises NetlinkError, and OSError."""
+        self.put_ipv6(link, held)
+        end = time.monotonic() + _PATIENCE
+        while True:
+            there = [it for it in self.addresses(6) if (it.ifindex, it.address) == (link.index, held.lease["address"])]
+            if there and not there[0].flags & (_IFA_F_TENTATIVE | _IFA_F_DADFAILED):
+                return True
+            if not there or there[0].flags & _IFA_F_DADFAILED:  # with a lifetime, the kernel removes a duplicate itself
+                now = self.link(link.name, "" if link.kind == "ipvlan" else link.mac)
+                if now is None or not now.up:
+                    raise OSError(errno.ENETDOWN, f"{link.name} went down")
+                self._remove_addresses(link, "", 6)
+                return False
+            if time.monotonic() >= end:
+                raise OSError(
+                    errno.ETIMEDOUT, f"{link.name} has no carrier, so no duplicate of {held.ip} can be looked for"
+                )
+            await asyncio.sleep(_LOOK)
+
+    def put_ipv6(self, link: Link, held: Held) -> None:
+        """Have the IPv6 address of a lease on a link, and none of an earlier lease. Raises NetlinkError."""
+        # Never without an end, which sets it apart from an address of ours where the kernel has no IFA_PROTO.
+        valid, preferred = (min(seconds, FOREVER - 1) for seconds in (held.left, held.preferred))
+        self._kernel.request(encode.lease_address(held.lease["address"], link.index, valid, preferred))
+        self._remove_addresses(link, held.lease["address"], 6)
 
     def put(self, link: Link, lease: Lease, seconds: int, way: Way) -> List[str]:
         """Have the address and the routes of a lease on a link, for so many seconds, and none of an earlier lease.
 
         Returns what of it was left out, in words. Raises NetlinkError.
         """
-        new = all((it.ifindex, it.address) != (link.index, lease["address"]) for it in self.addresses())
-        self._kernel.request(encode.lease_address(lease["address"], link.index, seconds))
-        self._remove_addresses(link, lease["address"])
+        new = all((it.ifindex, it.address) != (link.index, lease["address"]) for it in self.addresses(4))
+        self._kernel.request(encode.lease_address(lease["address"], link.index, seconds, seconds))
+        self._remove_addresses(link, lease["address"], 4)
         mtu = lease["mtu"] if lease["mtu"] and lease["mtu"] < link.mtu else None
         wanted, notes = self._wanted(link, lease, way)
         there = [(it.prefix, it.via, it.metric) for it in self._routes() if self._is_of_lease(it, link)]
@@ -146,12 +195,12 @@ class Place:
             self._announce(link, lease["address"])
         return notes
 
-    def take(self, link: Link) -> None:
-        """Remove what leases have put on a link. Raises NetlinkError."""
-        for route in self._routes():
+    def take(self, link: Link, version: int) -> None:
+        """Remove what leases of an IP version have put on a link. Raises NetlinkError."""
+        for route in self._routes() if version == 4 else ():
             if self._is_of_lease(route, link):
                 self._try(encode.remove_lease_route(route.prefix, link.index, route.metric))
-        self._remove_addresses(link, "")
+        self._remove_addresses(link, "", version)
 
     def _try(self, message: rtnetlink.Message) -> str:
         """Carry out a message; why it was refused, empty where it was not or where there is nothing any more."""
@@ -170,9 +219,9 @@ class Place:
     def _is_of_lease(route: Route, link: Link) -> bool:
         return (route.protocol, route.table, route.oif) == (RTPROT_DHCP, MAIN_TABLE, link.index)
 
-    def _remove_addresses(self, link: Link, but: str) -> None:
+    def _remove_addresses(self, link: Link, but: str, version: int) -> None:
         """What leases gave before: by its mark, or before Linux 5.18 by its lifetime, which no address of ours has."""
-        for it in self.addresses():
+        for it in self.addresses(version):
             leased = it.protocol == RTPROT_DHCP or (it.protocol == 0 and it.is_leased)
             if it.ifindex == link.index and it.address != but and leased:
                 self._try(encode.remove_address(it.address, link.index))
@@ -181,7 +230,7 @@ class Place:
         """The routes of a lease that are taken, those first over which others are reached; and why others are not."""
         own = ipaddress.IPv4Interface(lease["address"]).network
         others = [
-            ipaddress.IPv4Interface(it.address).network for it in self.addresses() if it.ifindex != link.index
+            ipaddress.IPv4Interface(it.address).network for it in self.addresses(4) if it.ifindex != link.index
         ]  # what the workload reaches over its other links, no server here may draw away
         rows: List[Tuple[str, Optional[str]]] = [(row["prefix"], row["via"]) for row in lease["routes"]]
         if not rows and lease["routers"]:

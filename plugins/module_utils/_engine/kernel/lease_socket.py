@@ -44,7 +44,7 @@ def answers(path: str = PATH) -> bool:
 
 
 def wait(endpoint: str, timeout: float, path: str = PATH) -> Lease:
-    """The lease of an endpoint that the registry records, ``NETWORK/NAME``, as soon as it has one; no later than after ``timeout`` seconds.
+    """The lease that an endpoint of the registry wants, by its ``lease_key``, as soon as it has one; no later than after ``timeout`` seconds.
 
     Raises LeaseError with the client's words.
     """
@@ -53,7 +53,7 @@ def wait(endpoint: str, timeout: float, path: str = PATH) -> Lease:
 
 
 def lacking(endpoints: Sequence[str], timeout: float, path: str = PATH) -> Dict[str, str]:
-    """Those of some endpoints that have no lease after ``timeout`` seconds for all of them together, each with the client's words."""
+    """Those of some leases, by ``lease_key``, that are not there after ``timeout`` seconds for all of them together, each with the client's words."""
     until = time.monotonic() + timeout
     found: Dict[str, str] = {}
     for first in range(0, len(endpoints), _AT_ONCE):

@@ -361,10 +361,10 @@ def _of_ours(address: str) -> bytes:
     return extra + u32(IFA_FLAGS, IFA_F_NODAD) if ":" in address else extra
 
 
-def lease_address(address: str, index: int, seconds: int) -> Message:
+def lease_address(address: str, index: int, seconds: int, preferred: int) -> Message:
     """An address with a lifetime, made or prolonged: the kernel removes it at its end. 2**32 - 1 seconds are forever."""
     extra = _U8.pack(5, IFA_PROTO, RTPROT_DHCP)
-    extra += attribute(IFA_CACHEINFO, struct.pack("=IIII", seconds, seconds, 0, 0))
+    extra += attribute(IFA_CACHEINFO, struct.pack("=IIII", preferred, seconds, 0, 0))
     return Message(nl.RTM_NEWADDR, nl.NLM_F_CREATE | nl.NLM_F_REPLACE, _address(address, index, extra))
 
 

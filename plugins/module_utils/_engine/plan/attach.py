@@ -8,7 +8,15 @@ import ipaddress
 from typing import Dict, Optional, Union, cast
 
 from ..core.change import HOST, LINK_GROUP, link_key, route_key
-from ..core.endpoint_specs import EndpointRouteSpec, EndpointSpec, heeds_routers, is_slaac, is_tap, node_path
+from ..core.endpoint_specs import (
+    EndpointRouteSpec,
+    EndpointSpec,
+    heeds_routers,
+    is_slaac,
+    is_tap,
+    makes_addresses,
+    node_path,
+)
 from ..core.formats import host_prefix, ip_of
 from ..core.link_specs import NodeSpec
 from ..core.network_specs import NetworkSpec
@@ -203,7 +211,7 @@ class Attachment:
             self.desired.refuse(
                 "endpoint", key, "network", what, f"set spoof_check: false on {name}, or boot {FILTERS}"
             )
-        if heeds_routers(endpoint):
+        if makes_addresses(endpoint):
             what = f"{name} has spoof_check, which lets no address through that a router made up"
             fix = f"leave it out, or set spoof_check: false on {name}"
             self.desired.refuse("endpoint", key, "ipv6_address" if is_slaac(endpoint) else "accept_ra", what, fix)
@@ -352,9 +360,9 @@ class Attachment:
         settings = announcing(self.observed)
         if self.observed.ipv6:
             six = self._asks_for_ipv6(endpoint)
-            ra = int(heeds_routers(endpoint))
+            ra, autoconf = int(heeds_routers(endpoint)), int(makes_addresses(endpoint))
             # 2, not 1: where the namespace forwards, now or later, 1 accepts nothing.
-            settings.update({"ipv6.disable_ipv6": int(not six), "ipv6.accept_ra": 2 * ra, "ipv6.autoconf": ra})
+            settings.update({"ipv6.disable_ipv6": int(not six), "ipv6.accept_ra": 2 * ra, "ipv6.autoconf": autoconf})
             if ra and endpoint["default_route"]["ipv6"] != "auto":
                 settings["ipv6.accept_ra_defrtr"] = 0
         return {**settings, **endpoint["sysctls"]}

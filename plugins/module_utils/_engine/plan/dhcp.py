@@ -7,14 +7,15 @@ The client of ``dhcp`` asks for them, and a plan knows them only as observed.
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, List, Mapping
+from typing import Dict, Iterable, Iterator, List, Mapping, cast
 
 from ..core.change import HOST, Change, address_key, link_key, route_key
-from ..core.endpoint_specs import DHCP, EndpointSpec, is_tap
+from ..core.endpoint_specs import DHCP, EndpointSpec, duid, is_dhcp, is_tap, wants_lease
 from ..core.formats import version_of
-from ..core.network_specs import NetworkSpec
+from ..core.lease_specs import lease_key
+from ..core.network_specs import NetworkSpec, has_pool, has_version
 from ..core.route_specs import RTPROT_DHCP
-from ..core.specs import Generic, Spec
+from ..core.specs import Generic, Spec, is_l3
 from .desired import DesiredState
 from .order import Step
 from .wanted import DesiredObject, Key
@@ -24,19 +25,39 @@ _HEARD = ("dhcp_client_id", "dhcp_hostname")
 
 
 def decide(endpoint: EndpointSpec, network: NetworkSpec) -> None:
-    """Write down whether an endpoint wants a lease: by its own option, else as its network has it."""
-    given = endpoint["ipv4_address"]
-    by_network = given is None and network["addressing"] == DHCP and not is_tap(endpoint) and not endpoint["vlans"]
-    endpoint["dhcp"] = given == DHCP or by_network
+    """Write down which leases an endpoint wants: by its own options, else as its network has it."""
+    by_network = network["addressing"] == DHCP and not is_tap(endpoint) and not endpoint["vlans"]
+    four, six = (by_network and has_version(network, version) and not has_pool(network, version) for version in (4, 6))
+    endpoint["dhcp"] = endpoint["ipv4_address"] == DHCP or (four and endpoint["ipv4_address"] is None)
+    endpoint["dhcp6"] = endpoint["ipv6_address"] == DHCP or (six and endpoint["ipv6_address"] is None)
 
 
 def check(desired: DesiredState, key: str, endpoint: EndpointSpec, network: NetworkSpec) -> None:
     """Refuse what contradicts a lease, and say what does not reach its address: no plan knows it."""
-    if not endpoint["dhcp"]:
+    if not wants_lease(endpoint):
         _unheard(desired, key, endpoint)
         return
-    name, option = network["name"], "ipv4_address" if endpoint["ipv4_address"] == DHCP else "network"
-    if network["driver"] == "ipvlan":
+    for version in (4, 6):
+        if is_dhcp(endpoint, version):
+            _possible(desired, key, endpoint, network, version)
+    if endpoint["dhcp"]:
+        _beside(desired, key, endpoint, network)
+    elif endpoint["dhcp_client_id"] and duid(endpoint) is None:
+        what = "has no DUID, by which DHCPv6 servers know their clients"
+        fix = "write it as ff:00:00:00:01:00:03:00:01:02:00:51:aa:bb:cc (RFC 4361), or leave it out"
+        desired.refuse("endpoint", key, "dhcp_client_id", what, fix)
+    if endpoint["dhcp6"]:
+        _beside_ipv6(desired, key, endpoint, network)
+
+
+def _possible(desired: DesiredState, key: str, endpoint: EndpointSpec, network: NetworkSpec, version: int) -> None:
+    """Refuse what no server can be asked from."""
+    given = endpoint["ipv6_address"] if version == 6 else endpoint["ipv4_address"]
+    name, option = network["name"], f"ipv{version}_address" if given == DHCP else "network"
+    if version == 6 and is_l3(network):
+        what = f"{name} is an L3 network, where no DHCP server hears an endpoint"
+        desired.refuse("endpoint", key, option, what, "leave it out, or use an L2 mode")
+    elif version == 4 and network["driver"] == "ipvlan":
         what = f"{name} is ipvlan, whose endpoints have one MAC, by which a DHCP server gives them one address"
         desired.refuse("endpoint", key, option, what, "leave it out, or use a macvlan network")
     elif network["internal"]:
@@ -51,7 +72,9 @@ def check(desired: DesiredState, key: str, endpoint: EndpointSpec, network: Netw
     if network["host_access"]:
         what = "the host has no route to the address of a lease, so it does not reach it"
         desired.warn("endpoint", key, option, what)
-    _beside(desired, key, endpoint, network)
+
+
+_SERVER_SAYS = "with DHCP the server says which address the endpoint gets"
 
 
 def _beside(desired: DesiredState, key: str, endpoint: EndpointSpec, network: NetworkSpec) -> None:
@@ -60,14 +83,28 @@ def _beside(desired: DesiredState, key: str, endpoint: EndpointSpec, network: Ne
     if network["source_routing"] if routing is None else routing:
         what = "routes by addresses that are known, and a DHCP server gives others"
         desired.refuse("endpoint", key, "source_routing", what, "set source_routing: false")
-    what = "with DHCP the server says which address the endpoint gets"
     if endpoint["subnet"] and version_of(endpoint["subnet"]) == 4:
-        desired.refuse("endpoint", key, "subnet", what, "leave it out")
+        desired.refuse("endpoint", key, "subnet", _SERVER_SAYS, "leave it out")
     if endpoint["ipv4_addresses"]:
-        desired.refuse("endpoint", key, "ipv4_addresses", what, "leave it out")
+        desired.refuse("endpoint", key, "ipv4_addresses", _SERVER_SAYS, "leave it out")
     if endpoint["default_route"]["ipv4"] == "always":
         what = "with DHCP the server names the way out too, and always would ignore it"
         desired.refuse("endpoint", key, "default_route.ipv4", what, "give auto or never")
+
+
+def _beside_ipv6(desired: DesiredState, key: str, endpoint: EndpointSpec, network: NetworkSpec) -> None:
+    """The same for an IPv6 lease, to which routers belong."""
+    if endpoint["subnet"] and version_of(endpoint["subnet"]) == 6:
+        desired.refuse("endpoint", key, "subnet", _SERVER_SAYS, "leave it out")
+    if endpoint["ipv6_addresses"]:
+        desired.refuse("endpoint", key, "ipv6_addresses", _SERVER_SAYS, "leave it out")
+    if endpoint["default_route"]["ipv6"] == "always":
+        what = "with DHCP a router advertises the way out, and always would ignore it"
+        desired.refuse("endpoint", key, "default_route.ipv6", what, "give auto or never")
+    routing = endpoint["source_routing"]
+    if not endpoint["dhcp"] and (network["source_routing"] if routing is None else routing):
+        what = "answers from the IPv6 address of a lease leave by the main table, without source routing"
+        desired.warn("endpoint", key, "source_routing", what)
 
 
 def _unheard(desired: DesiredState, key: str, endpoint: EndpointSpec) -> None:
@@ -76,7 +113,7 @@ def _unheard(desired: DesiredState, key: str, endpoint: EndpointSpec) -> None:
         if not given[option]:
             continue
         if key in desired.scope["endpoint"]:
-            what = "has no effect without ipv4_address: dhcp"
+            what = "has no effect without ipv4_address: dhcp or ipv6_address: dhcp"
             desired.refuse("endpoint", key, option, what, "set that too, or leave it out")
         else:
             desired.warn("endpoint", key, option, "has no effect, for its network has addressing: pool now")
@@ -86,7 +123,10 @@ def what_ends(desired: DesiredState, wanted: Mapping[Key, DesiredObject]) -> Ite
     """The addresses and routes of leases on links that stay and no longer want one; no record has them."""
     for key, endpoint in desired.items["endpoint"].items():
         before = desired.before("endpoint", key)
-        if not (before and before["dhcp"]) or endpoint["dhcp"] or before["workload"] != endpoint["workload"]:
+        if before is None or before["workload"] != endpoint["workload"]:
+            continue
+        ended = [it for it in (4, 6) if is_dhcp(cast(EndpointSpec, before), it) and not is_dhcp(endpoint, it)]
+        if not ended:
             continue
         workload, name = before["workload"], str(before["interface"])
         namespace, link = desired.observed.namespace(workload), desired.observed.link(workload, name)
@@ -94,11 +134,11 @@ def what_ends(desired: DesiredState, wanted: Mapping[Key, DesiredObject]) -> Ite
             continue
         reason = f"{key} no longer wants a lease"
         for route in namespace.routes:
-            if route.protocol == RTPROT_DHCP and route.oif == link.index:
+            if 4 in ended and route.protocol == RTPROT_DHCP and route.oif == link.index:
                 spec = desired.observed.route_spec(namespace, route)
                 yield Step("route", route_key(spec), spec, None, "", reason)
         for address in namespace.addresses.get(link.index, ()):
-            if address.is_leased:
+            if address.is_leased and version_of(address.address) in ended:
                 spec = {"netns": workload, "link": name, "address": address.address, "protocol": RTPROT_DHCP}
                 where: Key = ("address", address_key(spec))
                 yield Step(*where, spec, None, "", reason)
@@ -107,37 +147,40 @@ def what_ends(desired: DesiredState, wanted: Mapping[Key, DesiredObject]) -> Ite
 
 
 def ends(changes: Iterable[Change]) -> List[str]:
-    """The endpoints whose lease goes by changes: with its link, or because another one is wanted, or none."""
-    found = {}
+    """The leases that go by changes: with their link, or because another one is wanted, or none."""
+    found: Dict[str, bool] = {}
     for change in changes:
         before, after = change.before, change.after
         kind, _colon, key = change.of.partition(":")
         if kind != "endpoint" or before is None:
             continue
-        if (change.kind == "link" and after is None and before.get("netns") != HOST) or (
-            change.kind == "endpoint" and after is not None and _asks_otherwise(before, after)
-        ):
-            found[key] = True
+        gone = change.kind == "link" and after is None and before.get("netns") != HOST
+        for version in (4, 6):
+            if gone or (change.kind == "endpoint" and after is not None and _asks_otherwise(before, after, version)):
+                found[lease_key(key, version)] = True
     return list(found)
 
 
-def _asks_otherwise(before: Spec, after: Spec) -> bool:
-    return any(before.get(option) != after.get(option) for option in ("dhcp", "dhcp_client_id"))
+def _asks_otherwise(before: Spec, after: Spec, version: int) -> bool:
+    wish = "dhcp6" if version == 6 else "dhcp"
+    return any(before.get(option) != after.get(option) for option in (wish, "dhcp_client_id"))
 
 
 def begins(
     changes: Iterable[Change], wanted: Mapping[Key, DesiredObject], endpoints: Mapping[str, EndpointSpec]
 ) -> List[str]:
-    """The endpoints that a plan makes ask for a lease: their link is new, or they asked for none, or by another name."""
-    found = {}
+    """The leases that a plan makes endpoints ask for: their link is new, or they asked for none, or by another name."""
+    found: Dict[str, bool] = {}
     for change in changes:
         kind, _colon, key = change.of.partition(":")
         endpoint = endpoints.get(key) if kind == "endpoint" else None
-        if endpoint is None or not endpoint["dhcp"]:
+        if endpoint is None or not wants_lease(endpoint):
             continue
         if ("link", link_key(endpoint["workload"], endpoint["interface"] or "")) not in wanted:
             continue
         new = change.before is None and change.kind in ("link", "endpoint")
-        if new or (change.kind == "endpoint" and _asks_otherwise(change.before or {}, change.after or {})):
-            found[key] = True
+        for version in (4, 6):
+            other = change.kind == "endpoint" and _asks_otherwise(change.before or {}, change.after or {}, version)
+            if is_dhcp(endpoint, version) and (new or other):
+                found[lease_key(key, version)] = True
     return list(found)

@@ -49,7 +49,11 @@ def expected(records: Records, leases: Mapping[str, Lease]) -> Records:
 def _leasing(records: Records) -> Set[str]:
     """The workloads with a resolv.conf that leases may fill."""
     specs = [record.spec for record in records.get("endpoint", {}).values()]
-    return {spec["workload"] for spec in specs if spec["dhcp"] and not spec["workload"].startswith("pid:")}
+    return {
+        spec["workload"]
+        for spec in specs
+        if (spec["dhcp"] or spec["dhcp6"]) and not spec["workload"].startswith("pid:")
+    }
 
 
 def _with_blocks(records: Records, blocks: Mapping[str, str]) -> Records:

@@ -26,6 +26,7 @@ from ..core.change import (
 )
 from ..core.endpoint_specs import SLAAC
 from ..core.errors import InputError
+from ..core.lease_specs import lease_of
 from ..core.network_specs import NetworkSpec
 from ..core.specs import Items, Spec
 from ..core.state import PLACED, HostState, Link, Namespace
@@ -64,7 +65,9 @@ class Plan:
     undeclared: Dict[str, Dict[str, object]] = field(default_factory=dict)  # what a map's owner declares no longer
     staying: Dict[str, Dict[str, str]] = field(default_factory=dict)  # network -> address -> endpoint, of those of them
     asked: Dict[str, List[List[str]]] = field(default_factory=dict)  # NIC -> what the run asked for it by
-    leases: List[str] = field(default_factory=list)  # the endpoints that ask for one, once the plan is applied
+    leases: List[str] = field(
+        default_factory=list
+    )  # those that endpoints ask for, by lease_key, once the plan is applied
 
     def provisional(self) -> List[str]:
         """Warnings about a plan that is not carried out."""
@@ -80,8 +83,8 @@ class Plan:
                 and (change.after or {}).get("ipv6_address") == SLAAC != (change.before or {}).get("ipv6_address")
             ]
             + [
-                f"{key}: its IPv4 address is provisional, only a DHCP server makes it known after a real run"
-                for key in self.leases
+                f"{endpoint}: its IPv{version} address is provisional, only a DHCP server makes it known after a real run"
+                for endpoint, version in map(lease_of, self.leases)
             ]
         )
 

@@ -9,8 +9,9 @@ from bisect import bisect_left
 from functools import cached_property
 from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-from ..core.endpoint_specs import given_addresses
+from ..core.endpoint_specs import given_addresses, is_dhcp
 from ..core.formats import ip_of, parse_subnet, version_of
+from ..core.lease_specs import lease_of
 from ..core.network_specs import NetworkSpec, SubnetSpec
 from ..core.specs import is_l3
 from ..declare import ipam
@@ -146,8 +147,9 @@ class Pools:
             for record in self.desired.records.get(kind, {}).values():
                 found.update(record.spec["addresses"] if kind == "endpoint" else (record.spec["address"],))
         for key, lease in self.desired.observed.leases.items():
-            endpoint = self.desired.items["endpoint"].get(key)
-            if endpoint is None or not endpoint["dhcp"]:
+            of, version = lease_of(key)
+            endpoint = self.desired.items["endpoint"].get(of)
+            if endpoint is None or not is_dhcp(endpoint, version):
                 found.add(lease["address"])
         return found
 

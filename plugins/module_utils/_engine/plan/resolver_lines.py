@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, Sequence, Tuple
 
-from ..core.endpoint_specs import EndpointSpec, is_dhcp, is_tap
+from ..core.endpoint_specs import EndpointSpec, is_dhcp, is_tap, wants_lease
 from ..core.errors import InvalidValue
-from ..core.lease_specs import Lease
+from ..core.lease_specs import Lease, lease_key
 from ..core.network_specs import NetworkSpec
 from ..core.resolver import KEYWORDS, check
 from ..core.specs import Generic
@@ -73,13 +73,14 @@ class ResolverLines:
         there = list(self._merged(workload, option))
         found: List[str] = []
         for key, endpoint in self._endpoints.get(workload, {}).items():
-            lease = self._leases.get(key) if is_dhcp(endpoint) and not asked(endpoint, "dns", self._networks) else None
-            if lease is None or endpoint["dns"] is not None or asked(endpoint, option, self._networks):
+            if endpoint["dns"] is not None or any(asked(endpoint, it, self._networks) for it in ("dns", option)):
                 continue
-            for value in leased(lease).get(option, ()):
-                if value not in there and _fit(option, [*there, value]):
-                    there.append(value)
-                    found.append(value)
+            for version in (4, 6):
+                lease = self._leases.get(lease_key(key, version)) if is_dhcp(endpoint, version) else None
+                for value in leased(lease).get(option, ()) if lease else ():
+                    if value not in there and _fit(option, [*there, value]):
+                        there.append(value)
+                        found.append(value)
         return found
 
     def _merged(self, workload: str, option: str) -> Dict[str, str]:
@@ -106,7 +107,7 @@ class ResolverLines:
         for option, found in asking.items():
             self._fits(desired, option, found, workload)
         if workload.startswith("netns:") and "dns" not in asking and not named:
-            if any(map(is_dhcp, self._endpoints[workload].values())):
+            if any(map(wants_lease, self._endpoints[workload].values())):
                 return False  # until a server names one
             what = f"the resolv.conf of {workload} stands for the host's, and would name no nameserver"
             for option, found in asking.items():

@@ -12,7 +12,7 @@ from typing import Dict, Iterator, List, Optional, Tuple, Union
 
 from ..core import rates
 from ..core.change import DRIVERS
-from ..core.endpoint_specs import SLAAC, EndpointSpec, interfaces
+from ..core.endpoint_specs import DHCP, SLAAC, EndpointSpec, interfaces
 from ..core.network_specs import NetworkSpec
 from ..core.specs import Generic
 from ..declare.naming import link_names
@@ -81,8 +81,8 @@ def _of_ipv6(kind: str, spec: Generic) -> Iterator[Tuple[str, str]]:
                 yield option, spec[option]
         for option in ("ipv6_addresses", "allowed_addresses"):
             yield from ((f"{option}[{at}]", ip) for at, ip in enumerate(spec[option]) if ":" in ip)
-        if spec["ipv6_address"] == SLAAC:
-            yield "ipv6_address", "SLAAC"
+        if spec["ipv6_address"] in (SLAAC, DHCP):
+            yield "ipv6_address", str(spec["ipv6_address"]).upper()
         if spec["accept_ra"]:
             yield "accept_ra", "a router advertisement"
         yield from (("sysctls", name) for name in spec["sysctls"] if name.startswith("ipv6."))

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 from ..core import identity, rates
 from ..core.change import HOST, LINK_GROUPS, Change, Record, Records, items_of, of_kind
 from ..core.endpoint_specs import EndpointSpec, heeds_routers, interfaces, is_dhcp, is_tap, node_path
-from ..core.lease_specs import Lease
+from ..core.lease_specs import Lease, lease_key
 from ..core.link_specs import VlanSpec
 from ..core.network_specs import NetworkSpec
 from ..core.route_specs import MAIN_TABLE, RTPROT_RA, RoutesSpec
@@ -90,7 +90,9 @@ def endpoint(spec: EndpointSpec, networks: Networks, observed: HostState) -> Des
     for address in reversed(spec["addresses"]):  # those of the first addresses count
         row = subnet_of(of, address)
         gateways["ipv6" if ":" in address else "ipv4"] = row["gateway"] if row else None
-    lease = observed.leases.get(f"{spec['network']}/{spec['name']}") if is_dhcp(spec) else None
+    key = f"{spec['network']}/{spec['name']}"
+    leases = {it: observed.leases.get(lease_key(key, it)) for it in (4, 6) if is_dhcp(spec, it)}
+    lease = leases.get(4)
     if lease is not None:
         gateways["ipv4"] = next(iter(lease["routers"]), None)
     learnt = _learnt(spec, link, gateways, observed) if heeds_routers(spec) and not spec["vlans"] else {}
@@ -101,7 +103,7 @@ def endpoint(spec: EndpointSpec, networks: Networks, observed: HostState) -> Des
         "interface": spec["interface"],
         "addresses": list(spec["addresses"]),
         **learnt,
-        **({"lease": _lease(lease)} if is_dhcp(spec) else {}),
+        **{_LEASES[version]: _lease(found) for version, found in leases.items()},
         "allowed_addresses": list(spec["allowed_addresses"]),
         "routing_table": spec["routing_table"],
         "mac": link.mac if link else spec["mac"],
@@ -112,6 +114,10 @@ def endpoint(spec: EndpointSpec, networks: Networks, observed: HostState) -> Des
         "parent": _parent(of, observed),
         "owner": spec["owner"],
     }
+
+
+#: By IP version: what a lease is called.
+_LEASES = {4: "lease", 6: "lease_ipv6"}
 
 
 def _learnt(

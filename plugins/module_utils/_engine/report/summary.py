@@ -22,7 +22,7 @@ _PLAIN = {
 _ALWAYS = {"protocol": ("802.1ad",)}
 #: What an object has unless somebody asks for something else: no news where it is created or removed as a whole.
 _DEFAULTS: Generic = {
-    "accept_ra": False, "addressing": "pool", "bring_up_parent": True, "default_route": {"ipv4": "auto", "ipv6": "auto"}, "dhcp": False,
+    "accept_ra": False, "addressing": "pool", "bring_up_parent": True, "default_route": {"ipv4": "auto", "ipv6": "auto"}, "dhcp": False, "dhcp6": False,
     "enable_ipv4": True, "enable_ipv6": False,
     "gvrp": False, "gw_priority": 0, "host_access": False, "internal": False, "kind": "link", "loose_binding": False, "metric": 0, "mvrp": False,
     "nopromisc": False, "probe": False, "recreate": False, "reorder_headers": True, "share_parent": False, "source_routing": False, "spoof_check": False,

@@ -77,8 +77,9 @@ def _endpoint(endpoint: Described) -> List[List[str]]:
     vlans = f".{_ranges(endpoint['vlans'])}" if "vlans" in endpoint else ""
     where = endpoint["interface"] + vlans + ("" if endpoint["alive"] else " (gone)")
     learnt = [f"{address} (SLAAC)" for address in endpoint.get("slaac_addresses", ())]
-    if "lease" in endpoint:
-        learnt.insert(0, f"{endpoint['lease']['address']} (DHCP)" if endpoint["lease"] else "none yet (DHCP)")
+    for kind, dhcp in (("lease_ipv6", "DHCPv6"), ("lease", "DHCP")):
+        if kind in endpoint:
+            learnt.insert(0, f"{endpoint[kind]['address']} ({dhcp})" if endpoint[kind] else f"none yet ({dhcp})")
     first, *rest = [*endpoint["addresses"], *learnt] or ["-"]
     return [[name, where, endpoint["workload"], first], *(["", "", "", address] for address in rest)]
 

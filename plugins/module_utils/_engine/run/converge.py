@@ -21,6 +21,7 @@ from ..core.change import HOST, Change, Records, has_senders
 from ..core.endpoint_specs import DHCP
 from ..core.errors import InputError, Problem, RegistryError, RollbackFailed, RolledBack, UnderlayError
 from ..core.fingerprint import fingerprint
+from ..core.lease_specs import lease_of
 from ..core.network_specs import NetworkSpec
 from ..core.resolver import KEYWORDS
 from ..core.specs import Generic, Items, Spec
@@ -218,19 +219,19 @@ def _apply(declared: Declaration, run: RunOptions, registry: Registry) -> Outcom
 
 
 def _lease(
-    declared: Declaration, endpoints: Sequence[str], number: int, run: RunOptions, registry: Registry
+    declared: Declaration, wanted: Sequence[str], number: int, run: RunOptions, registry: Registry
 ) -> Optional[HostState]:
     """Wait for the leases that endpoints ask for since a transaction, and let resolv.conf have what comes with them.
 
     Returns the host after that, None where nothing was waited for. Raises RolledBack where one does not come, and RollbackFailed.
     """
-    if not endpoints or not run.dhcp_timeout:
+    if not wanted or not run.dhcp_timeout:
         run.notes += [
-            f"{key} has no IPv4 address until a DHCP server answers, which dhcp_timeout: 0 does not wait for"
-            for key in endpoints
+            f"{endpoint} has no IPv{version} address until a DHCP server answers, which dhcp_timeout: 0 does not wait for"
+            for endpoint, version in map(lease_of, wanted)
         ]
         return None
-    missing = lease_socket.lacking(endpoints, run.dhcp_timeout)
+    missing = lease_socket.lacking(wanted, run.dhcp_timeout)
     alone = replace(run, guard=None)
     if missing:
         what = "; ".join(missing.values())
@@ -338,7 +339,7 @@ def _has_addresses(item: Item) -> bool:
 def _needs_leases(declared: Declaration, records: Records) -> bool:
     """Whether endpoints have, or get, leases of DHCP servers."""
     specs: List[Generic] = [item.spec for item in declared.items if item.spec]
-    asked = any(spec.get("dhcp") or spec.get("addressing") == DHCP for spec in specs)
+    asked = any(spec.get("dhcp") or spec.get("dhcp6") or spec.get("addressing") == DHCP for spec in specs)
     networks = records.get("network", {}).values()
     return asked or wants_leases(records) or any(record.spec["addressing"] == DHCP for record in networks)
 

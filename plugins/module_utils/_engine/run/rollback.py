@@ -50,9 +50,9 @@ def apply_all(changes: Sequence[Change], observed: HostState, group: int, lines:
 
 def release(changes: Iterable[Change], observed: HostState) -> None:
     """Give back to their servers the leases that end with changes, while their links are there."""
-    for endpoint in dhcp.ends(changes):
-        if endpoint in observed.leases:
-            lease_socket.release(endpoint)
+    for lease in dhcp.ends(changes):
+        if lease in observed.leases:
+            lease_socket.release(lease)
 
 
 def pages_of(records: Records, held: Mapping[str, Lease]) -> Pages:

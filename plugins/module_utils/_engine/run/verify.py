@@ -20,7 +20,7 @@ from ..core.change import Change
 from ..core.endpoint_specs import EndpointSpec, is_dhcp, is_slaac
 from ..core.errors import Problem
 from ..core.formats import ip_of
-from ..core.lease_specs import Lease
+from ..core.lease_specs import Lease, lease_key
 from ..core.network_specs import NetworkSpec
 from ..core.specs import is_l3
 from ..core.state import HostState, Link
@@ -145,20 +145,21 @@ def networks(
     for key, endpoint in endpoints.items():
         network = found.get(endpoint["network"])
         if network is not None and not is_l3(complete[endpoint["network"]]):
-            _join(network, endpoint, leases.get(key))
+            _join(network, endpoint, [leases.get(lease_key(key, it)) for it in (4, 6) if is_dhcp(endpoint, it)])
     for network in found.values():
         network.gateways = [address for address in network.gateways if address not in network.endpoints]
     return list(found.values())
 
 
-def _join(network: Network, endpoint: EndpointSpec, lease: Optional[Lease]) -> None:
+def _join(network: Network, endpoint: EndpointSpec, leases: Sequence[Optional[Lease]]) -> None:
     """What there is to ask for an endpoint of this host."""
     network.endpoints.update((ip_of(address), endpoint["name"]) for address in endpoint.get("addresses", ()))
-    if is_dhcp(endpoint) and lease is not None:
-        network.endpoints[ip_of(lease["address"])] = endpoint["name"]
-        network.gateways += [router for router in lease["routers"] if router not in network.gateways]
-    elif is_dhcp(endpoint):
-        network.unleased.append(endpoint["name"])
+    for lease in leases:
+        if lease is not None:
+            network.endpoints[ip_of(lease["address"])] = endpoint["name"]
+            network.gateways += [router for router in lease["routers"] if router not in network.gateways]
+        elif endpoint["name"] not in network.unleased:
+            network.unleased.append(endpoint["name"])
     if is_slaac(endpoint):
         network.slaac.append(endpoint["name"])
     if endpoint["vlans"]:

@@ -58,7 +58,7 @@ function useCell(pool) {
 }
 
 function held(lease) {
-  return [...lease.leased_address ? [lease.leased_address] : [], ...lease.addresses, ...lease.slaac_addresses];
+  return [...lease.leased_addresses, ...lease.addresses, ...lease.slaac_addresses];
 }
 
 function addressesOf(lease) {
