@@ -18,7 +18,7 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.store.regi
 from tests.support.engine import Engine
 from tests.support.network_host import inside
 
-_GETLINK, _GETADDR, _GETROUTE = 18, 22, 26
+_GETLINK, _GETADDR, _GETROUTE, _GETRULE = 18, 22, 26, 34
 _DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 _DONE, _ERROR = 3, 2
 _UP = 1
@@ -31,8 +31,17 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_TABLE = 1, 4
 _SCOPE_LINK, _PROTO_KERNEL = 253, 2
 #: In IFLA_AF_SPEC: the sysctls of each family, and how its addresses are made.
 _INET6_CONF, _INET6_ADDR_GEN_MODE = 2, 8
+_INET6_SETTINGS = (_INET6_CONF, 7, _INET6_ADDR_GEN_MODE)  # and IFLA_INET6_TOKEN
 
 Attributes = Dict[int, bytes]
+#: Attributes that the kernel changes by itself, a while later: IFLA_OPERSTATE, IFLA_CARRIER and its counts; the lifetimes of the others.
+_RESTLESS = {_GETLINK: {16, 33, 35, 47, 48}, _GETADDR: {6}, _GETROUTE: {12}, _GETRULE: set()}
+#: Where each kind has its flags (the place in its head), and which of them: carriers, and what duplicate address detection finds.
+_RESTLESS_FLAGS = {_GETLINK: (8, 0x10040), _GETADDR: (2, 0x40), _GETROUTE: (8, 0x10), _GETRULE: (8, 0)}
+_IFA_FLAGS = 8
+_INFO_XSTATS = 3
+#: Types of routes that come and go with addresses: local, anycast, multicast.
+_ITS_OWN = (2, 4, 5)
 
 
 def picture() -> Dict[str, Any]:
@@ -42,6 +51,49 @@ def picture() -> Dict[str, Any]:
         with inside(path.name):
             found[path.name] = _space(path.name)
     return found
+
+
+def everything() -> Dict[str, Any]:
+    """All that rtnetlink says of links with their sysctls, addresses, routes and rules, but for what changes by itself: by namespace."""
+    found = {"namespace ": _said()}
+    for path in sorted(Path("/run/netns").iterdir()):
+        with inside(path.name):
+            found[f"namespace {path.name}"] = _said()
+    return found
+
+
+def _said() -> Dict[str, Any]:
+    heads = {"link": (_GETLINK, 16), "address": (_GETADDR, 8), "route": (_GETROUTE, 12), "rule": (_GETRULE, 12)}
+    with contextlib.closing(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)) as kernel:
+        return {
+            kind: [
+                _calm(what, head, it)
+                for head, it in _dump(kernel, what, length)
+                if what != _GETROUTE or head[7] not in _ITS_OWN
+            ]
+            for kind, (what, length) in heads.items()
+        }
+
+
+def _calm(what: int, head: bytes, it: Attributes) -> Dict[str, Any]:
+    """A message, by the numbers of its attributes."""
+    place, flags = _RESTLESS_FLAGS[what]
+    row: Dict[str, Any] = {str(key): value for key, value in it.items() if key not in _RESTLESS[what]}
+    size = 1 if what == _GETADDR else 4
+    row["head"] = head[:place] + _without(head[place : place + size], flags) + head[place + size :]
+    if what == _GETADDR and _IFA_FLAGS in it:
+        row[str(_IFA_FLAGS)] = _without(it[_IFA_FLAGS], flags)
+    if what == _GETLINK:
+        families = _attributes(it.get(_AF_SPEC, b""))
+        inet6 = _attributes(families.get(socket.AF_INET6, b""))
+        # The others are timers and counters.
+        row[str(_AF_SPEC)] = [families.get(socket.AF_INET), *(inet6.get(key) for key in _INET6_SETTINGS)]
+        row[str(_LINKINFO)] = [part for part in _all(it.get(_LINKINFO, b"")) if part[0] != _INFO_XSTATS]
+    return row
+
+
+def _without(value: bytes, flags: int) -> bytes:
+    return (_integer(value) & ~flags).to_bytes(len(value), "little")
 
 
 def objects() -> Dict[Tuple[Any, ...], Any]:

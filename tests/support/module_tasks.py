@@ -9,6 +9,7 @@ run finds done; ``tasks.refuses`` one that says all that is wrong and leaves eve
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -19,13 +20,13 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import ansible.release
 import ansible_collections
 
+from tests.support import host_picture
 from tests.support.checkout import CHECKOUT
-from tests.support.network_host import HAS_IPV6
 
 PYTHON = "/usr/bin/python3"
 BUILDER = Path(__file__).with_name("module_payloads.py")
@@ -248,34 +249,16 @@ def answer(status: int, text: str) -> Result:
 
 # --- the host as a whole -------------------------------------------------------------------------
 
-_EVERYTHING = {
-    "-4": "link show\naddress show\nroute show table all\nrule show\n",
-    "-6": "route show table all\nrule show\n",
-}
-#: What the kernel changes by itself, a while later: carriers, and what duplicate address detection finds.
-_RESTLESS = {"operstate", "tentative", "valid_life_time", "preferred_life_time", "cache"}
-_RESTLESS_FLAGS = {"LOWER_UP", "NO-CARRIER", "linkdown"}
-#: Types of routes that come and go with addresses.
-_ITS_OWN = ("local", "anycast", "multicast")
+#: Those of a link are in what rtnetlink says of it, but for some.
+_SETTINGS = ["ipv4/ip_forward", "ipv4/conf/all/*", "ipv4/conf/default/*", "ipv6/conf/all/*", "ipv6/conf/default/*"]
+_SETTINGS += ["ipv6/conf/*/ra_honor_pio_*", "ipv6/conf/*/regen_min_advance"]
 
 
 def everything(state_dir: str) -> Dict[str, Any]:
     """All that a task could change: links, addresses, routes, rules, settings, namespaces, files of ours."""
-    found: Dict[str, Any] = {}
-    for space in ("", *sorted(os.listdir("/run/netns"))):
-        inside_of = ["-n", space] if space else []
-        text = ""
-        for family, batch in _EVERYTHING.items():
-            if family == "-4" or HAS_IPV6:
-                command = ["ip", *inside_of, *([family] if family == "-6" else []), "-d", "-j", "-batch", "-"]
-                text += subprocess.run(command, input=batch, check=True, text=True, stdout=subprocess.PIPE).stdout
-        rows = [row for line in text.splitlines() if line for row in json.loads(line) if row]
-        found[f"namespace {space}"] = [_calm(row) for row in rows if not ("dst" in row and row.get("type") in _ITS_OWN)]
-    settings = subprocess.run(
-        ["grep", "-rs", "", "/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv6/conf", "/proc/sys/net/ipv4/ip_forward"],
-        check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    found["settings"] = sorted(settings.stdout.splitlines())
+    found = host_picture.everything()
+    paths = [path for pattern in _SETTINGS for path in glob.glob(f"/proc/sys/net/{pattern}")]
+    found["settings"] = {path: _read(path) for path in paths}
     for directory in (state_dir, "/etc/netns"):
         found[directory] = {
             str(path): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -286,6 +269,17 @@ def everything(state_dir: str) -> Dict[str, Any]:
     return found
 
 
+def _read(path: str) -> Optional[bytes]:
+    """What is in a file of /proc; None for a secret that is not set."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
 def changes(before: Any, after: Any, where: str = "") -> List[str]:
     """Where two states of a host differ; empty for nowhere."""
     if isinstance(before, dict) and isinstance(after, dict):
@@ -294,14 +288,3 @@ def changes(before: Any, after: Any, where: str = "") -> List[str]:
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         return [text for number, pair in enumerate(zip(before, after)) for text in changes(*pair, f"{where}[{number}]")]
     return [] if before == after else [f"{where}: {before!r} became {after!r}"]
-
-
-def _calm(row: Dict[str, Any]) -> Dict[str, Any]:
-    row = {key: value for key, value in row.items() if key not in _RESTLESS}
-    if "flags" in row:
-        row["flags"] = [flag for flag in row["flags"] if flag not in _RESTLESS_FLAGS]
-    if "addr_info" in row:
-        row["addr_info"] = [
-            {key: value for key, value in one.items() if key not in _RESTLESS} for one in row["addr_info"]
-        ]
-    return row
