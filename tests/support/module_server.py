@@ -14,7 +14,7 @@ import gc
 import json
 import os
 import sys
-from typing import Any, Dict
+from typing import Any, Dict, List, Tuple
 
 PAYLOAD = sys.argv[1]
 sys.path[0] = PAYLOAD
@@ -27,6 +27,7 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.run import
 PRELOADED = (_argspec, _host, _module, converge, describe, summary)
 NAMESPACES = {"net": 0x40000000, "mnt": 0x20000}
 LIBC = ctypes.CDLL(None, use_errno=True)
+MADV_POPULATE_WRITE = 23
 
 
 def enter(parent: int) -> None:
@@ -35,6 +36,20 @@ def enter(parent: int) -> None:
         if LIBC.setns(space, flag) != 0:
             raise OSError(ctypes.get_errno(), f"setns: {kind}")
         os.close(space)
+
+
+def written() -> List[Tuple[int, int]]:
+    """Where this process writes: the beginning and the length of each part of its memory."""
+    with open("/proc/self/maps", encoding="ascii") as maps:
+        rows = [line.split() for line in maps]
+    ends = [[int(word, 16) for word in where.split("-")] for where, rights, *_ in rows if rights == "rw-p"]
+    return [(start, end - start) for start, end in ends]
+
+
+def copy_memory() -> None:
+    """All at once what a child would copy page by page, which in User-Mode Linux takes several times as long."""
+    for start, length in MEMORY:
+        LIBC.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), MADV_POPULATE_WRITE)
 
 
 def become(order: Dict[str, Any]) -> None:
@@ -57,10 +72,12 @@ def become(order: Dict[str, Any]) -> None:
 
 
 gc.freeze()  # a child that collects garbage copies all the memory first
+MEMORY = written()
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
         try:
+            copy_memory()
             become(json.loads(line))
         except SystemExit as end:
             atexit._run_exitfuncs()
