@@ -153,6 +153,7 @@ def test_another_interface_name_for_a_living_endpoint(engine: Engine) -> None:
     engine.same("one", interface="wan")
 
 
+@pytest.mark.one_kernel
 def test_a_workload_in_one_subnet_twice_is_reported(engine: Engine) -> None:
     engine.network()
     engine.network("red", parent="trunk.20", subnet="192.0.2.128/25")
@@ -322,6 +323,7 @@ def test_answers_leave_by_the_network_that_was_asked(engine: Engine) -> None:
 # --- names ----------------------------------------------------------------------------------
 
 
+@pytest.mark.one_kernel
 def test_names_come_and_go_with_the_members(engine: Engine) -> None:
     engine.network(subnets=DUAL)
     engine.endpoint("one", aliases=["db", "db.example"], hosts={"far": "192.0.2.200"})
@@ -338,6 +340,7 @@ def test_names_come_and_go_with_the_members(engine: Engine) -> None:
     assert not os.path.exists("/etc/netns/one")
 
 
+@pytest.mark.one_kernel
 def test_a_block_that_somebody_broke_is_written_again(engine: Engine) -> None:
     engine.network()
     engine.endpoint("one")
@@ -355,6 +358,7 @@ def test_a_block_that_somebody_broke_is_written_again(engine: Engine) -> None:
         file.write_bytes(whole)
 
 
+@pytest.mark.one_kernel
 def test_lines_of_others_in_a_hosts_file_stay(engine: Engine) -> None:
     run("mkdir -p /etc/netns/one; printf '10.0.0.1 mine' > /etc/netns/one/hosts")
     engine.network()
@@ -368,6 +372,7 @@ def test_lines_of_others_in_a_hosts_file_stay(engine: Engine) -> None:
     assert "10.0.0.1 mine\n" in hosts_of("one") and "10.0.0.2 mine-too\n" in hosts_of("one")
 
 
+@pytest.mark.one_kernel
 def test_names_of_a_private_umask_are_readable_for_all(engine: Engine) -> None:
     before = os.umask(0o077)
     try:
@@ -491,6 +496,7 @@ def test_a_network_changes_although_a_workload_of_it_is_gone(engine: Engine) -> 
     assert engine.endpoint("three")["addresses"] == ["192.0.2.3/24"]
 
 
+@pytest.mark.one_kernel
 @pytest.mark.parametrize("name", ["../one", "/etc/passwd", "a/b", "..", "a\n"])
 def test_path_tricks_are_refused(engine: Engine, name: str) -> None:
     engine.network()

@@ -377,6 +377,7 @@ def process(engine: Engine, name: str, ask: bool = False) -> subprocess.Popen[st
     )
 
 
+@pytest.mark.one_kernel
 def test_killed_while_it_asks(engine: Engine, capture: Capture) -> None:
     engine.network(subnets=DUAL)
     task = process(engine, "one", ask=True)
@@ -390,6 +391,7 @@ def test_killed_while_it_asks(engine: Engine, capture: Capture) -> None:
     assert addresses("eth0", "two")[0] == "192.0.2.1/24"
 
 
+@pytest.mark.one_kernel
 def test_twenty_tasks_at_once(engine: Engine) -> None:
     engine.network(driver="ipvlan")
     names = [f"n{number}" for number in range(20)]

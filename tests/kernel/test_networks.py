@@ -162,6 +162,7 @@ def test_broadcast_options_change_in_place(engine: Engine) -> None:
         assert (data("eth0", "one")["bcqueuelen"], data("eth0", "one")["bclim"]) == (2000, limit)
 
 
+@pytest.mark.one_kernel
 def test_labels_are_kept_and_change_nothing_else(engine: Engine) -> None:
     network(engine, labels={"rack": "a7"})
     engine.endpoint("one")
@@ -204,6 +205,7 @@ def test_a_network_without_endpoints_changes_freely(engine: Engine) -> None:
     assert sorted(links()) == ["far", "trunk", "trunk.11"]
 
 
+@pytest.mark.one_kernel
 def test_passthru_leaves_the_hosts_own_addresses_and_the_mac_of_its_nic_alone(engine: Engine) -> None:
     """All that comes for the NIC goes to the endpoint, so its addresses would be of no use; and a MAC of the endpoint is the NIC's."""
     run("ip addr add 192.0.2.9/24 dev trunk")
@@ -332,6 +334,7 @@ def test_networks_share_a_parent_where_both_want_it(engine: Engine) -> None:
     assert "trunk.10" not in links()
 
 
+@pytest.mark.one_kernel
 def test_ipvlan_networks_that_share_a_parent_have_one_mode_and_flag(engine: Engine) -> None:
     network(engine, driver="ipvlan", share_parent=True)
     text = refusal(engine, "red", "ipvlan", mode="l3", subnet="198.51.100.0/24", share_parent=True)
@@ -579,6 +582,7 @@ def test_docker_beside_us(engine: Engine) -> None:
 # --- the registry is lost ------------------------------------------------------------------------
 
 
+@pytest.mark.one_kernel
 def test_adopt_takes_back_everything_that_bears_our_mark(engine: Engine) -> None:
     options: Dict[str, Any] = {
         "networks": [
@@ -612,6 +616,7 @@ def test_adopt_takes_back_everything_that_bears_our_mark(engine: Engine) -> None
 # --- what is in use ------------------------------------------------------------------------------
 
 
+@pytest.mark.one_kernel
 def test_a_network_with_endpoints_is_not_removed(engine: Engine) -> None:
     network(engine)
     engine.endpoint("one")
@@ -621,6 +626,7 @@ def test_a_network_with_endpoints_is_not_removed(engine: Engine) -> None:
     assert "trunk.10" in links() and links("one") == ["eth0"]
 
 
+@pytest.mark.one_kernel
 def test_subnets_come_and_go_under_endpoints(engine: Engine) -> None:
     rows = subnets("192.0.2.0/24", "198.51.100.0/24")
     network(engine, subnets=rows[:1])
@@ -637,6 +643,7 @@ def test_subnets_come_and_go_under_endpoints(engine: Engine) -> None:
     assert addresses("eth0", "one") == ["192.0.2.2/24"]
 
 
+@pytest.mark.one_kernel
 def test_reservations_and_ranges_change_under_endpoints(engine: Engine) -> None:
     network(engine, subnets=subnets("192.0.2.0/24"))
     engine.endpoint("one")
@@ -682,6 +689,7 @@ def test_a_released_ipv6_address_is_taken_again_at_once(engine: Engine, driver: 
 # --- subnets -------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_kernel
 def test_automatic_subnets(engine: Engine) -> None:
     run("ip addr add 172.17.0.1/16 dev trunk; ip route add 172.18.5.0/24 dev trunk proto static")
     network(engine, subnets=None)
@@ -693,6 +701,7 @@ def test_automatic_subnets(engine: Engine) -> None:
     assert engine.endpoint("one")["addresses"] == ["172.19.0.2/16"]
 
 
+@pytest.mark.one_kernel
 def test_an_automatic_subnet_is_not_that_of_a_nameserver(engine: Engine, tmp_path: Path) -> None:
     """Endpoints get the same nameservers, and would look for them on their own wire."""
     names = tmp_path / "resolv.conf"
@@ -705,6 +714,7 @@ def test_an_automatic_subnet_is_not_that_of_a_nameserver(engine: Engine, tmp_pat
     assert [row["subnet"] for row in engine.records("network")["blue"]["subnets"]] == ["172.18.0.0/16"]
 
 
+@pytest.mark.one_kernel
 @needs_ipv6
 def test_automatic_ipv6_subnets_are_the_hosts_own_and_stay(engine: Engine) -> None:
     network(engine, enable_ipv6=True)
@@ -719,6 +729,7 @@ def test_automatic_ipv6_subnets_are_the_hosts_own_and_stay(engine: Engine) -> No
     assert [row["subnet"] for row in engine.records("network")["blue"]["subnets"]][1] == first
 
 
+@pytest.mark.one_kernel
 @pytest.mark.parametrize(
     ("subnet", "gateway", "leases"),
     [
@@ -760,6 +771,7 @@ def test_gateways_of_ipv6(engine: Engine, given: Dict[str, str], expected: str) 
     assert default("one", "-6").get("gateway") == expected
 
 
+@pytest.mark.one_kernel
 def test_the_parents_own_addresses_are_reserved(engine: Engine) -> None:
     run("ip addr add 192.0.2.2/24 dev trunk")
     network(engine, parent="trunk", subnets=subnets("192.0.2.0/24"))
@@ -768,12 +780,14 @@ def test_the_parents_own_addresses_are_reserved(engine: Engine) -> None:
         engine.endpoint("two", ipv4_address="192.0.2.2")
 
 
+@pytest.mark.one_kernel
 def test_the_next_subnet_when_the_first_is_full(engine: Engine) -> None:
     network(engine, subnets=[*subnets("192.0.2.0/30"), *subnets("198.51.100.0/24")])
     assert [engine.endpoint(name)["addresses"] for name in ("one", "two")] == [["192.0.2.2/30"], ["198.51.100.2/24"]]
     assert default("two")["gateway"] == "198.51.100.1"
 
 
+@pytest.mark.one_kernel
 def test_an_l3_network_and_the_subnet_of_its_parent(engine: Engine) -> None:
     run("ip addr add 192.0.2.9/24 dev trunk")
     text = refusal(engine, driver="ipvlan", mode="l3", parent="trunk", subnets=subnets("192.0.2.128/25"))

@@ -125,6 +125,7 @@ def test_the_longest_list_is_set_and_read_back(engine: Engine) -> None:
     engine.same("one", source_macs=many)
 
 
+@pytest.mark.one_kernel
 @pytest.mark.parametrize(
     ("mode", "options", "text"),
     [
@@ -269,6 +270,7 @@ def test_a_node_is_changed_healed_undone_and_made_anew(engine: Engine) -> None:
     assert node() is None
 
 
+@pytest.mark.one_kernel
 @pytest.mark.parametrize(
     ("options", "text"),
     [

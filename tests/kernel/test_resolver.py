@@ -17,7 +17,7 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.store.regi
 from tests.support.engine import Engine
 from tests.support.network_host import process_in, run
 
-pytestmark = [pytest.mark.every_kernel, pytest.mark.usefixtures("trunk")]
+pytestmark = pytest.mark.usefixtures("trunk")
 
 BEGIN = "# begin netops.underlay (do not edit between these lines)\n"
 END = "# end netops.underlay\n"

@@ -104,6 +104,7 @@ def test_routes_are_merged_into_the_set(engine: Engine) -> None:
     assert routes() == {(A, 0): "192.0.2.12", (B, 0): "192.0.2.12", (C, 0): "192.0.2.12"}
 
 
+@pytest.mark.one_kernel
 def test_listing_some_of_the_set_in_another_order_changes_nothing(engine: Engine) -> None:
     task(engine, routes=listed((A, "192.0.2.11"), (B, "192.0.2.12"), (C, "192.0.2.12")))
     for some in ([(A, "192.0.2.11")], [(C, "192.0.2.12"), (A, "192.0.2.11")]):
@@ -112,6 +113,7 @@ def test_listing_some_of_the_set_in_another_order_changes_nothing(engine: Engine
     assert engine.task("routes", name="fabric", exact=True, routes=listed(*every)).changes == []
 
 
+@pytest.mark.one_kernel
 def test_what_is_left_to_defaults_and_what_is_spelt_out_are_the_same(engine: Engine) -> None:
     task(engine, routes=listed((A, "192.0.2.11")))
     spelt = listed((A, "192.0.2.11"), metric=0, table=254, type="unicast")
@@ -129,6 +131,7 @@ def test_exact_removes_the_rest_of_this_set_alone(engine: Engine) -> None:
     assert routes(protocol="static") == {("10.9.0.0/24", 0): "192.0.2.11"}
 
 
+@pytest.mark.one_kernel
 def test_absent_removes_those_that_are_listed_by_prefix_alone(engine: Engine) -> None:
     task(engine, routes=[*listed((A, "192.0.2.11")), *listed((B, "192.0.2.11"), metric=50), *listed((C, "192.0.2.12"))])
     task(engine, "absent", routes=[{"prefix": B}, {"prefix": "10.77.0.0/16"}])
@@ -137,6 +140,7 @@ def test_absent_removes_those_that_are_listed_by_prefix_alone(engine: Engine) ->
     assert routes() == {(A, 0): "192.0.2.11", (C, 0): "192.0.2.12"}
 
 
+@pytest.mark.one_kernel
 def test_absent_removes_the_set(engine: Engine) -> None:
     task(engine, name="other", routes=listed((C, "192.0.2.12")))
     task(engine, routes=listed((A, "192.0.2.11"), (B, "192.0.2.12")))
@@ -145,12 +149,14 @@ def test_absent_removes_the_set(engine: Engine) -> None:
     assert set(engine.records("routes")) == {"other"}
 
 
+@pytest.mark.one_kernel
 def test_a_set_whose_last_route_is_absent_is_no_set(engine: Engine) -> None:
     task(engine, routes=listed((A, "192.0.2.11")))
     task(engine, "absent", routes=[{"prefix": A}])
     assert engine.records("routes") == {} and routes() == {}
 
 
+@pytest.mark.one_kernel
 def test_absent_of_what_never_was(engine: Engine) -> None:
     assert task(engine, "absent").changes == []
     assert task(engine, "absent", routes=[{"prefix": A}]).changes == []
@@ -217,6 +223,7 @@ def test_metrics_and_tables_are_routes_of_their_own(engine: Engine) -> None:
     assert routes("77") == routes("100000") == {}
 
 
+@pytest.mark.one_kernel
 def test_diff(engine: Engine) -> None:
     task(engine, routes=listed((A, "192.0.2.11")))
     outcome = engine.task(
@@ -231,6 +238,7 @@ def test_diff(engine: Engine) -> None:
     assert f"route {A}\n" in after and "via: 192.0.2.12" in after and f"route {B}\n" in after
 
 
+@pytest.mark.one_kernel
 def test_in_a_map(engine: Engine) -> None:
     sets = [
         {"name": "one", "routes": listed((A, "192.0.2.11"))},
@@ -292,6 +300,7 @@ def test_vrf_is_where_next_hops_and_routes_of_others_are_looked_for(engine: Engi
 # --- refusals ------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_kernel
 def test_next_hops_that_cannot_be(engine: Engine) -> None:
     run(
         "ip link add other type dummy; ip link set other up; ip address add 198.51.100.1/24 dev other; ip link add low type dummy"
@@ -321,6 +330,7 @@ def test_next_hops_that_cannot_be(engine: Engine) -> None:
     ]
 
 
+@pytest.mark.one_kernel
 def test_prefixes_that_cannot_be(engine: Engine) -> None:
     run(f"ip route add {A} via 192.0.2.12 proto static; ip route add unreachable {B} proto static")
     rows = listed(("0.0.0.0/0", "192.0.2.11"), ("10.1.2.3", "192.0.2.11"), ("nonsense", "192.0.2.11"))
@@ -347,12 +357,14 @@ def test_prefixes_that_cannot_be(engine: Engine) -> None:
     }
 
 
+@pytest.mark.one_kernel
 def test_host_bits_are_taken_off_with_a_warning(engine: Engine) -> None:
     outcome = task(engine, routes=listed(("10.200.1.5/26", "192.0.2.11")))
     assert outcome.warnings == ["routes[0].prefix: 10.200.1.5/26 has host bits set; using 10.200.1.0/26"]
     assert routes() == {(A, 0): "192.0.2.11"}
 
 
+@pytest.mark.one_kernel
 def test_a_route_of_another_set(engine: Engine) -> None:
     task(engine, name="other", routes=listed((A, "192.0.2.11")))
     assert refused(engine, routes=listed((A, "192.0.2.12"))) == [
@@ -380,6 +392,7 @@ def test_adopting_a_route_that_is_as_wanted_takes_it_into_the_set(engine: Engine
     assert routes() == {}
 
 
+@pytest.mark.one_kernel
 def test_sets_that_two_owners_speak_of(engine: Engine) -> None:
     task(engine, routes=listed((A, "192.0.2.11")))
     with pytest.raises(InputError, match="routes fabric belongs to a task of its own"):
@@ -486,6 +499,7 @@ def test_a_pinger_loses_nothing_while_routes_change(engine: Engine) -> None:
 # --- many ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_kernel
 def test_five_thousand_in_one_task(engine: Engine) -> None:
     rows = [
         {"prefix": f"10.{number >> 8}.{number & 255}.0/26", "via": f"192.0.2.{11 + number % 2}"}
