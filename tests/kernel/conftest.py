@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Iterator
 
@@ -11,6 +12,12 @@ import pytest
 
 from tests.support.engine import Engine
 from tests.support.network_host import fresh_host, run
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: collecting garbage need not look at it, and forked processes need not copy it for that."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
