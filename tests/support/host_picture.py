@@ -34,8 +34,9 @@ _INET6_CONF, _INET6_ADDR_GEN_MODE = 2, 8
 _INET6_SETTINGS = (_INET6_CONF, 7, _INET6_ADDR_GEN_MODE)  # and IFLA_INET6_TOKEN
 
 Attributes = Dict[int, bytes]
-#: Attributes that the kernel changes by itself, a while later: IFLA_OPERSTATE, IFLA_CARRIER and its counts; the lifetimes of the others.
-_RESTLESS = {_GETLINK: {16, 33, 35, 47, 48}, _GETADDR: {6}, _GETROUTE: {12}, _GETRULE: set()}
+#: Attributes that the kernel changes by itself: IFLA_STATS and IFLA_STATS64, which some kernels send unasked, IFLA_OPERSTATE, IFLA_CARRIER and its
+#: counts; the lifetimes of the others.
+_RESTLESS = {_GETLINK: {7, 16, 23, 33, 35, 47, 48}, _GETADDR: {6}, _GETROUTE: {12}, _GETRULE: set()}
 #: Where each kind has its flags (the place in its head), and which of them: carriers, and what duplicate address detection finds.
 _RESTLESS_FLAGS = {_GETLINK: (8, 0x10040), _GETADDR: (2, 0x40), _GETROUTE: (8, 0x10), _GETRULE: (8, 0)}
 _IFA_FLAGS = 8
