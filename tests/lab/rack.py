@@ -37,6 +37,7 @@ HOSTS = Path("/opt/hosts")
 SELF = "../.."  # among the hosts' trees: that of the lab itself, which has Docker and Podman
 BOOT = "/lab/boot-host"
 BYTECODE = Path(__file__).with_name("guest") / "zipped_bytecode.py"
+COMPILED = Path(tempfile.gettempdir(), "zipped-bytecode")  # by it, on any host of this run of the lab
 PACKAGES = "usr/lib/python3/dist-packages"  # of a host's own Python
 CONTROLLER_NIC = "mgmt"
 NETWORK_4 = ipaddress.ip_network("198.51.100.0/24")
@@ -109,6 +110,7 @@ class Host:
             f"LAB_TREE={HOSTS / self.root}",
             f"LAB_MODULES={KERNEL / 'modules'}",
             f"LAB_SEED={self.directory}/seed",
+            f"LAB_BYTECODE={COMPILED}",
             *self.kernel_args,
         ]
         for number, nic in enumerate(self.nics):
@@ -265,6 +267,7 @@ class Rack:
         # A short path: that of a socket has at most 108 characters.
         self.directory = Path(tempfile.mkdtemp(prefix="rack-"))
         self.key = self.directory / "key"
+        COMPILED.mkdir(exist_ok=True)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
         self.switch.start()
         try:

@@ -46,14 +46,14 @@ def reaches(host: Host, address: str, *options: str) -> bool:
 
 
 def test_a_host_compiles_what_a_task_brings_only_once(rack: Rack) -> None:
-    names = "cd /run/zipped-bytecode && ls"
+    names = """cd /var/cache/zipped-bytecode; ls -l --time-style=full-iso $(python3 -c 'import sys; print(sys.implementation.cache_tag)')"""
     for host in rack:
-        host.ssh("rm -rf /run/zipped-bytecode")
+        host.ssh("rm -rf /var/cache/zipped-bytecode/*")
     rack.run("ansible", "all", "-m", "ping")
-    first = {host.name: host.ssh(names).stdout.split() for host in rack}
+    first = {host.name: host.ssh(names).stdout.splitlines() for host in rack}
     assert all(len(found) > 50 for found in first.values())  # ansible.module_utils.basic, and what it imports
     rack.run("ansible", "all", "-m", "ping")
-    assert {host.name: host.ssh(names).stdout.split() for host in rack} == first
+    assert {host.name: host.ssh(names).stdout.splitlines() for host in rack} == first
 
 
 def test_hosts_are_whole_machines(rack: Rack) -> None:

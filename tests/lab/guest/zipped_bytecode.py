@@ -3,32 +3,43 @@
 """Remembers what Python compiles from archives, as it does from directories.
 
 Ansible sends each module with all that it imports as an archive of source, and every task compiles that anew: a quarter
-of what it takes on a host of the lab. In /run, which no power cut leaves half-written.
+of what it takes on a host of the lab. The hosts of a lab share the directory, over reboots too; what is in it is whole.
 """
 
+# Each Python on a host starts with this, so it imports nothing that is not loaded by then.
 import _imp
-import contextlib
 import marshal
 import os
+import sys
 import zipimport
 
-DIRECTORY = "/run/zipped-bytecode"
+DIRECTORY = f"/var/cache/zipped-bytecode/{sys.implementation.cache_tag}"
 compile_source = zipimport._compile_source
 
 
 def remembered(name, source, *more):
     place = f"{DIRECTORY}/{_imp.source_hash(0, source).hex()}"
-    with contextlib.suppress(OSError), open(place, "rb") as file:
-        code = marshal.loads(file.read())
+    try:
+        with open(place, "rb") as file:
+            code = marshal.loads(file.read())
+    except OSError:
+        code = compile_source(name, source, *more)
+        keep(code, place)
+    else:
         _imp._fix_co_filename(code, name)
-        return code
-    code = compile_source(name, source, *more)
-    with contextlib.suppress(OSError):  # who is not root has it compiled each time
-        os.makedirs(DIRECTORY, exist_ok=True)
-        with open(f"{place}.{os.getpid()}", "wb") as file:
-            marshal.dump(code, file)
-        os.rename(file.name, place)
     return code
+
+
+def keep(code, place):
+    try:
+        os.makedirs(DIRECTORY, exist_ok=True)
+        with open(f"{place}.{os.urandom(8).hex()}", "wb") as file:
+            marshal.dump(code, file)
+            file.flush()
+            os.fsync(file)
+        os.rename(file.name, place)
+    except OSError:
+        pass  # who is not root has it compiled each time
 
 
 zipimport._compile_source = remembered
