@@ -160,6 +160,15 @@ def test_a_crash_at_every_system_call(hosts: Callable[[], Host], name: str, ways
     assert not failures, "\n".join([f"{len(failures)} of {done}:", *failures[:50]])
 
 
+def test_a_disk_that_cannot_sync(hosts: Callable[[], Host]) -> None:
+    """What SQLite has committed stands, also where all that failed is the sync after the removal of its journal."""
+    with Watching(hosts(), SCENES["changed"]) as watching:
+        for number, call in enumerate(watching.calls, 1):
+            if call in ("fsync", "fdatasync") and not watching.failure:
+                watching.crash(number, errno.EIO)
+        assert watching.calls.count("fdatasync") > 4 and not watching.failure, watching.failure
+
+
 class Watching:
     """One host on which a scene is played until it goes wrong."""
 

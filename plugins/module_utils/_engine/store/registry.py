@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 #: The files of a directory that say what is wanted of its host.
 STAMPED = ("registry.db", "holds.json")
+#: Where the header of a database has its file change counter (SQLite's file format, 1.3.7).
+_CHANGE_COUNTER = 24
 #: How many finished transactions are kept for ``underlay undo``.
 KEPT = 50
 
@@ -399,12 +401,29 @@ class Registry:
             raise RuntimeError("the registry is written under its lock")
         if not self._exists():
             self._create()
-        with connected(self.path) as database:
-            self._check_schema(database)
-            database.execute("PRAGMA synchronous = EXTRA")
-            database.execute("BEGIN IMMEDIATE")
-            yield database
-            database.execute("COMMIT")
+        before, committing = self._changes(), False
+        try:
+            with connected(self.path) as database:
+                self._check_schema(database)
+                database.execute("PRAGMA synchronous = EXTRA")
+                database.execute("BEGIN IMMEDIATE")
+                yield database
+                committing = True
+                database.execute("COMMIT")
+        except RegistryError:
+            now = self._changes()
+            if not committing or now == before or None in (now, before):
+                raise
+            # It is committed, for readers too: only the removal of the journal was not synced.
+            with contextlib.suppress(OSError):
+                statedir.sync(self.directory)
+
+    def _changes(self) -> Optional[bytes]:
+        """What counts the commits, in the header of SQLite's file format; None where a journal would still undo the last one."""
+        if os.path.exists(self.path + "-journal"):
+            return None
+        with statedir.explained(self.path), open(statedir.open_file(self.path, os.O_RDONLY), "rb", 0) as file:
+            return os.pread(file.fileno(), 4, _CHANGE_COUNTER)
 
     def _create(self) -> None:
         """Make the database whole, then give it its name: an empty one is damaged, not new."""
