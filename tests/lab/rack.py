@@ -39,15 +39,6 @@ BOOT = "/lab/boot-host"
 BYTECODE = Path(__file__).with_name("guest") / "zipped_bytecode.py"
 COMPILED = Path(tempfile.gettempdir(), "zipped-bytecode")  # by it, on any host of this run of the lab
 PACKAGES = "usr/lib/python3/dist-packages"  # of a host's own Python
-#: What no test needs of a host, and each boot would take a second of processor time for: where the kernel offers what it has
-#: not, and the 83 terminals, each of which udev looks at.
-UNUSED = (
-    "dev-hugepages.mount", "dev-mqueue.mount", "modprobe@configfs.service", "modprobe@drm.service", "modprobe@efi_pstore.service",
-    "modprobe@fuse.service", "proc-sys-fs-binfmt_misc.automount", "proc-sys-fs-binfmt_misc.mount", "sys-fs-fuse-connections.mount",
-    "sys-kernel-config.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "systemd-binfmt.service",
-)  # fmt: skip
-COLDPLUG = "[Service]\nExecStart=\nExecStart=-udevadm trigger --action=add --type=subsystems\n"
-COLDPLUG += "ExecStart=-udevadm trigger --action=add --type=devices --subsystem-nomatch=tty\n"
 CONTROLLER_NIC = "mgmt"
 NETWORK_4 = ipaddress.ip_network("198.51.100.0/24")
 NETWORK_6 = ipaddress.ip_network("fd00:51::/64")
@@ -229,7 +220,6 @@ class Host:
             "root/.ssh/authorized_keys": key.with_suffix(".pub").read_text(),
             f"{PACKAGES}/{BYTECODE.name}": BYTECODE.read_text(),
             f"{PACKAGES}/{BYTECODE.stem}.pth": f"import {BYTECODE.stem}\n",
-            "etc/systemd/system/systemd-udev-trigger.service.d/coldplug.conf": COLDPLUG,
         }
         for position, nic in enumerate(self.nics):
             match = f"[Match]\nPermanentMACAddress={self.mac(nic)}\n"
@@ -245,8 +235,6 @@ class Host:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
         (seed / "root/.ssh").chmod(0o700)
-        for unit in UNUSED:
-            (seed / "etc/systemd/system" / unit).symlink_to(os.devnull)
         wants = seed / "etc/systemd/system/multi-user.target.wants"
         wants.mkdir(parents=True)
         (wants / "systemd-networkd.service").symlink_to("/usr/lib/systemd/system/systemd-networkd.service")
