@@ -15,13 +15,15 @@ from tests.support.waiting import until
 
 CHANGES = [
     "ip link set {} mtu 1400", "ip link set {} alias x", "ip link set {} group 5", "ip link set {} txqueuelen 7", "ip link set {} address 02:00:00:00:00:07",
-    "ip link property add dev {} altname other", "ip link set {} addrgenmode none", "ip link set {} promisc on", "ip link add dummy type dummy",
+    "ip link property add dev {} altname other", "ip link set {} promisc on", "ip link add dummy type dummy",
     "ip link add link {} name {}.5 type vlan id 5", "ip link set {}.5 type vlan loose_binding on", "ip link set {} down",
     "ip addr add 192.0.2.1/24 dev {}", "ip addr change 192.0.2.1/24 dev {} proto 9", "ip route add unreachable 10.7.0.0/16", "ip link set {} up",
     "ip route change unreachable 10.7.0.0/16 realm 3", "ip route add 10.8.0.0/16 via 192.0.2.2 table 7", "ip rule add from 10.9.0.0/16 table 7",
     "ip netns add space", "ip -n space link set lo up", "ip -n space link add dummy type dummy", "ip -n space rule add from 10.9.0.0/16 table 7",
-    *(["ip -6 route add unreachable fd07::/64", "ip -6 rule add from fd09::/64 table 7", "ip addr add 2001:db8::1/64 dev {} nodad"] if HAS_IPV6 else []),
 ]  # fmt: skip
+if HAS_IPV6:
+    CHANGES += ["ip link set {} addrgenmode none", "ip addr add 2001:db8::1/64 dev {} nodad"]
+    CHANGES += ["ip -6 route add unreachable fd07::/64", "ip -6 rule add from fd09::/64 table 7"]
 
 
 @pytest.fixture
