@@ -349,7 +349,6 @@ def test_a_stranger_beside_the_engine(tmp_path: Path, monkeypatch: pytest.Monkey
     for seed in seeds:
         stranger = Stranger(seed)
         with fresh_host():
-            run("rm -rf /etc/netns")
             for name in NICS:
                 nic(name)
             (tmp_path / str(seed)).mkdir()
@@ -370,7 +369,6 @@ def test_a_stranger_beside_the_engine(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(("state", "moment"), [("present", "mount"), ("absent", "umount"), ("absent", "unlink")])
 def test_a_namespace_recreated_at_the_last_moment_stays(tmp_path: Path, state: str, moment: str) -> None:
     """By its name it is ours, until the very calls that make or remove it."""
-    run("rm -rf /etc/netns")
     nic("nica")
     host = Host(tmp_path)
     host.engine.network("blue", parent="nica.10")

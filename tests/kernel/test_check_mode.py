@@ -236,11 +236,8 @@ def test_check_mode_says_what_a_run_will_say(host: List[str], requests: List[Req
             if part in host:
                 run(HOSTS[part])
         engine = Engine(f"{state_dir}/state")
-        try:
-            for request in requests:
-                if request.kind == "event":
-                    happen(request.options["script"])
-                else:
-                    says_the_same(engine, request)
-        finally:
-            run("rm -rf /etc/netns/one /etc/netns/two /etc/netns/tenant")
+        for request in requests:
+            if request.kind == "event":
+                happen(request.options["script"])
+            else:
+                says_the_same(engine, request)

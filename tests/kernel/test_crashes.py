@@ -123,7 +123,6 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         def make() -> Host:
             stack.close()
             stack.enter_context(fresh_host())
-            run("rm -rf /etc/netns")
             nic("nica")
             nic("nicb")
             run(STRANGERS)

@@ -53,7 +53,6 @@ def server(trunk: str, tmp_path: Path) -> Iterator[Dnsmasq]:
 def client(engine: Engine, server: Dnsmasq, tmp_path: Path) -> Iterator[Client]:
     with Client(engine.state_dir, tmp_path) as found:
         yield found
-    run("rm -rf /etc/netns")
 
 
 def held(server: Dnsmasq) -> Dict[str, str]:

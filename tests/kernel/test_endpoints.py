@@ -8,7 +8,7 @@ import ipaddress
 import os
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError, RolledBack
@@ -26,13 +26,6 @@ from tests.support.waiting import until
 pytestmark = [pytest.mark.every_kernel, pytest.mark.usefixtures("trunk")]
 
 DUAL = [{"subnet": "192.0.2.0/24"}, *([{"subnet": "2001:db8::/64"}] if HAS_IPV6 else [])]
-
-
-@pytest.fixture(autouse=True)
-def hosts_files() -> Iterator[None]:
-    """What a test leaves in /etc/netns goes with it."""
-    yield
-    run("rm -rf /etc/netns")
 
 
 def hosts_of(name: str) -> str:

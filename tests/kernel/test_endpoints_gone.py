@@ -10,7 +10,6 @@ import itertools
 import os
 import socket
 import subprocess
-from pathlib import Path
 from typing import Iterator
 
 import pytest
@@ -28,12 +27,6 @@ from tests.support.waiting import until
 DUAL = [{"subnet": "192.0.2.0/24"}, *([{"subnet": "2001:db8::/64"}] if HAS_IPV6 else [])]
 
 pytestmark = [pytest.mark.every_kernel, pytest.mark.usefixtures("trunk")]
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    yield Engine(str(tmp_path / "state"))
-    run("rm -rf /etc/netns")
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink.rt
 
 from tests.support.engine import Engine
 from tests.support.host_picture import picture
-from tests.support.network_host import nic, run
+from tests.support.network_host import nic
 from tests.support.soak import some
 
 ONE = {
@@ -63,7 +63,6 @@ KINDS = {"made": (EMPTY, FIRST), "changed": (FIRST, OTHER), "removed": (OTHER, E
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    run("rm -rf /etc/netns")
     nic("nica")
     nic("nicb")
     return Engine(str(tmp_path / "state"))

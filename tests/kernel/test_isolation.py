@@ -796,9 +796,3 @@ def test_nothing_of_the_hosts_own_goes_out_by_a_tenants_link(ours: str) -> None:
         assert b"from the host" not in heard()
         barrier.remove()
         assert b"from the host" in heard()
-
-
-@pytest.fixture(autouse=True)
-def _wire_gone() -> Iterator[None]:
-    yield
-    run("rm -rf /etc/netns")

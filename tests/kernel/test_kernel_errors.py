@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import pytest
 import yaml
@@ -28,13 +28,6 @@ ROWS: Dict[str, List[Dict[str, Any]]] = yaml.safe_load(
     (CHECKOUT / "docs" / "kernel_errors.yml").read_text(encoding="utf-8")
 )
 CASES: List[Tuple[str, Dict[str, Any]]] = [(kind, row) for kind, rows in ROWS.items() for row in rows]
-
-
-@pytest.fixture(autouse=True)
-def hosts_files() -> Iterator[None]:
-    """What a test leaves in /etc/netns goes with it."""
-    yield
-    run("rm -rf /etc/netns")
 
 
 def carry_out(engine: Engine, task: Dict[str, Dict[str, Any]], check: bool = False) -> None:

@@ -40,13 +40,6 @@ IPVLAN: List[Tuple[str, str, Optional[str]]] = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def hosts_files() -> Iterator[None]:
-    """What a test leaves in /etc/netns goes with it."""
-    yield
-    run("rm -rf /etc/netns")
-
-
 def subnets(*texts: str, **more: Any) -> List[Dict[str, Any]]:
     return [{"subnet": text, **more} for text in texts]
 

@@ -9,7 +9,7 @@ import select
 import stat
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
@@ -27,13 +27,6 @@ pytestmark = [pytest.mark.every_kernel, pytest.mark.usefixtures("trunk")]
 
 LISTED, OTHER = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 NEIGHBOUR = "ip netns exec neighbour"
-
-
-@pytest.fixture(autouse=True)
-def nodes() -> Iterator[None]:
-    """The files outside of the kernel that a test leaves go with it."""
-    yield
-    run("rm -rf /etc/netns /dev/netops-underlay")
 
 
 @pytest.fixture

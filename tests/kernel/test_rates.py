@@ -11,7 +11,7 @@ import statistics
 import struct
 import threading
 import time
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, List
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
@@ -27,13 +27,6 @@ from tests.support.network_host import link, run
 pytestmark = [pytest.mark.every_kernel, pytest.mark.usefixtures("trunk")]
 
 RATES = {"ingress_rate": "8mbit", "egress_rate": "4mbit", "egress_burst": "64kb"}
-
-
-@pytest.fixture(autouse=True)
-def files() -> Iterator[None]:
-    """The files outside of the kernel that a test leaves go with it."""
-    yield
-    run("rm -rf /etc/netns /dev/netops-underlay")
 
 
 def tc(what: str) -> Any:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
@@ -21,13 +20,6 @@ pytestmark = pytest.mark.usefixtures("trunk")
 
 BEGIN = "# begin netops.underlay (do not edit between these lines)\n"
 END = "# end netops.underlay\n"
-
-
-@pytest.fixture(autouse=True)
-def files() -> Iterator[None]:
-    """What a test leaves in /etc/netns goes with it."""
-    yield
-    run("rm -rf /etc/netns")
 
 
 def seen(name: str = "one") -> str:

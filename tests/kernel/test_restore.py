@@ -39,7 +39,6 @@ THREE = [{"subnet": "203.0.113.0/24", "gateway": "none"}]
 def engine(tmp_path: Path) -> Engine:
     for name in ("nica", "nicb", "nicc"):
         nic(name)
-    run("rm -rf /etc/netns")
     return Engine(str(tmp_path / "state"))
 
 

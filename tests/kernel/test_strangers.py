@@ -39,7 +39,6 @@ def turn(engine: Engine, number: int) -> int:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    run("rm -rf /etc/netns")
     for name in ("nica", "nicb"):
         nic(name)
     return Engine(str(tmp_path / "state"))

@@ -8,6 +8,7 @@ import contextlib
 import os
 import socket
 import struct
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
@@ -28,7 +29,7 @@ _ADDRESS, _NAME, _MTU, _LINK, _MASTER, _LINKINFO, _ALIAS, _AF_SPEC, _GROUP, _EXT
 )  # fmt: skip
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_PROTO = 1, 2, 11
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_TABLE = 1, 4, 5, 6, 7, 15
-_SCOPE_LINK, _PROTO_KERNEL = 253, 2
+_SCOPE_UNIVERSE, _SCOPE_LINK, _PROTO_KERNEL = 0, 253, 2
 #: In IFLA_AF_SPEC: the sysctls of each family, and how its addresses are made.
 _INET6_CONF, _INET6_ADDR_GEN_MODE = 2, 8
 _INET6_SETTINGS = (_INET6_CONF, 7, _INET6_ADDR_GEN_MODE)  # and IFLA_INET6_TOKEN
@@ -95,6 +96,17 @@ def _calm(what: int, head: bytes, it: Attributes) -> Dict[str, Any]:
 
 def _without(value: bytes, flags: int) -> bytes:
     return (_integer(value) & ~flags).to_bytes(len(value), "little")
+
+
+def global_addresses(dev: str) -> List[str]:
+    """Those of a link of this namespace that are valid everywhere, IPv4 first."""
+    index = socket.if_nametoindex(dev)
+    with contextlib.closing(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)) as kernel:
+        return [
+            f"{ip_address(it.get(_IFA_LOCAL, it[_IFA_ADDRESS]))}/{head[1]}"
+            for head, it in _dump(kernel, _GETADDR, 8)
+            if struct.unpack_from("=I", head, 4)[0] == index and head[3] == _SCOPE_UNIVERSE
+        ]
 
 
 def objects() -> Dict[Tuple[Any, ...], Any]:

@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import socket
 import struct
 import subprocess
@@ -25,6 +26,8 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel imp
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWNET = 0x20000, 0x4000000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 
+#: What the engine makes of a host outside of its kernel and its registry.
+OUTSIDE = ("/etc/netns", "/dev/netops-underlay")
 
 HAS_IPV6 = os.path.isdir("/proc/sys/net/ipv6")
 needs_ipv6 = pytest.mark.skipif(not HAS_IPV6, reason="this kernel has no IPv6")
@@ -39,7 +42,7 @@ def libc(name: str, *arguments: Any) -> None:
 
 @contextlib.contextmanager
 def fresh_host() -> Iterator[None]:
-    """A fresh network namespace and a /run/netns that no other process sees; both go afterwards."""
+    """A fresh network namespace and a /run/netns that no other process sees; all goes afterwards, files outside of them too."""
     if os.geteuid() != 0:
         pytest.skip("needs root: tests/lab/run -- pytest tests/kernel")
     with contextlib.ExitStack() as stack:
@@ -58,6 +61,8 @@ def fresh_host() -> Iterator[None]:
             raise_lo()
             yield
         finally:
+            for path in OUTSIDE:
+                shutil.rmtree(path, ignore_errors=True)
             libc("setns", before["net"], CLONE_NEWNET)
             libc("setns", before["mnt"], CLONE_NEWNS)  # which leads to the root of those mounts, not to ours
             os.fchdir(root)
@@ -133,7 +138,8 @@ def link(name: str, netns: Optional[str] = None) -> Dict[str, Any]:
 
 def links(netns: Optional[str] = None) -> List[str]:
     """The names of all links but lo."""
-    return [row["ifname"] for row in ip("link", "show", netns=netns) if row["ifname"] != "lo"]
+    with inside(netns) if netns else contextlib.nullcontext():
+        return [name for _index, name in socket.if_nameindex() if name != "lo"]
 
 
 def data(name: str, netns: Optional[str] = None) -> Dict[str, Any]:

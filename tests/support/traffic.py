@@ -4,18 +4,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
 from typing import Any, Dict, List
 
-from tests.support.network_host import ip, run
+from tests.support.host_picture import global_addresses
+from tests.support.network_host import inside, ip
 from tests.support.waiting import until
 
 
 def addresses(dev: str, netns: str) -> List[str]:
     """Those of global scope, IPv4 first."""
-    rows = ip("addr", "show", "dev", dev, netns=netns)[0]["addr_info"]
-    return [f"{row['local']}/{row['prefixlen']}" for row in rows if row["scope"] == "global"]
+    with inside(netns) if netns else contextlib.nullcontext():
+        return global_addresses(dev)
 
 
 def default(netns: str, family: str = "-4") -> Dict[str, Any]:
@@ -27,7 +29,8 @@ def default(netns: str, family: str = "-4") -> Dict[str, Any]:
 
 def reaches(command: str, target: str) -> bool:
     """Whether one of some pings by ``command`` (such as ``ip netns exec a``) arrives, neighbours being new."""
-    return run(f"{command} ping -c 1 -W 1 {target} >/dev/null 2>&1 && echo yes || echo no").strip() == "yes"
+    words = [*command.split(), "ping", "-c", "1", "-W", "1", *target.split()]
+    return subprocess.run(words, check=False, capture_output=True).returncode == 0
 
 
 def reachable(command: str, target: str) -> bool:

@@ -44,6 +44,5 @@ def trunk(host: None) -> str:
 
 
 @pytest.fixture
-def tasks(trunk: str, server: Server, tmp_path: Path) -> Iterator[Tasks]:
-    yield Tasks(server, str(tmp_path / "state"))
-    run("rm -rf /etc/netns")
+def tasks(trunk: str, server: Server, tmp_path: Path) -> Tasks:
+    return Tasks(server, str(tmp_path / "state"))
