@@ -7,16 +7,18 @@ from __future__ import annotations
 import copy
 import platform
 import tempfile
+from ipaddress import ip_address
 from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import link_key
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import LINK_GROUP, link_key
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError
 from ansible_collections.netops.underlay.plugins.module_utils._engine.report import describe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.engine import Engine
+from tests.support.host_picture import picture
 from tests.support.network_host import HAS_IPV6, fresh_host, ip, run
 from tests.support.soak import examples
 
@@ -103,17 +105,16 @@ class Model:
 
     def check(self) -> None:
         networks, endpoints = self.engine.records("network"), self.engine.records("endpoint")
-        spaces = ["", *(row["name"] for row in ip("netns"))]
-        shown = {space: ip("addr", netns=space or None) for space in spaces}
+        shown = {space: {row["name"]: row for row in rows} for space, (rows, *_rest) in picture().items()}
         ours = {
-            link_key(f"netns:{space}" if space else "", row["ifname"])
+            link_key(f"netns:{space}" if space else "", name)
             for space, rows in shown.items()
-            for row in rows
-            if row["group"] in ("8021", "netops-underlay")
+            for name, row in rows.items()
+            if row["group"] == LINK_GROUP
         }
         assert ours == set(self.engine.records("link")), "a link of ours without a record, or a record without its link"
-        assert {row["ifname"] for row in shown[""]} - {key for key in ours if "/" not in key} == FOREIGN
-        assert set(spaces) - {""} == {spec["workload"].partition(":")[2] for spec in endpoints.values()}, (
+        assert shown[""].keys() - {key for key in ours if "/" not in key} == FOREIGN
+        assert shown.keys() - {""} == {spec["workload"].partition(":")[2] for spec in endpoints.values()}, (
             "namespaces without endpoints"
         )
         for name, network in networks.items():
@@ -122,9 +123,9 @@ class Model:
             assert len(held) == len(set(held)), "one address twice"
             assert not {row["gateway"] for row in network["subnets"]} & set(held)
         for key, spec in endpoints.items():
-            (there,) = [row for row in shown[spec["workload"].partition(":")[2]] if row["ifname"] == spec["interface"]]
-            assert "UP" in there["flags"]
-            found = {f"{own['local']}/{own['prefixlen']}" for own in there["addr_info"] if own["scope"] == "global"}
+            there = shown[spec["workload"].partition(":")[2]][spec["interface"]]
+            assert there["up"]
+            found = {f"{ip_address(bytes.fromhex(own))}/{length}" for own, length, _protocol in there["addresses"]}
             assert found == set(spec["addresses"]), key
         assert describe.host(self.engine.state_dir, ("drift", "adoptable")) == {"drift": [], "adoptable": []}
 
@@ -160,17 +161,14 @@ def keeps_the_rules(tasks: List[Task]) -> None:
         run(HOST)
         engine = Engine(f"{state_dir}/state")
         model = Model(engine)
-        try:
-            for task in tasks:
-                before = {kind: engine.records(kind) for kind in KINDS}
-                if carry_out(engine, task) is None:
-                    model.check()
-                else:
-                    assert {kind: engine.records(kind) for kind in KINDS} == before
-            model.check()
-            empty(engine)
-        finally:
-            run("rm -rf /etc/netns/one /etc/netns/two")
+        for task in tasks:
+            before = {kind: engine.records(kind) for kind in KINDS}
+            if carry_out(engine, task) is None:
+                model.check()
+            else:
+                assert {kind: engine.records(kind) for kind in KINDS} == before
+        model.check()
+        empty(engine)
 
 
 @pytest.mark.every_kernel
