@@ -4,19 +4,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import json
 import os
 import pickle
 import random
+import sqlite3
 import struct
 import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine.core import version
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core import errors, version
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import HOST
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.fingerprint import fingerprint
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.state import (
@@ -274,7 +276,7 @@ def ask_safely(host: SimulatedHost, rows: Dict[str, Any]) -> Any:
         return str(error)
 
 
-def test_another_engine_python_or_address_of_the_controller_is_another_question(
+def test_another_engine_python_machine_or_address_of_the_controller_is_another_question(
     host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = transact.RunOptions(host.state_dir)
@@ -290,7 +292,9 @@ def test_another_engine_python_or_address_of_the_controller_is_another_question(
     questions.add(memory.Memory(run, "{}").question)
     monkeypatch.setattr(memory.sys, "version", "3.0")
     questions.add(memory.Memory(run, "{}").question)
-    assert len(questions) == 7
+    monkeypatch.setattr(memory.statedir, "machine", lambda: "a clone")
+    questions.add(memory.Memory(run, "{}").question)
+    assert len(questions) == 8
 
 
 def test_what_an_endpoint_has_a_part_in_is_looked_up_each_time(host: SimulatedHost) -> None:
@@ -310,6 +314,29 @@ def test_what_an_interrupted_run_left_is_said_once(host: SimulatedHost) -> None:
     assert (
         "had been interrupted" in str(said[0][1]["warnings"]) and said[1][1]["warnings"] == said[2][1]["warnings"] == []
     )
+
+
+def test_a_registry_that_is_as_it_was_is_not_opened(host: SimulatedHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose it is, and that nothing is pending in it and no guard armed, was seen when the answer was kept."""
+    for _ in range(2):
+        ask(host, ROWS)
+
+    def refuse(*_rest: object, **_more: object) -> None:
+        raise sqlite3.OperationalError("unable to open")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", refuse)
+        assert ask(host, ROWS)[0] is True
+    registry = Path(host.state_dir, "registry.db")
+    with contextlib.closing(sqlite3.connect(registry)) as database, database:
+        database.execute("INSERT INTO meta VALUES ('note', 'by hand')")
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", refuse)
+        with pytest.raises(errors.RegistryError):
+            ask(host, ROWS)
+    assert [ask(host, ROWS)[0] for _ in range(2)] == [False, True]
+    Path(f"{registry}-journal").write_bytes(b"")  # of a run that was killed
+    assert ask(host, ROWS)[0] is False
 
 
 @pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-1], lambda whole: whole[:65], lambda whole: b"\xff" * (3 << 20),

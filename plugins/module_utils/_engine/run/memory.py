@@ -57,7 +57,7 @@ class Memory:
     def __init__(self, run: RunOptions, given: str, *asked: object) -> None:
         self.run = run
         self.path = os.path.join(run.state_dir, FILE)
-        about = json.dumps([version.VERSION, _code(), sys.version, run.managed_from, *asked])
+        about = json.dumps([version.VERSION, _code(), sys.version, run.managed_from, statedir.machine(), *asked])
         self.question = _digest(f"{_digest(given)} {about}")
 
     def recall(self) -> Optional[Answer]:
@@ -69,9 +69,9 @@ class Memory:
         if kept is None:
             return None
         need = replace(Need(**kept["need"]), kinds=tuple(kept["need"]["kinds"]))
-        registry = Registry(self.run.state_dir)
+        registry = Registry(self.run.state_dir, settled=kept["registry"])
         with at_work(registry, self.run):
-            if registry.digest() != kept["registry"] or survey(need, self.run)[1] != kept["host"]:
+            if not registry.is_settled or survey(need, self.run)[1] != kept["host"]:
                 return None
         return Answer(kept["result"], self.run.notes + kept["warnings"])
 
@@ -90,8 +90,9 @@ class Memory:
     def _read(self) -> Optional[_Kept]:
         """What the file has for this question; None where it is not there, is not whole, or others could have written it."""
         with contextlib.suppress(RegistryError, OSError, ValueError):
-            with open(statedir.open_file(self.path, os.O_RDONLY), encoding="utf-8") as file:
-                mark, _newline, body = file.read(_BYTES + 100).partition("\n")
+            with open(statedir.open_file(self.path, os.O_RDONLY), "rb") as file:
+                size = min(os.fstat(file.fileno()).st_size, _BYTES + 100)
+                mark, _newline, body = file.read(size).decode().partition("\n")
             if mark == _digest(body) and body.startswith(f'{{"question": "{self.question}"'):
                 found: _Kept = json.loads(body)
                 return found
@@ -113,5 +114,9 @@ def _code() -> List[object]:
         with zipfile.ZipFile(archive) as payload:
             return [(file.filename, file.CRC) for file in payload.infolist() if file.filename.startswith(ours)]
     loaded = [module for name, module in list(sys.modules.items()) if name == "__main__" or name.startswith(collection)]
-    files = sorted(filter(os.path.isfile, (str(getattr(module, "__file__", "")) for module in loaded)))
-    return [(file, (now := os.stat(file)).st_size, now.st_mtime_ns) for file in files]
+    found: List[object] = []
+    for file in sorted(str(getattr(module, "__file__", "")) for module in loaded):
+        with contextlib.suppress(OSError):  # a package without a file, or code that was given on the command line
+            now = os.stat(file)
+            found.append((file, now.st_size, now.st_mtime_ns))
+    return found

@@ -16,6 +16,7 @@ look most.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -97,13 +98,16 @@ class Registry:
     """The registry of a host, in a directory that only its user may write.
 
     Reading creates nothing and needs no lock; ``begin``, ``finish`` and ``forget`` belong under
-    :meth:`lock`. Everything raises RegistryError. With ``parsed``, what is as it was then is not parsed again.
+    :meth:`lock`. Everything raises RegistryError. With ``parsed``, what is as it was then is not parsed again. ``settled`` is
+    the digest of a file that was seen to be this machine's, with no plan pending and no guard armed: as long as the file is
+    that, SQLite need not be asked for these, nor even loaded.
     """
 
-    def __init__(self, directory: str, parsed: Optional[ParsedRegistry] = None) -> None:
+    def __init__(self, directory: str, parsed: Optional[ParsedRegistry] = None, settled: str = "") -> None:
         self.directory = os.path.abspath(directory)
         self.path = os.path.join(self.directory, "registry.db")
         self._parsed = parsed
+        self._settled = settled
         self._locked = False
         self._begun: List[Change] = []
 
@@ -156,6 +160,8 @@ class Registry:
 
     def check_machine(self) -> None:
         """Raises OtherMachine where the registry was made on another machine than this one."""
+        if self.is_settled:
+            return
         with self._reading() as database:
             made_on = rows.machine(database) if database is not None else ""
         here = statedir.machine()
@@ -189,6 +195,15 @@ class Registry:
         """A digest of all that the file holds, to be taken under the lock. Raises RegistryError where there is none."""
         return self._hash().hex()
 
+    @functools.cached_property
+    def is_settled(self) -> bool:
+        """Whether the file is the settled one, to be asked under the lock; a killed run's journal, if there is one, is not in it."""
+        if not self._settled or os.path.lexists(self.path + "-journal"):
+            return False
+        with contextlib.suppress(RegistryError):
+            return self.digest() == self._settled
+        return False
+
     def is_as_parsed(self) -> bool:
         """Whether the file is what was parsed, to be asked under the lock."""
         return self._parsed is not None and self._parsed.file == self._file() != b""
@@ -211,6 +226,8 @@ class Registry:
 
     def pending(self) -> Optional[Transaction]:
         """The plan that a killed run left behind."""
+        if self.is_settled:
+            return None
         return next(iter(self._transactions("state = ?", "pending", 1)), None)
 
     def is_of_another_boot(self) -> bool:
@@ -223,6 +240,8 @@ class Registry:
 
     def armed(self) -> Optional[ArmedGuard]:
         """The guard of a transaction that is under way, or done and not confirmed."""
+        if self.is_settled:
+            return None
         with self._reading() as database:
             if database is None:
                 return None
