@@ -128,9 +128,11 @@ def _make(host: Session, session: Session, changes: Sequence[Change], group: int
     if not changes:
         return
     specs: List[Made] = []
+    settings: Optional[_Settings] = None
     for change in changes:
         spec = cast(LinkSpec, change.after or {})
-        settings = _Settings(spec, session, new=True, ipv6=_gets_ipv6(host, spec))
+        if settings is None or not together:  # those of links that go together are alike
+            settings = _Settings(spec, session, new=True, ipv6=_gets_ipv6(host, spec))
         specs.append((change, spec, settings))
     moves = _create_links(host, session, specs, group, together)
     _configure(session, specs, group, together)
