@@ -168,7 +168,8 @@ def _subnet(row: Any, path: str, network: NetworkSpec, into: Declaration) -> Sub
     if text != given and ipaddress.ip_interface(given).ip != subnet.network_address:
         into.warnings.append(f"{path}.subnet: {given} has host bits set; using {subnet}")
     _usable(subnet, path, into)
-    _ranges(spec.get("ip_range"), subnet, f"{path}.ip_range", into)
+    if "ip_range" in spec:
+        _ranges(spec["ip_range"], subnet, f"{path}.ip_range", into)
     for label, part in spec.get("aux_addresses", {}).items():
         _inside(part, subnet, f"{path}.aux_addresses.{label}", into)
     return {
@@ -191,9 +192,9 @@ def _usable(subnet: fields.Network, path: str, into: Declaration) -> None:
         )
 
 
-def _ranges(given: Optional[str], subnet: fields.Network, path: str, into: Declaration) -> None:
+def _ranges(given: str, subnet: fields.Network, path: str, into: Declaration) -> None:
     """The ranges of a pool, which belong to its subnet and share no address."""
-    parts = given.split(PARTS) if given else []
+    parts = given.split(PARTS)
     for position, part in enumerate(parts):
         _inside(part, subnet, f"{path}[{position}]" if len(parts) > 1 else path, into)
     order = sorted((*ipam.span(part), position) for position, part in enumerate(parts))
