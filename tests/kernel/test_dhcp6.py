@@ -283,7 +283,7 @@ def test_an_address_that_another_has_is_declined(
     run(f"ip -n lan addr add {PREFIX}100/64 dev lan10 nodad")
     engine.network(**V4)
     with pytest.raises(errors.RolledBack, match="NoAddrsAvail|is at another host already"):
-        asked_briefly(engine, 6.0)
+        asked_briefly(engine, 12.0)
     assert client.says(f"blue/one ipv6: {PREFIX}100, which fe80::1 gave, is at another host already")
     assert dnsmasq.count("DECLINE") >= 1, dnsmasq.text()
     assert leases.load(engine.state_dir) == {}
