@@ -99,9 +99,9 @@ test-examples: lab ## every example of the documentation, and the installed arch
 
 SOAK := UNDERLAY_SOAK=1
 
-.PHONY: soak soak-unit soak-kernel soak-kernel-6.12 soak-qemu soak-bench
+.PHONY: soak soak-unit soak-kernel soak-kernel-6.12 soak-machines soak-qemu soak-bench
 soak: $(READY) $(COLLECTION) lab ## hours: every crash point, long random sequences with new seeds, every size of the bench
-	@set -o pipefail; tests/suites soak-kernel soak-kernel-6.12 soak-unit soak-qemu soak-bench 2>&1 | tee .cache/soak.log
+	@set -o pipefail; tests/suites soak-kernel soak-kernel-6.12 soak-machines soak-unit soak-qemu soak-bench 2>&1 | tee .cache/soak.log
 soak-unit: $(READY)
 	$(SOAK) $(PYTHON) -m pytest -q tests/unit --timeout 7200
 soak-kernel: lab
@@ -109,6 +109,8 @@ soak-kernel: lab
 	$(SOAK) $(LAB) --rack -- pytest -q $(FILTERED) --timeout 14400
 soak-kernel-6.12: lab
 	$(SOAK) $(LAB) --kernel 6.12 -- pytest -q tests/kernel --timeout 14400 -m "every_kernel or soak or slow"
+soak-machines: lab
+	$(SOAK) $(LAB) --rack -- pytest -q tests/machines --timeout 14400 -m soak
 soak-qemu: lab ## the documentation's virtual machine boots on a tap, in an image that nothing else needs
 	tests/qemu/build
 	$(LAB) -- pytest -q tests/qemu

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from rack import SELF, Host, Rack
@@ -38,16 +39,33 @@ RACK = """\
           - {network: web, name: docker, container: {engine: docker, name: web}}
           - {network: web, name: podman, container: {engine: podman, name: web}}
 """
+LEASES = """\
+  tasks:
+    - name: service
+      netops.underlay.vlan_service: {dhcp: true}
+    - name: leases
+      netops.underlay.vlan_map:
+        name: leases
+        networks: [{name: leased, driver: macvlan, parent: eth1.20, addressing: dhcp}]
+        endpoints:
+          - {network: leased, name: docker, container: {engine: docker, name: web}}
+          - {network: leased, name: podman, container: {engine: podman, name: web}}
+"""
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
+def rack() -> Iterator[Rack]:
     with Rack([Host("engines", root=SELF, mem="1G")]) as rack:
         (host,) = rack
         print(host.ssh(BEGIN, timeout=300).stdout)
         prepare(rack)
         assert play(rack, RACK)["rack"]["engines"]["changed"]
-        yield host
+        yield rack
+
+
+@pytest.fixture(scope="module")
+def host(rack: Rack) -> Host:
+    return rack["engines"]
 
 
 def settled(host: Host) -> bool:
@@ -91,3 +109,26 @@ def test_it_listens_and_does_not_ask(host: Host) -> None:
     host.ssh("systemctl stop docker docker.socket; systemctl start docker")
     assert until(lambda: settled(host)), "the containers of a Docker that is there again are attached again"
     assert host.ssh(heard).stdout != before
+
+
+@pytest.mark.soak
+def test_containers_have_leases_and_the_same_after_a_restart(
+    rack: Rack, host: Host, dhcp_server: Callable[[Rack, str], Path]
+) -> None:
+    """The client that asks for them finds the containers of both engines from its sandbox, user namespaces among them."""
+
+    def leased(engine: str) -> str:
+        pid = host.ssh(f"{engine} inspect -f '{{{{.State.Pid}}}}' web").stdout.strip()
+        return host.ssh(f"nsenter -n -t {pid} ip -br -4 addr show dev eth1 scope global", check=False).stdout
+
+    server = dhcp_server(rack, "engines")
+    assert play(rack, LEASES)["leases"]["engines"]["changed"]
+    for engine in ENGINES:
+        before = leased(engine)
+        assert "10.9.0.1" in before, server.read_text()
+        host.ssh(f"{engine} restart -t 0 web")
+        assert until(lambda engine=engine, before=before: leased(engine).split()[2:] == before.split()[2:]), host.ssh(  # type: ignore[misc]
+            "journalctl -b -o cat -u netops-underlay -u netops-underlay-dhcp | tail -30"
+        ).stdout
+    assert until(lambda: settled(host))
+    assert not play(rack, LEASES)["leases"]["engines"]["changed"]

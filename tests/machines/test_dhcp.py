@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,35 +23,13 @@ ENDPOINT = """\
 """
 
 
-@pytest.fixture
-def server(rack: Rack, tmp_path: Path) -> Iterator[Path]:
-    """dnsmasq on VLAN 20, for both IP versions, and what it says."""
-    rack.switch.vlans("h1", "eth1", {20})
-    rack.switch.add_tap("lan20", untagged=20)
-    there = (
-        "ip address add 10.9.0.1/24 dev lan20; ip link set lan20 up; ip address add 2001:db8:20::1/64 dev lan20 nodad"
-    )
-    subprocess.run(there, shell=True, check=True)
-    log = tmp_path / "log"
-    command = [
-        "dnsmasq", "--no-daemon", "--port=0", "--conf-file=/dev/null", "--interface=lan20", "--bind-interfaces", "--user=root", "--log-dhcp",
-        "--no-ping", f"--dhcp-leasefile={tmp_path}/leases", "--dhcp-range=10.9.0.100,10.9.0.199,255.255.255.0,600", "--dhcp-authoritative",
-        "--dhcp-range=2001:db8:20::100,2001:db8:20::1ff,64,600", "--enable-ra",
-    ]  # fmt: skip
-    with open(log, "wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file)
-    yield log
-    process.kill()
-    process.wait()
-
-
 def address(host: Host) -> str:
     return host.ssh("ip -n one -br addr show dev eth0 scope global", check=False).stdout.strip()
 
 
 @pytest.mark.soak
-def test_the_service_asks_and_asks_again_after_a_reboot(rack: Rack, server: Path) -> None:
-    host = rack["h1"]
+def test_the_service_asks_and_asks_again_after_a_reboot(rack: Rack, dhcp_server: Callable[[Rack, str], Path]) -> None:
+    host, server = rack["h1"], dhcp_server(rack, "h1")
     said = play(rack, SERVICE % "true")["service"]["h1"]
     assert said["changed"] and "_wants_pyroute2" not in said
     assert not play(rack, SERVICE % "true")["service"]["h1"]["changed"]
