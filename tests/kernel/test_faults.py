@@ -111,6 +111,42 @@ def test_a_refusal_of_the_kernel_at_every_message(engine: Engine, monkeypatch: p
     assert undone
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_done_while_its_answers_were_lost(engine: Engine, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """The kernel has carried out all messages of a batch, and the socket had no room for what it says (netlink(7), ENOBUFS)."""
+    before, after = KINDS[kind]
+    pictures = clean(engine, before, after)
+    passed, at = 0, -1
+    batch = Socket.batch
+
+    def lose(kernel: Socket, messages: Sequence[Message]) -> List[Failure]:
+        nonlocal passed
+        failures = batch(kernel, messages)
+        passed += 1
+        if passed == at:
+            raise AnswersLost(errno.ENOBUFS, "injected")
+        return failures
+
+    monkeypatch.setattr(rtnetlink.Socket, "batch", lose)
+    engine.map(**before)
+    passed = 0
+    engine.map(**after)
+    for number in range(1, passed + 1):
+        at = -1
+        engine.map(**before)
+        passed, at = 0, number
+        try:
+            engine.map(**after)
+        except (RolledBack, KernelError):
+            assert passed >= number
+            assert picture() == pictures[0], f"half of it is left, answers lost of batch {number}"
+            assert not engine.pending()
+        else:
+            assert picture() == pictures[1], number
+    print(f"{kind}: {number} batches")
+
+
 class Refuser:
     """Has the kernel refuse one message, or lose the answer to one question."""
 
