@@ -15,7 +15,7 @@ from typing import Callable, Iterator, List
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core import errors
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
-from ansible_collections.netops.underlay.plugins.module_utils._engine.dhcp import daemon
+from ansible_collections.netops.underlay.plugins.module_utils._engine.dhcp import daemon, place
 from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import lease_socket
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import converge, restore, transact
 from ansible_collections.netops.underlay.plugins.module_utils._engine.store import leases
@@ -94,12 +94,40 @@ def test_a_lease_and_what_comes_with_it(engine: Engine, client: Client, server: 
     assert found == {("default", "10.9.0.1"), ("192.0.2.0/24", "10.9.0.2"), ("198.51.100.1", None)}
     assert {it["metric"] for it in routes()} == {1024}
     assert "mtu 1400" in run("ip -n one route show default")
+    (connected,) = run("ip -n one route show 10.9.0.0/24").splitlines()
+    assert connected.split() == f"10.9.0.0/24 dev eth0 proto kernel scope link src {ip_address} mtu 1400".split()
     (lease,) = leases.load(engine.state_dir).values()
     assert (lease["address"], lease["server"], lease["dns"]) == (f"{ip_address}/24", "10.9.0.1", ["10.9.0.1"])
     assert (lease["domain"], lease["search"], lease["mtu"]) == ("lan.example", ["a.example", "b.a.example"], 1400)
     assert "one" in dnsmasq.leases.read_text().split(), "the host name is the endpoint's"
     assert run("ip netns exec one ping -c 1 -W 2 10.9.0.1")
     assert lease_socket.wait("blue/one", 1)["address"] == lease["address"]
+    engine.same("one", **ONE)
+
+
+def test_a_lease_with_another_mtu(engine: Engine, client: Client, server: Callable[..., Dnsmasq]) -> None:
+    """The connected route of another link in the same subnet is not the lease's to change."""
+    server("--dhcp-option=option:mtu,1400")
+    engine.network()
+    run("ip netns add one; ip -n one link add theirs type dummy; ip -n one link set theirs up")
+    run("ip -n one addr add 10.9.0.77/24 dev theirs")
+    engine.endpoint("one", **ONE)
+    ip_address = leased_at()
+    (lease,) = leases.load(engine.state_dir).values()
+    client.stop()
+    here = place.Place(os.open("/run/netns/one", os.O_RDONLY))
+    link = here.link("eth0", lease["mac"])
+    assert link is not None
+    for mtu in (1400, 1300, None, 1400):
+        here.put(link, {**lease, "mtu": mtu}, 100, place.Way(1024, True))
+        limited = f" mtu {mtu}" if mtu else ""
+        assert run("ip -n one route show 10.9.0.0/24 proto kernel").replace(" \n", "\n").splitlines() == [
+            "10.9.0.0/24 dev theirs scope link src 10.9.0.77",
+            f"10.9.0.0/24 dev eth0 scope link src {ip_address}{limited}",
+        ]
+    here.close()
+    run(f"ip -n one addr del {lease['address']} dev eth0")
+    assert "eth0" not in run("ip -n one route show 10.9.0.0/24"), "it goes with the address, as any other"
 
 
 def test_what_somebody_removes_comes_back(engine: Engine, client: Client, server: Callable[..., Dnsmasq]) -> None:

@@ -190,10 +190,19 @@ class Place:
             if (prefix, via, metric) not in there or not same:
                 trouble = self._try(encode.lease_route(prefix, via, link.index, metric, mtu))
                 notes += [f"the route to {prefix} was not taken: {trouble}"] if trouble else []
+        if not same or (new and mtu):
+            self._limit(link, lease, mtu)
         self._mtu[link.index] = mtu
         if new:
             self._announce(link, lease["address"])
         return notes
+
+    def _limit(self, link: Link, lease: Lease, mtu: Optional[int]) -> None:
+        """What is sent to neighbours is no larger either."""
+        given = ipaddress.IPv4Interface(lease["address"])
+        new, old = encode.change_connected_route(str(given.network), str(given.ip), link.index, mtu)
+        if given.network.prefixlen < 32 and not self._try(new):  # of one address it has none; else there it is already
+            self._try(old)
 
     def take(self, link: Link, version: int) -> None:
         """Remove what leases of an IP version have put on a link. Raises NetlinkError."""

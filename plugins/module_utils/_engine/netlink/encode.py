@@ -16,6 +16,7 @@ from ..core.change import PROTOCOL
 from ..core.isolation import IPV4
 from ..core.route_specs import MAIN_TABLE, RTPROT_DHCP, RouteSpec, RuleSpec
 from ..core.specs import LinkSpec
+from ..core.state import RTPROT_KERNEL
 from . import rtnetlink as nl
 from .rtnetlink import Message
 
@@ -370,7 +371,10 @@ def lease_address(address: str, index: int, seconds: int, preferred: int) -> Mes
 
 def lease_route(prefix: str, via: Optional[str], oif: int, metric: int, mtu: Optional[int]) -> Message:
     """A route that a DHCP server gave, over the link of the lease; with ``mtu`` packets on it are no larger."""
-    message = create_route(_of_lease(prefix, via, metric), oif)
+    return _with_mtu(create_route(_of_lease(prefix, via, metric), oif), mtu)
+
+
+def _with_mtu(message: Message, mtu: Optional[int]) -> Message:
     return message._replace(body=message.body + attribute(RTA_METRICS, u32(RTAX_MTU, mtu))) if mtu else message
 
 
@@ -383,6 +387,19 @@ def remove_lease_route(prefix: str, oif: int, metric: int) -> Message:
 def _of_lease(prefix: str, via: Optional[str], metric: int) -> RouteSpec:
     where = {"netns": "", "prefix": prefix, "table": MAIN_TABLE, "protocol": RTPROT_DHCP}
     return cast(RouteSpec, {**where, "type": "unicast", "via": via, "metric": metric})
+
+
+def change_connected_route(prefix: str, source: str, oif: int, mtu: Optional[int]) -> Tuple[Message, Message]:
+    """Have the kernel's route of an IPv4 address with another MTU: the new one behind the old one, which then goes.
+
+    NLM_F_REPLACE would take the first of its prefix, whichever link that leads over.
+    """
+    spec = cast(RouteSpec, {**_of_lease(prefix, None, 0), "protocol": RTPROT_KERNEL, "src": source})
+    new, old = create_route(spec, oif), remove_route(spec)
+    return (
+        _with_mtu(new._replace(flags=nl.NLM_F_CREATE | nl.NLM_F_APPEND), mtu),
+        old._replace(body=old.body + u32(RTA_OIF, oif)),
+    )
 
 
 def remove_address(address: str, index: int) -> Message:

@@ -27,7 +27,7 @@ RTM_NEWNSID, RTM_GETNSID = 88, 90
 RTM_NEWLINKPROP, RTM_DELLINKPROP = 108, 109
 
 NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
-NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
 NLM_F_DUMP = 0x300
 #: In answers: more of the same follows, the dump is not of one instant, and the two forms of an
 #: error.
