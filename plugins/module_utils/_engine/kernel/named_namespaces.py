@@ -174,7 +174,7 @@ def _unmount(path: str) -> None:
 
 
 def tidy(workload: str) -> None:
-    """Remove the file of a named namespace on which none is mounted: the run that created or removed it was killed in between."""
+    """Remove the file of a named namespace on which none is mounted: the run that created or removed it got no further."""
     kind, _colon, name = workload.partition(":")
     if kind != "netns":
         return

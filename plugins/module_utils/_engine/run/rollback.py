@@ -93,11 +93,18 @@ def rollback(
     ours (default: the transaction's, and that of all finished ones). Raises RollbackFailed where the kernel cannot be
     asked at all.
     """
+    _tidy(changes)
     work = _Rollback(changes, need_after(need, changes), group, records, how, groups or (group, *LINK_GROUPS))
     try:
         return work.carry_out()
     except KernelError as error:
         raise RollbackFailed(f"the changes cannot be undone: {error}") from None
+
+
+def _tidy(changes: Sequence[Change]) -> None:
+    for change in changes:
+        if change.kind == "netns":
+            named_namespaces.tidy(change.key)
 
 
 class _Rollback:
@@ -190,9 +197,6 @@ def recover(registry: Registry, run: RunOptions) -> None:
 
 
 def _recover(pending: Transaction, registry: Registry, run: RunOptions) -> None:
-    for change in pending.changes:
-        if change.kind == "netns":
-            named_namespaces.tidy(change.key)
     if pending.owner == RESTORE:
         sweep(pending, registry.sound()[0], registry.directory)
         registry.withdraw(pending.number)
@@ -210,6 +214,7 @@ def _recover(pending: Transaction, registry: Registry, run: RunOptions) -> None:
 
 def sweep(pending: Transaction, records: Records, state_dir: str) -> None:
     """Remove the links of a restore that it created only half: those in the group that it had to itself."""
+    _tidy(pending.changes)
     made = [
         change._replace(before=None, after=change.after or change.before)
         for change in pending.changes
