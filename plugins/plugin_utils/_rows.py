@@ -41,69 +41,6 @@ class _Once(_Loader):
         return super().construct_mapping(node, deep)
 
 
-class _Unusual(Exception):
-    """YAML of which more is to be known than its events."""
-
-
-def _load(text: str) -> t.Any:
-    """What a YAML file holds. Thousands of rows are built from the parser's events, of which its nodes take three times as long."""
-    try:
-        return _Plain(text).document()
-    except _Unusual:
-        return yaml.load(text, Loader=_Once)
-
-
-class _Plain:
-    """Lists, mappings with texts as keys, and scalars, as ``_Once`` has them. Raises _Unusual for all else, and for a key given twice."""
-
-    def __init__(self, text: str) -> None:
-        self._events = yaml.parse(text, Loader=_Loader)
-        self._loader = _Once("")
-        self._scalars: Args = {}  # of the same text, most often
-
-    def document(self) -> t.Any:
-        self._expect(yaml.StreamStartEvent)
-        self._expect(yaml.DocumentStartEvent)
-        found = self._value(next(self._events))
-        self._expect(yaml.DocumentEndEvent)
-        self._expect(yaml.StreamEndEvent)
-        return found
-
-    def _expect(self, kind: type[yaml.Event]) -> None:
-        if not isinstance(next(self._events), kind):
-            raise _Unusual
-
-    def _value(self, event: t.Any) -> t.Any:
-        if event.anchor is not None or event.tag is not None:  # of an alias the first
-            raise _Unusual
-        if isinstance(event, yaml.ScalarEvent):
-            return self._scalar(event.value) if event.implicit[0] else event.value
-        if isinstance(event, yaml.SequenceStartEvent):
-            return [self._value(part) for part in self._parts()]
-        found: Args = {}
-        for part in self._parts():
-            key = self._value(part)
-            if not isinstance(key, str) or key in found:
-                raise _Unusual
-            found[key] = self._value(next(self._events))
-        return found
-
-    def _parts(self) -> t.Iterator[yaml.Event]:
-        """What a list or a mapping begins with next, to its end."""
-        for event in self._events:
-            if isinstance(event, yaml.CollectionEndEvent):
-                return
-            yield event
-
-    def _scalar(self, text: str) -> t.Any:
-        if text not in self._scalars:
-            tag = self._loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
-            if tag in ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"):
-                raise _Unusual
-            self._scalars[text] = self._loader.construct_object(yaml.ScalarNode(tag, text))
-        return self._scalars[text]
-
-
 def _once(pairs: list[tuple[str, t.Any]]) -> Args:
     """The same for JSON."""
     found = dict(pairs)
@@ -159,7 +96,7 @@ def _of_file(action: ActionBase, src: str) -> Args:
         raise RowsError(f"src: {src} cannot be read on the controller: {error}") from None
     try:
         is_json = path.endswith(".json")
-        found = json.loads(text, object_pairs_hook=_once) if is_json else _load(text)
+        found = json.loads(text, object_pairs_hook=_once) if is_json else yaml.load(text, Loader=_Once)  # in C
     except (yaml.YAMLError, ValueError) as error:
         raise RowsError(f"src: {src} is not valid YAML or JSON: {' '.join(str(error).split())}; correct it") from None
     name = os.path.basename(path)
