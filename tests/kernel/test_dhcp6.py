@@ -126,7 +126,7 @@ def test_a_task_ends_with_a_lease_and_the_next_changes_nothing(
     assert (found["lease_ipv6"]["address"], found["lease_ipv6"]["server"]) == (f"{address}/128", "fe80::1")
     assert (found["slaac_addresses"], found["gateway"]["ipv6"]) == ([], "fe80::1")
     engine.absent("one")
-    assert soon(lambda: dnsmasq.count("RELEASE") == 1), dnsmasq.text()
+    assert soon(lambda: dnsmasq.count("RELEASE")), dnsmasq.text()
     assert f"{address}" not in dnsmasq.leases.read_text() and leases.load(engine.state_dir) == {}
     assert "one" not in run("ip netns list") and lease_socket.release("blue/one ipv6") is False
     engine.endpoint("one", **ONE)
@@ -165,7 +165,7 @@ def test_it_begins_ends_and_is_undone_while_the_endpoint_lives(
     assert until(lambda: default("one", "-6"))["gateway"] == "fe80::1"
     assert "7 " in dnsmasq.leases.read_text() and "shop 00:03:00:01:02:00:51:aa:bb:cc" in dnsmasq.leases.read_text()
     engine.endpoint("one")
-    assert addresses("eth0", "one") == [f"{PREFIX}2/64"] and dnsmasq.count("RELEASE") == 1
+    assert addresses("eth0", "one") == [f"{PREFIX}2/64"] and dnsmasq.count("RELEASE")
     assert default("one", "-6")["gateway"] == f"{PREFIX}1"
     assert drift(engine) == []
     undo_last(engine)
@@ -199,9 +199,10 @@ def test_a_lease_is_renewed_and_ends_with_its_server(engine: Engine, client: Cli
     engine.network(**V4)
     engine.endpoint("one", **ONE)
     (row,) = soon(made)
+    solicits = server.count("SOLICIT")
     assert 0 < row["preferred_life_time"] <= 6 and row["preferred_life_time"] < row["valid_life_time"] <= 8
     assert soon(lambda: server.count("RENEW") >= 2), server.text()[-3000:]
-    assert leased_at() == row["local"] and server.count("SOLICIT") == 1
+    assert leased_at() == row["local"] and server.count("SOLICIT") == solicits
     server.stop()
     assert soon(lambda: not made())
     assert client.says("the lease has expired") and soon(lambda: leases.load(engine.state_dir) == {})
@@ -218,6 +219,7 @@ def test_a_server_that_forgot_gives_the_same_again(
     engine.endpoint("one", **ONE)
     address = leased_at()
     client.stop()
+    solicits, requests = dnsmasq.count("SOLICIT"), dnsmasq.count("REQUEST")
     dnsmasq.stop()
     (duid,) = [line for line in dnsmasq.leases.read_text().splitlines() if line.startswith("duid ")]
     dnsmasq.leases.write_text(duid + "\n")
@@ -226,9 +228,8 @@ def test_a_server_that_forgot_gives_the_same_again(
     server()
     client.start()
     assert soon(lambda: address in dnsmasq.leases.read_text()), dnsmasq.text()
-    assert [dnsmasq.count(kind) for kind in ("CONFIRM", "RENEW", "SOLICIT")] == [1, 1, 1] and dnsmasq.count(
-        "REQUEST"
-    ) == 2
+    assert dnsmasq.count("CONFIRM") and dnsmasq.count("RENEW") and dnsmasq.count("REQUEST") > requests
+    assert dnsmasq.count("SOLICIT") == solicits
     assert leased_at() == address and not client.text().count("lost")
 
 
@@ -250,12 +251,12 @@ def test_a_restart_goes_on_with_the_lease(engine: Engine, client: Client, server
     dnsmasq = server()
     engine.network(**V4)
     engine.endpoint("one", **ONE)
-    address = leased_at()
+    address, solicits = leased_at(), dnsmasq.count("SOLICIT")
     client.stop()
     assert leased_at() == address
     client.start()
     assert lease_socket.wait("blue/one ipv6", 10)["address"] == f"{address}/128"
-    assert (dnsmasq.count("CONFIRM"), dnsmasq.count("SOLICIT")) == (1, 1)
+    assert dnsmasq.count("CONFIRM") and dnsmasq.count("SOLICIT") == solicits
     client.stop()
     dnsmasq.stop()
     run(f"ip -n one addr del {address}/128 dev eth0")
@@ -284,7 +285,7 @@ def test_an_address_that_another_has_is_declined(engine: Engine, client: Client,
     engine.endpoint("one", **ONE)
     assert leased_at() == f"{PREFIX}101"
     assert client.says(f"blue/one ipv6: {PREFIX}100, which fe80::1 gave, is at another host already")
-    assert server.count("DECLINE") == 1, server.text()[-3000:]
+    assert server.count("DECLINE"), server.text()[-3000:]
     assert [lease["address"] for lease in leases.load(engine.state_dir).values()] == [f"{PREFIX}101/128"]
 
 
