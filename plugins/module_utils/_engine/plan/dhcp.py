@@ -40,14 +40,12 @@ def check(desired: DesiredState, key: str, endpoint: EndpointSpec, network: Netw
     for version in (4, 6):
         if is_dhcp(endpoint, version):
             _possible(desired, key, endpoint, network, version)
-    if endpoint["dhcp"]:
-        _beside(desired, key, endpoint, network)
-    elif endpoint["dhcp_client_id"] and duid(endpoint) is None:
+            _beside(desired, key, endpoint, version)
+    _routed_by_source(desired, key, endpoint, network)
+    if not endpoint["dhcp"] and endpoint["dhcp_client_id"] and duid(endpoint) is None:
         what = "has no DUID, by which DHCPv6 servers know their clients"
         fix = "write it as ff:00:00:00:01:00:03:00:01:02:00:51:aa:bb:cc (RFC 4361), or leave it out"
         desired.refuse("endpoint", key, "dhcp_client_id", what, fix)
-    if endpoint["dhcp6"]:
-        _beside_ipv6(desired, key, endpoint, network)
 
 
 def _possible(desired: DesiredState, key: str, endpoint: EndpointSpec, network: NetworkSpec, version: int) -> None:
@@ -74,35 +72,30 @@ def _possible(desired: DesiredState, key: str, endpoint: EndpointSpec, network: 
         desired.warn("endpoint", key, option, what)
 
 
-_SERVER_SAYS = "with DHCP the server says which address the endpoint gets"
+def _beside(desired: DesiredState, key: str, endpoint: EndpointSpec, version: int) -> None:
+    """Refuse the other options of an endpoint that contradict a lease; to one of IPv6 belong the routes of routers."""
+    given: Generic = endpoint
+    addresses = f"ipv{version}_addresses"
+    what = "with DHCP the server says which address the endpoint gets"
+    if endpoint["subnet"] and version_of(endpoint["subnet"]) == version:
+        desired.refuse("endpoint", key, "subnet", what, "leave it out")
+    if given[addresses]:
+        desired.refuse("endpoint", key, addresses, what, "leave it out")
+    if given["default_route"][f"ipv{version}"] == "always":
+        names = "the server names the way out too" if version == 4 else "a router advertises the way out"
+        what = f"with DHCP {names}, and always would ignore it"
+        desired.refuse("endpoint", key, f"default_route.ipv{version}", what, "give auto or never")
 
 
-def _beside(desired: DesiredState, key: str, endpoint: EndpointSpec, network: NetworkSpec) -> None:
-    """Refuse the other options of an endpoint that contradict a lease."""
+def _routed_by_source(desired: DesiredState, key: str, endpoint: EndpointSpec, network: NetworkSpec) -> None:
+    """Routes by source are of addresses that a plan knows: with a lease of IPv4 there may be none, one of IPv6 goes without."""
     routing = endpoint["source_routing"]
-    if network["source_routing"] if routing is None else routing:
+    if not (network["source_routing"] if routing is None else routing):
+        return
+    if endpoint["dhcp"]:
         what = "routes by addresses that are known, and a DHCP server gives others"
         desired.refuse("endpoint", key, "source_routing", what, "set source_routing: false")
-    if endpoint["subnet"] and version_of(endpoint["subnet"]) == 4:
-        desired.refuse("endpoint", key, "subnet", _SERVER_SAYS, "leave it out")
-    if endpoint["ipv4_addresses"]:
-        desired.refuse("endpoint", key, "ipv4_addresses", _SERVER_SAYS, "leave it out")
-    if endpoint["default_route"]["ipv4"] == "always":
-        what = "with DHCP the server names the way out too, and always would ignore it"
-        desired.refuse("endpoint", key, "default_route.ipv4", what, "give auto or never")
-
-
-def _beside_ipv6(desired: DesiredState, key: str, endpoint: EndpointSpec, network: NetworkSpec) -> None:
-    """The same for an IPv6 lease, to which routers belong."""
-    if endpoint["subnet"] and version_of(endpoint["subnet"]) == 6:
-        desired.refuse("endpoint", key, "subnet", _SERVER_SAYS, "leave it out")
-    if endpoint["ipv6_addresses"]:
-        desired.refuse("endpoint", key, "ipv6_addresses", _SERVER_SAYS, "leave it out")
-    if endpoint["default_route"]["ipv6"] == "always":
-        what = "with DHCP a router advertises the way out, and always would ignore it"
-        desired.refuse("endpoint", key, "default_route.ipv6", what, "give auto or never")
-    routing = endpoint["source_routing"]
-    if not endpoint["dhcp"] and (network["source_routing"] if routing is None else routing):
+    else:
         what = "answers from the IPv6 address of a lease leave by the main table, without source routing"
         desired.warn("endpoint", key, "source_routing", what)
 
