@@ -23,6 +23,8 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import namespaces
 
+from tests.support.waiting import until
+
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWNET = 0x20000, 0x4000000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 
@@ -46,6 +48,8 @@ def fresh_host() -> Iterator[None]:
     if os.geteuid() != 0:
         pytest.skip("needs root: tests/lab/run -- pytest tests/kernel")
     with contextlib.ExitStack() as stack:
+        for path in OUTSIDE:
+            stack.callback(remove_tree, path)
         directory = os.getcwd()
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, root)
@@ -61,13 +65,19 @@ def fresh_host() -> Iterator[None]:
             raise_lo()
             yield
         finally:
-            for path in OUTSIDE:
-                shutil.rmtree(path, ignore_errors=True)
+            # A thread that Python has joined may live on in the kernel, which lets only one alone change its mounts.
+            until(lambda: len(os.listdir("/proc/self/task")) == 1, every=0.001)
             libc("setns", before["net"], CLONE_NEWNET)
             libc("setns", before["mnt"], CLONE_NEWNS)  # which leads to the root of those mounts, not to ours
             os.fchdir(root)
             os.chroot(".")
             os.chdir(directory)
+
+
+def remove_tree(path: str) -> None:
+    """A directory and all below it, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)
 
 
 def raise_lo() -> None:
