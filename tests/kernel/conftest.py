@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, List
 
 import pytest
 
+from tests.support.dhcp import Client, Server
 from tests.support.engine import Engine
 from tests.support.network_host import fresh_host, run
 
@@ -38,3 +39,19 @@ def trunk(host: None) -> str:
 def engine(tmp_path: Path) -> Engine:
     """The engine, with a registry of the test's own."""
     return Engine(str(tmp_path / "state"))
+
+
+@pytest.fixture
+def client(engine: Engine, tmp_path: Path, lan: None) -> Iterator[Client]:
+    """The DHCP client of the host, on the network ``lan`` that a module of tests makes."""
+    with Client(engine.state_dir, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def servers(lan: None) -> Iterator[List[Server]]:
+    """The DHCP servers that a test started."""
+    started: List[Server] = []
+    yield started
+    for it in started:
+        it.stop()

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Callable, List
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core import errors
@@ -31,21 +31,6 @@ ONE = {"ipv4_address": "dhcp"}
 @pytest.fixture
 def lan(trunk: str) -> None:
     wire()
-
-
-@pytest.fixture
-def client(engine: Engine, tmp_path: Path, lan: None) -> Iterator[Client]:
-    with Client(engine.state_dir, tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-def servers(lan: None) -> Iterator[List[Server]]:
-    """Those that a test started."""
-    started: List[Server] = []
-    yield started
-    for it in started:
-        it.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core import errors
@@ -31,22 +31,6 @@ PREFIX = "2001:db8:9::"
 @pytest.fixture
 def lan(trunk: str) -> None:
     wire_ipv6()
-
-
-@pytest.fixture
-def client(engine: Engine, tmp_path: Path, lan: None) -> Iterator[Client]:
-    with Client(engine.state_dir, tmp_path) as found:
-        yield found
-    run("rm -rf /etc/netns")
-
-
-@pytest.fixture
-def servers(lan: None) -> Iterator[List[Server]]:
-    """Those that a test started."""
-    started: List[Server] = []
-    yield started
-    for it in started:
-        it.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, List
 
 import pytest
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.errors import InputError, RolledBack
@@ -15,7 +15,7 @@ from ansible_collections.netops.underlay.plugins.module_utils._engine.report imp
 from ansible_collections.netops.underlay.plugins.module_utils._engine.run import converge, restore, transact, undo
 from ansible_collections.netops.underlay.plugins.module_utils._engine.store.registry import Registry
 
-from tests.support.dhcp import Client, Dnsmasq, wire
+from tests.support.dhcp import Dnsmasq, Server, wire
 from tests.support.engine import Engine
 from tests.support.network_host import ip, link, links, run
 from tests.support.traffic import addresses, default, reachable
@@ -41,18 +41,15 @@ class Armed:
 
 
 @pytest.fixture
-def server(trunk: str, tmp_path: Path) -> Iterator[Dnsmasq]:
-    """A server on VLAN 10 with a router, a nameserver and a domain to give."""
+def lan(trunk: str) -> None:
     wire()
-    found = Dnsmasq(tmp_path, *OPTIONS)
-    yield found
-    found.stop()
 
 
 @pytest.fixture
-def client(engine: Engine, server: Dnsmasq, tmp_path: Path) -> Iterator[Client]:
-    with Client(engine.state_dir, tmp_path) as found:
-        yield found
+def server(servers: List[Server], tmp_path: Path) -> Dnsmasq:
+    """A server on VLAN 10 with a router, a nameserver and a domain to give."""
+    servers.append(found := Dnsmasq(tmp_path, *OPTIONS))
+    return found
 
 
 def held(server: Dnsmasq) -> Dict[str, str]:
