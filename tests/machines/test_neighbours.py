@@ -88,7 +88,9 @@ def cloud_init(host: Host) -> None:
     host.ssh(
         "mkdir -p /var/lib/cloud/seed/nocloud; cd /var/lib/cloud/seed/nocloud; echo 'instance-id: one' > meta-data; cat > network-config; "
         "printf '#cloud-config\\ndisable_root: false\\nssh_deletekeys: false\\npreserve_hostname: true\\nresize_rootfs: false\\n' > user-data; "
-        "echo 'datasource_list: [NoCloud]' > /etc/cloud/cloud.cfg.d/99.cfg; rm /etc/systemd/network/20-eth0.network",
+        "echo 'datasource_list: [NoCloud]' > /etc/cloud/cloud.cfg.d/99.cfg; rm /etc/systemd/network/20-eth0.network; "
+        # which waits two minutes for a router on eth1 and eth2, where there is none
+        "systemctl mask systemd-networkd-wait-online",
         stdin=f"""\
 version: 2
 ethernets:
