@@ -16,6 +16,8 @@ from tests.support.waiting import until
 
 #: That of Podman is none that the service would look for.
 SOCKETS = {"docker": "/var/run/docker.sock", "podman": "/run/podman-of-tests.sock"}
+#: Where Podman imitates Docker it does not read the timeout, and waits ten seconds for each.
+_REMOVE = {"docker": "/containers", "podman": "/v4.0.0/libpod/containers"}
 
 
 class _Connection(http.client.HTTPConnection):
@@ -66,7 +68,7 @@ def remove_all(kind: str) -> None:
     while found:
         for number in list(found):  # one whose namespace another joined goes after it
             with contextlib.suppress(AssertionError):
-                ask(kind, f"/containers/{number}?force=true&v=true&timeout=0", "DELETE")
+                ask(kind, f"{_REMOVE[kind]}/{number}?force=true&v=true&timeout=0", "DELETE")
         left = {row["Id"] for row in ask(kind, "/containers/json?all=true")}
         assert left < found, left
         found = left
