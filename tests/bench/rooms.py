@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tu
 COLLECTIONS = "/opt/collections"
 sys.path.insert(0, COLLECTIONS)
 
-from ansible_collections.netops.underlay.plugins.module_utils import _service_files
+from ansible_collections.netops.underlay.plugins.module_utils import _archive, _service_files
 from ansible_collections.netops.underlay.plugins.module_utils._engine.declare import model
 from ansible_collections.netops.underlay.plugins.module_utils._engine.kernel import session
 from ansible_collections.netops.underlay.plugins.module_utils._engine.netlink import rtnetlink
@@ -44,7 +44,7 @@ class Case(NamedTuple):
 
 @contextlib.contextmanager
 def room() -> Iterator[str]:
-    """A network namespace, a /run/netns and a state directory that no other process sees; with a base ``trunk``."""
+    """A prepared host that no other process sees, with a base ``trunk``; its state directory."""
     libc = ctypes.CDLL(None, use_errno=True)
     before = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")]
     state, directory = tempfile.mkdtemp(prefix="bench"), os.getcwd()
@@ -53,6 +53,8 @@ def room() -> Iterator[str]:
         libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
         os.makedirs("/run/netns", exist_ok=True)
         libc.mount(b"tmpfs", b"/run/netns", b"tmpfs", 0, None)
+        os.makedirs(_archive.DIRECTORY, exist_ok=True)  # where a host that was prepared keeps what Python compiled
+        libc.mount(b"tmpfs", _archive.DIRECTORY.encode(), b"tmpfs", 0, b"mode=700")
         run("ip link set lo up; ip link add trunk type dummy; ip link set trunk up")
         yield state
     finally:
