@@ -23,7 +23,7 @@ demo: ## NetOps' map becomes networks on two hosts behind two switches, with the
 
 # --- tests ---------------------------------------------------------------------------------------
 
-# Two at a time, the longest first: see tests/suites.
+# Several at a time, the longest first: see tests/suites.
 TESTS := test-rollout test-kernel test-kernel-6.12 test-examples test-reboot test-neighbours test-default test-sanity \
 	test-l3 test-conformance test-guard test-endpoints test-unit test-docs test-report test-lint test-demo test-boot
 
