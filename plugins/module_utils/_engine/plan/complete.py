@@ -25,7 +25,7 @@ class Completion:
         self.observed = desired.observed
         self.host_links = host_links
         self.addressing = addressing
-        self.networks = networks  # those in scope
+        self.networks = set(networks)  # those in scope
         self._named: Dict[object, Set[str]] = {}
         self._told_down: Set[str] = set()
 

@@ -352,9 +352,17 @@ class DesiredState:
             found.setdefault(endpoint["workload"], []).append(key)
         return found
 
-    def endpoints_of(self, networks: Set[str]) -> Dict[str, EndpointSpec]:
-        """The endpoints of some networks, by key."""
-        return {key: spec for key, spec in self.items["endpoint"].items() if spec["network"] in networks}
+    def endpoints_of(self, network: str) -> Dict[str, EndpointSpec]:
+        """The endpoints of a network, by key."""
+        return {key: self.items["endpoint"][key] for key in self._by_network.get(network, ())}
+
+    @cached_property
+    def _by_network(self) -> Dict[str, List[str]]:
+        """Known once the items are: an endpoint stays in its network."""
+        found: Dict[str, List[str]] = {}
+        for key, endpoint in self.items["endpoint"].items():
+            found.setdefault(endpoint["network"], []).append(key)
+        return found
 
 
 def dummy_name(network: NetworkSpec) -> str:

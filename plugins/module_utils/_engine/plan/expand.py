@@ -94,10 +94,10 @@ class Expansion:
             if (parent := desired.parent(desired.items["network"][key]))
             and (parent.link is None or self._is_smaller(parent))
         }
-        others = desired.endpoints_of(changed) if changed else {}
+        others = [key for key, spec in desired.items["endpoint"].items() if spec["network"] in changed]
         for key in others:
             # It is completed below, and what is recorded stays as it is.
-            desired.items["endpoint"][key] = others[key].copy()
+            desired.items["endpoint"][key] = desired.items["endpoint"][key].copy()
         return declared + [key for key in others if key not in desired.scope["endpoint"]]
 
     def _is_smaller(self, parent: Parent) -> bool:

@@ -58,7 +58,7 @@ def _network(desired: DesiredState, key: str) -> None:
 
 
 def _network_unused(desired: DesiredState, key: str) -> None:
-    endpoints = desired.endpoints_of({key})
+    endpoints = desired.endpoints_of(key)
     if endpoints:
         desired.refuse(
             "network",
@@ -109,7 +109,7 @@ def _changeable(desired: DesiredState, network: NetworkSpec) -> None:
     fixed = [option for option in ("driver", "parent") if was[option] != now[option]]
     if before["mode"] != network["mode"] and "passthru" in (before["mode"], network["mode"]):
         fixed.append("mode")
-    endpoints = desired.endpoints_of({network["name"]})
+    endpoints = desired.endpoints_of(network["name"])
     if fixed and endpoints and not network.get("recreate"):
         option = fixed[0]
         desired.refuse(

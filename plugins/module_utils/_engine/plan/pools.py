@@ -34,7 +34,7 @@ class Pools:
         if pools is None:
             leases = {
                 address.partition("/")[0]: spec["name"]
-                for spec in self.desired.endpoints_of({network["name"]}).values()
+                for spec in self.desired.endpoints_of(network["name"]).values()
                 for address in spec.get("addresses", ())
             }
             leases.update((address.partition("/")[0], "the host") for address in network.get("host_addresses", ()))

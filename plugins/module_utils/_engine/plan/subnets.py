@@ -64,7 +64,7 @@ class SubnetChoice:
     def _nothing_lost(self, network: NetworkSpec) -> None:
         """Refuse to remove a subnet, or reserve an address, that an endpoint uses."""
         lost: Dict[str, List[str]] = {}
-        for endpoint in self.desired.endpoints_of({network["name"]}).values():
+        for endpoint in self.desired.endpoints_of(network["name"]).values():
             for address in endpoint.get("addresses", ()):
                 row = subnet_of(network, address)
                 ip = address.partition("/")[0]
