@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.dhcp import Client, Server
 from tests.support.engine import Engine
-from tests.support.network_host import fresh_host, run
+from tests.support.network_host import fresh_host, run, settle
 
 
 def pytest_collection_finish() -> None:
@@ -32,6 +32,7 @@ def host() -> Iterator[None]:
 def trunk(host: None) -> str:
     """A base that is up: one end of a cable whose other end is up too."""
     run("ip link add trunk type veth peer name far; ip link set far up; ip link set trunk up")
+    settle("far", "trunk")
     return "trunk"
 
 

@@ -227,6 +227,9 @@ def test_the_service_hears_of_a_limit_that_goes_or_changes(engine: Engine) -> No
         assert heard.read_events(), change
         while heard.read_events():
             pass
+    time.sleep(1.2)  # what the kernel tells of links that came up may be a second late
+    while heard.read_events():
+        pass
     run("tc -n one qdisc add dev eth0 root handle 8: fq_codel; tc -n one qdisc del dev eth0 root")
     assert not heard.read_events()
 

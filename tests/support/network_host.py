@@ -74,6 +74,18 @@ def fresh_host() -> Iterator[None]:
             os.chdir(directory)
 
 
+def is_running(name: str) -> bool:
+    """Whether the kernel has noticed that a link and what it leads to are up (SIOCGIFFLAGS, IFF_RUNNING)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        answer = fcntl.ioctl(any_socket, 0x8913, struct.pack("16s16x", name.encode()))
+    return bool(struct.unpack_from("H", answer, 16)[0] & 0x40)
+
+
+def settle(*names: str) -> None:
+    """Wait for links that came up: what the kernel does of itself when they are is not to be seen in the middle of a test."""
+    assert until(lambda: all(map(is_running, names)), every=0.002)
+
+
 def remove_tree(path: str) -> None:
     """A directory and all below it, if it is there."""
     with contextlib.suppress(FileNotFoundError):

@@ -10,7 +10,7 @@ from typing import Iterator, List
 import pytest
 
 from tests.support.module_tasks import Server, Tasks, served
-from tests.support.network_host import HAS_IPV6, run
+from tests.support.network_host import HAS_IPV6, run, settle
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
@@ -40,6 +40,7 @@ def trunk(host: None) -> str:
     run(
         "ip link add trunk type veth peer name far; ip link set far up; ip link set trunk up; ip address add 203.0.113.10/24 dev trunk"
     )
+    settle("far", "trunk")
     return "trunk"
 
 
