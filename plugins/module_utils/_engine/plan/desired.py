@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cached_property
-from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, cast
+from typing import Dict, Iterable, List, Literal, NamedTuple, Optional, Set, Tuple, cast
 
 from ..core import identity
 from ..core.change import LINK_GROUPS, Record, Records, items_of, link_key, of_kind
@@ -346,11 +346,7 @@ class DesiredState:
 
     @cached_property
     def _by_workload(self) -> Dict[str, List[str]]:
-        """Known once the items are: an endpoint stays in its workload."""
-        found: Dict[str, List[str]] = {}
-        for key, endpoint in self.items["endpoint"].items():
-            found.setdefault(endpoint["workload"], []).append(key)
-        return found
+        return self._endpoints_by("workload")
 
     def endpoints_of(self, network: str) -> Dict[str, EndpointSpec]:
         """The endpoints of a network, by key."""
@@ -358,10 +354,13 @@ class DesiredState:
 
     @cached_property
     def _by_network(self) -> Dict[str, List[str]]:
-        """Known once the items are: an endpoint stays in its network."""
+        return self._endpoints_by("network")
+
+    def _endpoints_by(self, option: Literal["workload", "network"]) -> Dict[str, List[str]]:
+        """Known once the items are: an endpoint stays in its workload and in its network."""
         found: Dict[str, List[str]] = {}
         for key, endpoint in self.items["endpoint"].items():
-            found.setdefault(endpoint["network"], []).append(key)
+            found.setdefault(endpoint[option], []).append(key)
         return found
 
 
