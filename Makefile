@@ -99,11 +99,13 @@ test-examples: lab ## every example of the documentation, and the installed arch
 
 SOAK := UNDERLAY_SOAK=1
 
-.PHONY: soak soak-unit soak-kernel soak-kernel-6.12 soak-machines soak-qemu soak-bench
+.PHONY: soak soak-unit soak-sanity soak-kernel soak-kernel-6.12 soak-machines soak-qemu soak-bench
 soak: $(READY) $(COLLECTION) lab ## hours: every crash point, long random sequences with new seeds, every size of the bench
-	@set -o pipefail; tests/suites soak-kernel soak-kernel-6.12 soak-machines soak-unit soak-qemu soak-bench 2>&1 | tee .cache/soak.log
+	@set -o pipefail; tests/suites soak-kernel soak-kernel-6.12 soak-machines soak-unit soak-sanity soak-qemu soak-bench 2>&1 | tee .cache/soak.log
 soak-unit: $(READY)
 	$(SOAK) $(PYTHON) -m pytest -q tests/unit --timeout 7200
+soak-sanity: $(READY)
+	$(SOAK) tests/sanity/run
 soak-kernel: lab
 	$(SOAK) $(LAB) -- pytest -q tests/kernel --timeout 14400
 	$(SOAK) $(LAB) --rack -- pytest -q $(FILTERED) --timeout 14400

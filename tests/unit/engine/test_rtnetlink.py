@@ -509,7 +509,7 @@ def _done(sequence: int, flags: int = 0) -> bytes:
     return rtnetlink.HEADER.pack(20, 3, 2 | flags, sequence, 0) + b"\0\0\0\0"
 
 
-def test_a_dump_that_was_disturbed_is_taken_again() -> None:
+def test_a_dump_that_was_disturbed_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
     link = encode.create_link({"kind": "dummy", "name": "d0"}, "d0", 0, 0).body
     part = [
         rtnetlink.HEADER.pack(16 + len(link), 16, 2 | flags, sequence, 0) + link
@@ -517,6 +517,7 @@ def test_a_dump_that_was_disturbed_is_taken_again() -> None:
     ]
     kernel = _Canned([part[0], _done(1), part[1], _done(2, 0x10), part[2] + _done(3)])
     assert [link.name for link in kernel.dump(encode.all_links(), decode.link)] == ["d0"]
+    monkeypatch.setattr(rtnetlink, "_DUMP_SECONDS", 0.1)
     endless = _Canned([_done(sequence, 0x10) for sequence in range(1, 100)])
     with pytest.raises(errors.AnswersLost):
         endless.dump(encode.all_links(), decode.link)
