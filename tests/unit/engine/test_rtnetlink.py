@@ -182,8 +182,8 @@ def test_shapes_tell_what_reading_each_attribute_does(
         created = encode.create_link(spec, spec["name"], index, spec.get("group", 1)).body
         body = encode.IFINFOMSG.pack(0, 1, index, 0x1000 | up, 0) + created[encode.IFINFOMSG.size :]
         by_shape, one_by_one = decode.link(body, 0, len(body)), decode._link(body)
-        assert {slot: getattr(by_shape, slot) for slot in Link.__slots__} == {
-            slot: getattr(one_by_one, slot) for slot in Link.__slots__
+        assert {slot: getattr(by_shape, slot) for slot in Link.__annotations__} == {
+            slot: getattr(one_by_one, slot) for slot in Link.__annotations__
         }
         by_shape.data["vlan_id"] = by_shape.parent_ns = "spoilt by the reader"
 

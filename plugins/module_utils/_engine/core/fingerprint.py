@@ -8,14 +8,10 @@ import hashlib
 import marshal
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any, Dict, List
+from typing import Any, Dict, Type
 
 from .state import HostState, Link, Namespace
 
-#: What thousands of links have in common is an object, which is written once.
-_SETTINGS = ("conf4", "conf6")
-_settings = attrgetter(*_SETTINGS)
-_columns = [attrgetter(name) for name in Link.__slots__ if name not in _SETTINGS]
 _index = attrgetter("index")
 
 
@@ -43,17 +39,16 @@ def _plain(value: Any) -> Any:
 
 
 def _namespace(namespace: Namespace) -> Any:
-    """There are thousands of links, addresses and routes, and each is flat."""
+    """There are thousands of links, addresses and routes, and each is flat. What links have in common is in their class."""
     links, names = list(namespace.links.values()), namespace.names
-    settings = {id(one): one for both in map(_settings, links) for one in both}
-    table: Dict[Any, int] = {}
-    number = {which: table.setdefault(one, len(table)) for which, one in settings.items()}
+    kinds = list(map(type, links))
+    number = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
     quick: Dict[str, Any] = {
         "links": [
             list(namespace.links),
-            [_column(list(map(column, links))) for column in _columns],
-            list(table),
-            [(number[id(four)], number[id(six)]) for four, six in map(_settings, links)],
+            list(map(_common, number)),
+            [number[kind] for kind in kinds],
+            list(map(vars, links)),
         ],
         "names": [list(names), list(map(_index, names.values()))],
         "addresses": [(index, list(map(tuple, there))) for index, there in namespace.addresses.items()],
@@ -66,6 +61,6 @@ def _namespace(namespace: Namespace) -> Any:
     ]
 
 
-def _column(values: List[Any]) -> Any:
-    """An attribute of all links, which most often have it alike."""
-    return (values[0],) if values and values.count(values[0]) == len(values) else values
+def _common(kind: Type[Link]) -> Any:
+    """What all links of a class have in common: see ``netlink.decode``."""
+    return None if kind is Link else [(name, value) for name, value in vars(kind).items() if not name.startswith("_")]

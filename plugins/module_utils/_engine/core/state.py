@@ -43,11 +43,6 @@ PLACED = ("route", "rule")
 class Link:
     """A link as the kernel describes it (RTM_NEWLINK), decoded as far as planning needs it."""
 
-    __slots__ = (
-        "alias", "altnames", "bus", "conf4", "conf6", "data", "device", "driver", "genmode", "group", "index", "kind",
-        "lowers", "mac", "master", "mtu", "name", "noarp", "parent", "parent_ns", "perm_mac", "port", "type", "up",
-    )  # fmt: skip
-
     index: int
     name: str
     kind: str  # IFLA_INFO_KIND, "" for a physical link

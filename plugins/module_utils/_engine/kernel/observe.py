@@ -309,7 +309,9 @@ def _leases(state_dir: str, observed: HostState) -> None:
 
 def _bridge_vlans(kernel: Socket, observed: HostState) -> None:
     """What the bridges that filter VLANs let in to the host itself."""
-    bridges = {index for index, link in observed.host.links.items() if link.data.get("vlan_filtering")}
+    bridges = {
+        index for index, link in observed.host.links.items() if link.kind == "bridge" and link.data["vlan_filtering"]
+    }
     if bridges:
         found = kernel.dump(encode.bridge_vlans(), decode.bridge_vlans)
         observed.bridge_vlans = {
