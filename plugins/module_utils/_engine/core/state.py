@@ -181,12 +181,13 @@ class Namespace:
         """Whether we made it, in whatever transaction."""
         return self.mark.partition(" ")[0] == NAMESPACE_MARK
 
-    def add(self, link: Link) -> None:
-        """A link, under all of its names."""
-        self.links[link.index] = link
-        self.names[link.name] = link
-        for name in link.altnames:
-            self.names[name] = link
+    def add(self, *links: Link) -> None:
+        """Links, each under all of its names."""
+        self.links.update({link.index: link for link in links})
+        self.names.update({link.name: link for link in links})
+        for link in links:
+            for name in link.altnames:
+                self.names[name] = link
 
 
 def _is_connected(route: Route) -> bool:

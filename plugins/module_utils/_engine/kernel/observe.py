@@ -291,11 +291,9 @@ def _others(kernel: Socket, observed: HostState, own: int, rules: bool) -> None:
 
 def _links(kernel: Socket, namespace: Namespace, own: int, nsid: Optional[int] = None) -> None:
     """``own`` is a descriptor of the host's namespace, ``nsid`` the number of a namespace that is not the socket's."""
-    abroad = []
-    for link in kernel.dump(encode.all_links(nsid), decode.link):
-        namespace.add(link)
-        if link.parent_ns is not None:
-            abroad.append(link)
+    links = kernel.dump(encode.all_links(nsid), decode.link)
+    namespace.add(*links)
+    abroad = [link for link in links if link.parent_ns is not None]
     if abroad:  # only now: a namespace is numbered when a dump first has to name it
         number = kernel.ask((encode.get_nsid(own),), decode.nsid)[0]
         for link in abroad:

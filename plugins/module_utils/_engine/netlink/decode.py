@@ -113,7 +113,7 @@ class _LinkShape:
         for kind, first, last in attributes(message, nl.IFINFOMSG.size, len(message)):
             _cover(mask, first - 4, first)
             if kind in _OWN_ATTRIBUTES:
-                places[_OWN_ATTRIBUTES[kind]] = first, last
+                places[_OWN_ATTRIBUTES[kind]] = first, last - (kind == nl.IFLA_IFNAME)  # which ends in a zero
             elif kind == nl.IFLA_AF_SPEC:
                 noise += _cover_families(mask, message, first, last)
             elif kind in _FIELDS:
@@ -153,7 +153,7 @@ class _LinkShape:
             self._latest = rest
         found = self._class()
         found.own = own = self._own(parts)
-        found.index, found.name = own[0], _text(own[self._name])
+        found.index, found.name = own[0], own[self._name].decode("utf-8", "surrogateescape")
         return found
 
     def decode(self, field: str, own: Tuple[Any, ...]) -> Any:
