@@ -8,6 +8,8 @@ with it, and so that a look that dies does not end the service.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import select
 import signal
@@ -24,7 +26,7 @@ from .history import LONGEST, HealHistory
 from .inspection import Inspection, LookReport
 
 #: Events come in bursts: the host is looked at when none has come for so long.
-SETTLE = 0.05
+SETTLE = 0.02
 #: While the kernel goes on talking, the look waits, but for no longer than this.
 NOISE = 1.0
 #: Looks take at most this part of one CPU; SAVED seconds of them may come in a row.
@@ -78,6 +80,8 @@ class Watcher:
     def run(self) -> int:
         """Look and listen until a signal comes, or all is restored and repair is off. Returns the exit status."""
         statedir.make(self.state_dir)
+        with contextlib.suppress(ImportError):  # which a look explains
+            importlib.import_module("sqlite3")  # once, and not in the process of each look
         self.kernel, self.files = events.Kernel(), events.Files(named_namespaces.RUN_DIR, self.state_dir)
         packets = events.Filter()
         engines = {"docker": events.Engine(events.DOCKER), "podman": events.Engine(events.PODMAN)}
@@ -118,7 +122,9 @@ class Watcher:
             # Every ear is emptied, no matter which was heard first.
             events_read = [ears[descriptor].read_events() for descriptor in ready if descriptor in ears]
             if any(events_read):
-                heard = heard if heard is not None else now
+                if heard is None:
+                    heard = now
+                    self.kernel.is_growing()  # from here on
                 self.memory.hint(now)
                 next_look = min(next_look, max(now + SETTLE, rested))
         return 0
