@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Dict, List
 
 import pytest
-from ansible_collections.netops.underlay.plugins.module_utils._engine.core import identity, isolation
+from ansible_collections.netops.underlay.plugins.module_utils._engine.core import identity, isolation, rates
 from ansible_collections.netops.underlay.plugins.module_utils._engine.core.change import (
     HOST,
     LINK_GROUP,
@@ -1116,3 +1116,80 @@ def test_a_next_hop_of_a_vrf_is_named_with_it() -> None:
     for more, where in (({}, "this host"), ({"vrf": "red"}, "red")):
         said = refusal(kernel, routes({"prefix": "172.16.0.0/16", "via": "203.0.113.9", **more}))
         assert said[0].startswith(f"routes[0].via: 203.0.113.9 is on no wire of {where}")
+
+
+def test_an_old_kernel_has_no_address_of_its_own_on_a_link_without_a_mac() -> None:
+    """Before IFA_PROTO, by the address that follows from the MAC."""
+    kernel = SimulatedKernel("eth0")
+    link = kernel.observed.host.names["eth0"]
+    link.mac = ""
+    for address in ("fe80::1/64", "/64"):
+        assert not dependants.is_made_by_kernel(Address(link.index, address, 0, 0, 0), link)
+
+
+@pytest.mark.parametrize(
+    ("address", "protocol", "scope", "flags", "leased"),
+    [
+        ("10.0.0.9/24", 0, 0, 0, True),
+        ("10.0.0.9/24", 0, 0, 0x80, False),  # IFA_F_PERMANENT
+        ("10.0.0.9/24", PROTOCOL, 0, 0, False),
+        ("2001:db8::9/128", 0, 0, 0, True),
+        ("2001:db8::9/64", 0, 0, 0x100, False),  # IFA_F_MANAGETEMPADDR: by a router
+        ("2001:db8::9/64", 0, 0, 0x01, False),  # IFA_F_TEMPORARY
+        ("fe80::9/64", 0, 253, 0, False),  # RT_SCOPE_LINK
+    ],
+)
+def test_what_a_dhcp_client_gave(address: str, protocol: int, scope: int, flags: int, leased: bool) -> None:
+    assert Address(2, address, protocol, scope, flags).is_leased == leased
+
+
+# --- the order of things, and what stays ---------------------------------------------------------
+
+
+def test_what_may_wait_for_a_rate_is_a_number_of_32_bits() -> None:
+    assert rates.queue("egress", 1 << 60, 1) == 0xFFFFFFFF
+
+
+def test_a_limit_is_there_before_its_link_sends() -> None:
+    kernel = blue()
+    changes = join(kernel, egress_rate="100mbit").changes
+    limit = next(place for place, change in enumerate(changes) if change.kind == "rate")
+    raised = [place for place, change in enumerate(changes) if change.kind == "link" and (change.after or {}).get("up")]
+    assert limit < min(raised)
+
+
+def test_the_host_keeps_its_address_when_a_lower_one_is_free_again() -> None:
+    kernel = blue()
+    join(kernel)
+    declare(kernel, task("network", **BLUE, host_access=True))
+    kept = list(kernel.records["network"]["blue"].spec["host_addresses"])
+    assert kept == ["10.0.0.3/32", "2001:db8::3/128"]
+    declare(kernel, task("endpoint", "absent", network="blue", name="a"))
+    declare(kernel, task("network", **BLUE, host_access=True, labels={"a": "b"}))
+    assert kernel.records["network"]["blue"].spec["host_addresses"] == kept
+
+
+def test_an_address_on_a_nic_that_stays_down_reaches_nothing() -> None:
+    way = [{"name": "fabric", "routes": [{"prefix": "10.9.0.0/16", "via": "10.5.0.1"}]}]
+    row = {"parent": "eth0", "vlan_id": 5, "addresses": ["10.5.0.9/24"], "bring_up_parent": False}
+    for up in (False, True):
+        kernel = SimulatedKernel("eth0")
+        kernel.observed.host.names["eth0"].up = up
+        if up:
+            declare(kernel, mapped(links=[row], routes=way))
+        else:
+            (line,) = refusal(kernel, mapped(links=[row], routes=way))
+            assert line.startswith("routes[0].routes[0].via: ")
+
+
+def test_what_takes_the_place_of_a_route_is_recorded_by_another_name() -> None:
+    kernel = SimulatedKernel("eth0")
+    kernel.observed.spaces = {"netns:a": (4, 7), "netns:b": (4, 7), "netns:c": (4, 8)}
+
+    def route(netns: str, prefix: str = "10.9.0.0/16") -> Any:
+        return {"netns": netns, "prefix": prefix, "table": 254, "metric": 0}
+
+    gone = [Change("route", f"{netns} {prefix}", route(netns, prefix), None, "")
+            for netns, prefix in (("netns:a", "10.9.0.0/16"), ("netns:c", "10.9.0.0/16"), ("netns:a", "10.8.0.0/16"))]  # fmt: skip
+    new = Change("route", "netns:b 10.9.0.0/16", None, route("netns:b"), "")
+    assert kernel.observed.succeeded([*gone, new]) == {"netns:a 10.9.0.0/16"}
