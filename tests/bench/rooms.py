@@ -55,7 +55,9 @@ def room() -> Iterator[str]:
         libc.mount(b"tmpfs", b"/run/netns", b"tmpfs", 0, None)
         os.makedirs(_archive.DIRECTORY, exist_ok=True)  # where a host that was prepared keeps what Python compiled
         libc.mount(b"tmpfs", _archive.DIRECTORY.encode(), b"tmpfs", 0, b"mode=700")
-        run("ip link set lo up; ip link add trunk type dummy; ip link set trunk addrgenmode none; ip link set trunk arp on up")
+        run(
+            "ip link set lo up; ip link add trunk type dummy; ip link set trunk addrgenmode none; ip link set trunk arp on up"
+        )
         yield state
     finally:
         # Here and now: the kernel would take a namespace's links away in the background, while the next case is timed.
